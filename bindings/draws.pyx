@@ -1,0 +1,29 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Counter-based random draws (kernels/draws.c)."""
+
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport uint64_t
+
+cdef extern from "draws.h":
+    void sy_multinomial(
+        ptrdiff_t m, const double *counts, const double *cumulative, uint64_t seed, uint64_t replicate,
+        double *drawn) nogil
+    void sy_normals(ptrdiff_t m, uint64_t seed, uint64_t replicate, double *drawn) nogil
+
+
+def multinomial(
+    const double[::1] counts, const double[::1] cumulative, uint64_t seed, uint64_t replicate,
+    double[::1] drawn,
+):
+    cdef ptrdiff_t m = counts.shape[0]
+    if cumulative.shape[0] != m or drawn.shape[0] != m:
+        raise ValueError("counts, cumulative and drawn must have one length")
+    with nogil:
+        sy_multinomial(m, &counts[0], &cumulative[0], seed, replicate, &drawn[0])
+
+
+def normals(uint64_t seed, uint64_t first_replicate, double[:, ::1] drawn):
+    cdef ptrdiff_t r, m = drawn.shape[1]
+    with nogil:
+        for r in range(drawn.shape[0]):
+            sy_normals(m, seed, first_replicate + <uint64_t>r, &drawn[r, 0])

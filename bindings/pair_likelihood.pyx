@@ -1,0 +1,71 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Paired-comparison likelihoods on a table of pairs (kernels/pair_likelihood.c)."""
+
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t
+
+cdef extern from "pair_likelihood.h":
+    enum:
+        SY_BRADLEY_TERRY
+        SY_DAVIDSON
+        SY_RAO_KUPPER
+        SY_PROBIT
+    void sy_pair_likelihood(
+        ptrdiff_t n, int model, const int32_t *a, const int32_t *b, const double *first,
+        const double *outcomes, const double *theta, double kappa, double tie, double *value,
+        double *d_eta, double *d_tie, double *h_eta, double *h_cross, double *h_tie) nogil
+    void sy_pair_outcomes(
+        ptrdiff_t n, int model, const double *eta, double tie, double *p_a, double *p_tie) nogil
+    void sy_pair_accumulate(
+        ptrdiff_t n, ptrdiff_t k, ptrdiff_t p, int has_position, int has_tie, const int32_t *a,
+        const int32_t *b, const double *first, const double *d_eta, const double *d_tie,
+        const double *h_eta, const double *h_cross, const double *h_tie, double *score,
+        double *hessian) nogil
+
+MODELS = {
+    "bradley-terry": SY_BRADLEY_TERRY,
+    "davidson": SY_DAVIDSON,
+    "rao-kupper": SY_RAO_KUPPER,
+    "probit": SY_PROBIT,
+}
+
+
+def pair_likelihood(
+    int model, const int32_t[::1] a, const int32_t[::1] b, const double[::1] first,
+    const double[:, ::1] outcomes, const double[::1] theta, double kappa, double tie,
+    double[:, ::1] out,
+):
+    cdef ptrdiff_t n = a.shape[0]
+    if b.shape[0] != n or first.shape[0] != n or outcomes.shape[0] != n or outcomes.shape[1] != 3:
+        raise ValueError("a, b, first and outcomes (n x 3) must have one length")
+    if out.shape[0] != 6 or out.shape[1] != n:
+        raise ValueError("out must be 6 x n: value d_eta d_tie h_eta h_cross h_tie")
+    with nogil:
+        sy_pair_likelihood(
+            n, model, &a[0], &b[0], &first[0], &outcomes[0, 0], &theta[0], kappa, tie, &out[0, 0],
+            &out[1, 0], &out[2, 0], &out[3, 0], &out[4, 0], &out[5, 0])
+
+
+def pair_outcomes(int model, const double[::1] eta, double tie, double[::1] p_a, double[::1] p_tie):
+    cdef ptrdiff_t n = eta.shape[0]
+    if p_a.shape[0] != n or p_tie.shape[0] != n:
+        raise ValueError("eta, p_a and p_tie must have one length")
+    with nogil:
+        sy_pair_outcomes(n, model, &eta[0], tie, &p_a[0], &p_tie[0])
+
+
+def pair_accumulate(
+    ptrdiff_t k, bint has_position, bint has_tie, const int32_t[::1] a, const int32_t[::1] b,
+    const double[::1] first, const double[:, ::1] derivatives, double[::1] score,
+    double[:, ::1] hessian,
+):
+    cdef ptrdiff_t n = a.shape[0], p = score.shape[0]
+    if b.shape[0] != n or first.shape[0] != n or derivatives.shape[0] != 6 or derivatives.shape[1] != n:
+        raise ValueError("a, b, first and derivatives (6 x n) must have one length")
+    if p != k + has_position + has_tie or hessian.shape[0] != p or hessian.shape[1] != p:
+        raise ValueError("score and hessian must have k arms, then position, then tie")
+    with nogil:
+        sy_pair_accumulate(
+            n, k, p, has_position, has_tie, &a[0], &b[0], &first[0], &derivatives[1, 0],
+            &derivatives[2, 0], &derivatives[3, 0], &derivatives[4, 0], &derivatives[5, 0], &score[0],
+            &hessian[0, 0])

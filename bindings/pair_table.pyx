@@ -1,0 +1,112 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Rows to a table of pairs (kernels/pair_table.c)."""
+
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+
+cdef extern from "pair_table.h":
+    ptrdiff_t sy_pair_cells(
+        ptrdiff_t start, ptrdiff_t n, const int32_t *a, const int32_t *b, const uint8_t *first,
+        ptrdiff_t n_slots, ptrdiff_t capacity, int32_t *slots, int64_t *keys, int64_t *count,
+        int32_t *cell) nogil
+    void sy_pair_slots(ptrdiff_t count, const int64_t *keys, ptrdiff_t n_slots, int32_t *slots) nogil
+    ptrdiff_t sy_pair_count(
+        ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label,
+        const uint8_t *label_place, ptrdiff_t n_labels, const double *y, ptrdiff_t k,
+        uint32_t *table) nogil
+    ptrdiff_t sy_pair_table(
+        ptrdiff_t n, const int32_t *a, const int32_t *b, const uint8_t *first, const int32_t *cell,
+        const double *y, const double *weight, const double *count, ptrdiff_t k, double *sums,
+        double *squares, double *rows) nogil
+
+
+def pair_cells(
+    ptrdiff_t start, const int32_t[::1] a, const int32_t[::1] b, const uint8_t[::1] first,
+    int32_t[::1] slots, int64_t[::1] keys, int64_t[::1] count, int32_t[::1] cell,
+):
+    cdef ptrdiff_t n = a.shape[0], n_slots = slots.shape[0], capacity = keys.shape[0], done
+    cdef const uint8_t *first_at = NULL
+    if b.shape[0] != n or cell.shape[0] != n or not 0 <= start <= n:
+        raise ValueError("a, b and cell must have one length, and start lie within it")
+    if n_slots < 2 * capacity or n_slots & (n_slots - 1) or count.shape[0] != 1:
+        raise ValueError("slots must be a power of two of at least 2 x capacity, count of length 1")
+    if first is not None:
+        if first.shape[0] != n:
+            raise ValueError("first must have one entry a row")
+        first_at = &first[0]
+    with nogil:
+        done = sy_pair_cells(
+            start, n, &a[0], &b[0], first_at, n_slots, capacity, &slots[0], &keys[0], &count[0], &cell[0])
+    return done
+
+
+def pair_slots(ptrdiff_t count, const int64_t[::1] keys, int32_t[::1] slots):
+    if count > keys.shape[0] or slots.shape[0] < 2 * count or slots.shape[0] & (slots.shape[0] - 1):
+        raise ValueError("slots must be a power of two of at least 2 x count, keys at least count")
+    with nogil:
+        sy_pair_slots(count, &keys[0], slots.shape[0], &slots[0])
+
+
+def pair_count(
+    const int32_t[::1] a, const int32_t[::1] b, const int32_t[::1] label, const uint8_t[::1] label_place,
+    const double[::1] y, uint32_t[:, :, ::1] table,
+):
+    cdef ptrdiff_t n = a.shape[0], k = table.shape[0], n_labels = 0, done
+    cdef const int32_t *label_at = NULL
+    cdef const uint8_t *place_at = NULL
+    cdef const double *y_at = NULL
+    if b.shape[0] != n or table.shape[1] != k or table.shape[2] != 3:
+        raise ValueError("a and b must have one length, and table k x k x 3")
+    if (label is None) == (y is None) or (label is None) != (label_place is None):
+        raise ValueError("give either label with label_place, or y")
+    if label is not None:
+        if label.shape[0] != n:
+            raise ValueError("label must have one entry a row")
+        label_at, place_at, n_labels = &label[0], &label_place[0], label_place.shape[0]
+    else:
+        if y.shape[0] != n:
+            raise ValueError("y must have one entry a row")
+        y_at = &y[0]
+    with nogil:
+        done = sy_pair_count(
+            n, &a[0], &b[0], label_at, place_at, n_labels, y_at, k, &table[0, 0, 0])
+    return done
+
+
+def pair_table(
+    const int32_t[::1] a, const int32_t[::1] b, const uint8_t[::1] first, const int32_t[::1] cell,
+    const double[::1] y, const double[::1] weight, const double[::1] count, ptrdiff_t k,
+    double[:, ::1] sums, double[:, ::1] squares, double[::1] rows,
+):
+    cdef ptrdiff_t n = a.shape[0], cells = sums.shape[0], soft
+    cdef const uint8_t *first_at = NULL
+    cdef const int32_t *cell_at = NULL
+    cdef const double *weight_at = NULL
+    cdef const double *count_at = NULL
+    if b.shape[0] != n or y.shape[0] != n:
+        raise ValueError("a, b and y must have one length")
+    if sums.shape[1] != 3 or squares.shape[0] != cells or squares.shape[1] != 3 or rows.shape[0] != cells:
+        raise ValueError("sums and squares must be cells x 3, and rows have one entry a cell")
+    if first is not None:
+        if first.shape[0] != n:
+            raise ValueError("first must have one entry a row")
+        first_at = &first[0]
+    if cell is not None:
+        if cell.shape[0] != n:
+            raise ValueError("cell must have one entry a row")
+        cell_at = &cell[0]
+    elif cells != k * k * (1 if first is None else 2):
+        raise ValueError("a dense table has k x k cells, twice that with first")
+    if weight is not None:
+        if weight.shape[0] != n:
+            raise ValueError("weight must have one entry a row")
+        weight_at = &weight[0]
+    if count is not None:
+        if count.shape[0] != n:
+            raise ValueError("count must have one entry a row")
+        count_at = &count[0]
+    with nogil:
+        soft = sy_pair_table(
+            n, &a[0], &b[0], first_at, cell_at, &y[0], weight_at, count_at, k, &sums[0, 0],
+            &squares[0, 0], &rows[0])
+    return soft

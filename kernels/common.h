@@ -1,0 +1,86 @@
+/* Shared by every kernel: clones per instruction set, bit casts, branch-free exp and log1p. */
+#ifndef STEELYARD_COMMON_H
+#define STEELYARD_COMMON_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* One compiled copy of a loop per instruction set, chosen when the module loads. Contraction into
+   fused multiply-add is off for all of them (setup.py), so every copy returns the same bits. */
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#define SY_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define SY_CLONES
+#endif
+
+#define SY_CHUNK 256 /* rows kept in stack buffers between two vector loops */
+
+static inline double sy_double(uint64_t bits) {
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static inline uint64_t sy_bits(double x) {
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* exp(x) for x <= 0, relative error below 2.3e-16 (tested against mpmath); x < -708 returns exp(-708).
+   Cody and Waite reduction x = k ln2 + r, |r| <= ln2 / 2, then the Taylor polynomial of degree 13. */
+static inline double sy_exp_negative(double x) {
+    const double shift = 0x1.8p52;
+    x = x < -708.0 ? -708.0 : x;
+    double k = x * 0x1.71547652b82fep0 + shift;
+    uint64_t scale = (sy_bits(k) + 1023) << 52;
+    k -= shift;
+    double r = (x - k * 0x1.62e42fee00000p-1) - k * 0x1.a39ef35793c76p-33;
+    double p = 1.0 / 6227020800.0;
+    p = p * r + 1.0 / 479001600.0;
+    p = p * r + 1.0 / 39916800.0;
+    p = p * r + 1.0 / 3628800.0;
+    p = p * r + 1.0 / 362880.0;
+    p = p * r + 1.0 / 40320.0;
+    p = p * r + 1.0 / 5040.0;
+    p = p * r + 1.0 / 720.0;
+    p = p * r + 1.0 / 120.0;
+    p = p * r + 1.0 / 24.0;
+    p = p * r + 1.0 / 6.0;
+    p = p * r + 0.5;
+    return (1.0 + (r + (r * r) * p)) * sy_double(scale);
+}
+
+/* log(1 + e) for 0 <= e <= 1, relative error below 5e-16 (tested against mpmath).
+   log(1 + e) = 2 atanh(e / (2 + e)); above sqrt(2) - 1 one factor of two is taken out first, so that
+   the argument of the series stays below 0.172. */
+static inline double sy_log1p_unit(double e) {
+    const int above = e > 0.41421356237309503;
+    const double f = above ? 0.5 * e - 0.5 : e; /* exact: 1 + f = (1 + e) / 2 */
+    const double s = f / (2.0 + f), z = s * s;
+    double p = 1.0 / 25.0;
+    p = p * z + 1.0 / 23.0;
+    p = p * z + 1.0 / 21.0;
+    p = p * z + 1.0 / 19.0;
+    p = p * z + 1.0 / 17.0;
+    p = p * z + 1.0 / 15.0;
+    p = p * z + 1.0 / 13.0;
+    p = p * z + 1.0 / 11.0;
+    p = p * z + 1.0 / 9.0;
+    p = p * z + 1.0 / 7.0;
+    p = p * z + 1.0 / 5.0;
+    p = p * z + 1.0 / 3.0;
+    const double series = 2.0 * s + (2.0 * s) * (z * p);
+    return above ? 0x1.62e42fefa39efp-1 + (0x1.abc9e3b39803fp-56 + series) : series;
+}
+
+/* One round of a 64-bit finaliser (Stafford's variant 13 of MurmurHash3's mix). */
+static inline uint64_t sy_mix(uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+#endif

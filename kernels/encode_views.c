@@ -1,0 +1,107 @@
+/* Arrow string views to integer codes, without touching the strings.
+
+   A view is 16 bytes: length, then the string itself (up to 12 bytes) or prefix, buffer number and
+   offset. Within one chunk equal views are equal strings, so a cache from views to codes answers
+   almost every row; only views not seen in this chunk are looked up by content in the dictionary.
+   The dictionary is an open-addressing table over an arena of bytes; all of it is the caller's. */
+#include "common.h"
+#include "encode_views.h"
+
+#define PROBES 8
+
+static inline const uint8_t *content(const uint64_t *view, const uint8_t *const *buffers) {
+    const uint32_t length = (uint32_t)view[0];
+    if (length <= 12)
+        return (const uint8_t *)view + 4;
+    return buffers[(uint32_t)view[1]] + (view[1] >> 32);
+}
+
+static uint64_t hash_bytes(const uint8_t *text, ptrdiff_t length) {
+    uint64_t h = 0x9e3779b97f4a7c15u ^ (uint64_t)length, word;
+    for (; length >= 8; text += 8, length -= 8) {
+        memcpy(&word, text, 8);
+        h = sy_mix(h ^ word);
+    }
+    word = 0;
+    memcpy(&word, text, (size_t)length);
+    return sy_mix(h ^ word);
+}
+
+/* Code of a string; -2 when it is unknown and may not be learned, -3 when there is no room for it. */
+static int32_t lookup(const uint8_t *text, ptrdiff_t length, int learn, ptrdiff_t n_slots, ptrdiff_t capacity,
+                      ptrdiff_t arena_capacity, int32_t *slots, uint64_t *hashes, int64_t *offsets,
+                      uint8_t *arena, int64_t *count) {
+    const uint64_t hash = hash_bytes(text, length), mask = (uint64_t)n_slots - 1;
+    uint64_t slot = hash & mask;
+    for (; slots[slot] >= 0; slot = (slot + 1) & mask) {
+        const int32_t code = slots[slot];
+        if (hashes[code] == hash && offsets[code + 1] - offsets[code] == length &&
+            memcmp(arena + offsets[code], text, (size_t)length) == 0)
+            return code;
+    }
+    if (!learn)
+        return -2;
+    if (*count >= capacity || offsets[*count] + length > arena_capacity)
+        return -3;
+    const int32_t code = (int32_t)(*count)++;
+    memcpy(arena + offsets[code], text, (size_t)length);
+    offsets[code + 1] = offsets[code] + length;
+    hashes[code] = hash;
+    slots[slot] = code;
+    return code;
+}
+
+typedef struct {
+    uint64_t low, high; /* the view */
+    int64_t code;       /* code + 3, so that 0 is an empty slot */
+    int64_t unused;     /* 32 bytes: a slot never straddles two cache lines */
+} entry;
+
+static inline ptrdiff_t slot_of(uint64_t low, uint64_t high) {
+    return (ptrdiff_t)(((low ^ (high << 23 | high >> 41)) * 0x9e3779b97f4a7c15u) >> 52);
+}
+
+/* Codes of rows start..n-1: the code, -1 for null, -2 for unknown (learn = 0).
+   Returns n, or the first row for which the dictionary had no room: grow it and call again from there.
+   cache: SY_VIEW_CACHE entries, cleared here because views name buffers of one chunk only. */
+ptrdiff_t sy_encode_views(ptrdiff_t start, ptrdiff_t n, const uint64_t *views, const uint8_t *valid,
+                          ptrdiff_t valid_offset, const uint8_t *const *buffers, int learn,
+                          ptrdiff_t n_slots, ptrdiff_t capacity, ptrdiff_t arena_capacity,
+                          int32_t *slots, uint64_t *hashes, int64_t *offsets, uint8_t *arena,
+                          int64_t *count, uint64_t *cache, int32_t *codes) {
+    entry *entries = (entry *)cache;
+    memset(cache, 0, SY_VIEW_CACHE * sizeof *entries);
+    for (ptrdiff_t i = start; i < n; i++) {
+        const uint64_t low = views[2 * i], high = views[2 * i + 1];
+        if (valid && !(valid[(valid_offset + i) >> 3] >> ((valid_offset + i) & 7) & 1)) {
+            codes[i] = -1;
+            continue;
+        }
+        ptrdiff_t at = slot_of(low, high);
+        if (((entries[at].low ^ low) | (entries[at].high ^ high)) != 0 || !entries[at].code) {
+            int probe = 0;
+            while (entries[at].code && (entries[at].low != low || entries[at].high != high) && ++probe < PROBES)
+                at = (at + 1) & (SY_VIEW_CACHE - 1);
+            if (!entries[at].code || probe == PROBES) {
+                const int32_t code = lookup(content(views + 2 * i, buffers), (uint32_t)low, learn, n_slots, capacity,
+                                            arena_capacity, slots, hashes, offsets, arena, count);
+                if (code == -3)
+                    return i;
+                entries[at] = (entry){low, high, code + 3, 0};
+            }
+        }
+        codes[i] = (int32_t)entries[at].code - 3;
+    }
+    return n;
+}
+
+/* Fills an empty (-1) table of n_slots with the codes 0..count-1 by their hashes. */
+void sy_rehash(ptrdiff_t count, const uint64_t *hashes, ptrdiff_t n_slots, int32_t *slots) {
+    const uint64_t mask = (uint64_t)n_slots - 1;
+    for (ptrdiff_t code = 0; code < count; code++) {
+        uint64_t slot = hashes[code] & mask;
+        while (slots[slot] >= 0)
+            slot = (slot + 1) & mask;
+        slots[slot] = (int32_t)code;
+    }
+}

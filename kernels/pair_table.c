@@ -1,0 +1,100 @@
+/* Rows to a table of pairs: who was shown first against whom, and how often a won, tied, lost.
+
+   A cell is (first, a, b); first = 1 where being shown first counts, 0 where it does not. Dense tables
+   put it at (first * k + a) * k + b (at a * k + b when it counts everywhere); sparse ones number the
+   cells in order of appearance by a hash table. Sums are doubles: whole numbers stay exact to 2^53. */
+#include "common.h"
+#include "pair_table.h"
+
+static inline int64_t key_of(int32_t a, int32_t b, int first) {
+    return ((int64_t)first << 62) | ((int64_t)a << 31) | (int64_t)b;
+}
+
+/* Cell numbers of rows start..n-1 (a, b < 2^31). Returns n, or the row that found no room. */
+ptrdiff_t sy_pair_cells(ptrdiff_t start, ptrdiff_t n, const int32_t *a, const int32_t *b, const uint8_t *first,
+                        ptrdiff_t n_slots, ptrdiff_t capacity, int32_t *slots, int64_t *keys, int64_t *count,
+                        int32_t *cell) {
+    const uint64_t mask = (uint64_t)n_slots - 1;
+    for (ptrdiff_t i = start; i < n; i++) {
+        const int64_t key = key_of(a[i], b[i], first ? first[i] : 1);
+        uint64_t slot = sy_mix((uint64_t)key) & mask;
+        while (slots[slot] >= 0 && keys[slots[slot]] != key)
+            slot = (slot + 1) & mask;
+        if (slots[slot] < 0) {
+            if (*count >= capacity)
+                return i;
+            keys[*count] = key;
+            slots[slot] = (int32_t)(*count)++;
+        }
+        cell[i] = slots[slot];
+    }
+    return n;
+}
+
+/* Fills an empty (-1) table of n_slots with the cells 0..count-1. */
+void sy_pair_slots(ptrdiff_t count, const int64_t *keys, ptrdiff_t n_slots, int32_t *slots) {
+    const uint64_t mask = (uint64_t)n_slots - 1;
+    for (ptrdiff_t cell = 0; cell < count; cell++) {
+        uint64_t slot = sy_mix((uint64_t)keys[cell]) & mask;
+        while (slots[slot] >= 0)
+            slot = (slot + 1) & mask;
+        slots[slot] = (int32_t)cell;
+    }
+}
+
+/* Counts plain rows: known, different arms, a hard label, no weights. table: k x k x 3 (win, tie, loss).
+   Outcome either as label codes with their place in the table (label_place, above 2 = none), or as y.
+   Returns n, or the first row that is not plain; the rows before it are counted. */
+ptrdiff_t sy_pair_count(ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label,
+                        const uint8_t *label_place, ptrdiff_t n_labels, const double *y, ptrdiff_t k,
+                        uint32_t *table) {
+    const uint32_t arms = (uint32_t)k;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        ptrdiff_t place;
+        if (label)
+            place = (uint32_t)label[i] < (uint32_t)n_labels ? label_place[label[i]] : 3;
+        else {
+            const double doubled = 2.0 - 2.0 * y[i];
+            place = doubled == 0.0 ? 0 : doubled == 1.0 ? 1 : doubled == 2.0 ? 2 : 3;
+        }
+        const int plain = ((uint32_t)a[i] < arms) & ((uint32_t)b[i] < arms) & (a[i] != b[i]) & (place < 3);
+        if (!plain)
+            return i;
+        table[3 * (a[i] * k + b[i]) + place]++;
+    }
+    return n;
+}
+
+/* A soft label y is spread over (win, tie, loss) so that what the estimators read stays exact: the sum
+   of c w y through win = y, loss = 1 - y; and c w^2 (y - p)^2 for every p through the Lagrange basis of
+   the quadratic at y = 1, 1/2, 0, which is 1 at its own outcome for hard labels. */
+static inline void spread(double y, double cw, double cww, double *sums, double *squares) {
+    sums[0] += cw * y;
+    sums[2] += cw * (1.0 - y);
+    squares[0] += cww * y * (2.0 * y - 1.0);
+    squares[1] += cww * 4.0 * y * (1.0 - y);
+    squares[2] += cww * (1.0 - y) * (1.0 - 2.0 * y);
+}
+
+/* Adds n good rows to sums (cells x 3: win, tie, loss; of count * weight), squares (of count * weight^2)
+   and rows (cells; of count). cell: numbers from sy_pair_cells, or NULL for a dense table of k arms.
+   Returns how many rows have a soft label. */
+ptrdiff_t sy_pair_table(ptrdiff_t n, const int32_t *a, const int32_t *b, const uint8_t *first, const int32_t *cell,
+                        const double *y, const double *weight, const double *count, ptrdiff_t k,
+                        double *sums, double *squares, double *rows) {
+    ptrdiff_t soft = 0;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const ptrdiff_t at = cell ? cell[i] : ((first ? first[i] : 0) * k + a[i]) * k + b[i];
+        const double c = count ? count[i] : 1.0, w = weight ? weight[i] : 1.0, twice = 2.0 * y[i];
+        const ptrdiff_t outcome = (ptrdiff_t)twice;
+        rows[at] += c;
+        if ((double)outcome == twice) {
+            sums[3 * at + 2 - outcome] += c * w;
+            squares[3 * at + 2 - outcome] += c * w * w;
+        } else {
+            spread(y[i], c * w, c * w * w, sums + 3 * at, squares + 3 * at);
+            soft++;
+        }
+    }
+    return soft;
+}

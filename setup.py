@@ -1,0 +1,22 @@
+"""Builds one compiled module per kernel: bindings/<stem>.pyx over kernels/<stem>.c."""
+
+import sys
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+ARGUMENTS = ["/O2"] if sys.platform == "win32" else ["-O3", "-std=c11", "-fopenmp-simd", "-ffp-contract=off"]
+
+modules = [
+    Extension(
+        f"steelyard._native.{binding.stem}",
+        [binding.as_posix(), f"kernels/{binding.stem}.c"],
+        include_dirs=["kernels"],
+        depends=["kernels/common.h", f"kernels/{binding.stem}.h"],
+        extra_compile_args=ARGUMENTS,
+    )
+    for binding in sorted(Path("bindings").glob("*.pyx"))
+]
+
+setup(ext_modules=cythonize(modules, build_dir="build", include_path=["kernels"]))
