@@ -1,0 +1,31 @@
+"""steelyard: causal estimation for preference data."""
+
+from steelyard.errors import (
+    ConvergenceError,
+    FormatError,
+    LogError,
+    NotIdentifiedError,
+    OverlapError,
+    SteelyardError,
+)
+from steelyard.log import PreferenceLog, scan
+from steelyard.models.bradley_terry import BradleyTerry, PairFit
+from steelyard.result import Contrast, DropAudit, load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BradleyTerry",
+    "Contrast",
+    "ConvergenceError",
+    "DropAudit",
+    "FormatError",
+    "LogError",
+    "NotIdentifiedError",
+    "OverlapError",
+    "PairFit",
+    "PreferenceLog",
+    "SteelyardError",
+    "load",
+    "scan",
+]

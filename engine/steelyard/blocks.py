@@ -1,0 +1,191 @@
+"""From a polars batch to a block of codes and numbers that kernels read.
+
+A block is up to 2^17 rows, cut by global row position. String columns become codes through the
+Arrow string views that polars already holds (kernels/encode_views.c); nothing copies the strings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from steelyard._native.encode_views import CACHE_WORDS, encode_views, rehash
+from steelyard.errors import LogError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BLOCK_ROWS = 1 << 17
+_WIDEST_TABLE = 1 << 22  # integer labels below this are looked up by position
+
+
+class Dictionary:
+    """Labels of one or more columns and their codes 0, 1, ... in order of appearance."""
+
+    def __init__(self, labels: list[str] | None = None) -> None:
+        self._capacity = 1 << 10
+        self._slots = np.full(4 * self._capacity, -1, np.int32)
+        self._hashes = np.zeros(self._capacity, np.uint64)
+        self._offsets = np.zeros(self._capacity + 1, np.int64)
+        self._arena = np.zeros(1 << 16, np.uint8)
+        self._count = np.zeros(1, np.int64)
+        self._cache = np.zeros(CACHE_WORDS, np.uint64)
+        self._by_integer = np.empty(0, np.int32)
+        self.numeric = False
+        self.learn = True
+        if labels is not None:
+            self.encode(pl.Series(labels, dtype=pl.String))
+            self.learn = False
+
+    def __len__(self) -> int:
+        return int(self._count[0])
+
+    def labels(self) -> list[str]:
+        text, ends = self._arena.tobytes(), self._offsets[: len(self) + 1].tolist()
+        return [text[i:j].decode() for i, j in zip(ends[:-1], ends[1:], strict=True)]
+
+    def encode(self, column: pl.Series) -> NDArray[np.int32]:
+        """Codes of a column: -1 for null, -2 for a label that is unknown and may not be learned."""
+        if column.dtype == pl.String:
+            return self._encode_strings(column)
+        if column.dtype.is_integer():
+            return self._encode_integers(column)
+        if isinstance(column.dtype, pl.Categorical | pl.Enum):
+            return self._encode_categories(column)
+        return self._encode_strings(column.cast(pl.String))
+
+    def _encode_strings(self, column: pl.Series) -> NDArray[np.int32]:
+        codes = np.empty(len(column), np.int32)
+        at = 0
+        for chunk in column.get_chunks():
+            self._encode_chunk(chunk, codes[at : at + len(chunk)])
+            at += len(chunk)
+        return codes
+
+    def _encode_chunk(self, chunk: pl.Series, codes: NDArray[np.int32]) -> None:
+        if len(chunk) == 0:
+            return
+        array = chunk.to_arrow(compat_level=pl.CompatLevel.newest())
+        validity, views, *buffers = array.buffers()
+        window = slice(array.offset, array.offset + len(array))
+        rows = np.frombuffer(views, np.uint64).reshape(-1, 2)[window]
+        valid = np.frombuffer(validity, np.uint8) if validity is not None and array.null_count else None
+        data = [np.frombuffer(buffer, np.uint8) for buffer in buffers]
+        done = 0
+        while True:
+            done = encode_views(
+                done, rows, valid, array.offset, data, self.learn, self._slots, self._hashes, self._offsets,
+                self._arena, self._count, self._cache, codes,
+            )  # fmt: skip
+            if done == len(rows):
+                return
+            self._grow(int(rows[done, 0] & 0xFFFFFFFF))
+
+    def _grow(self, longest: int) -> None:
+        if len(self) == self._capacity:
+            self._capacity *= 4
+            self._hashes = np.resize(self._hashes, self._capacity)
+            offsets = np.zeros(self._capacity + 1, np.int64)
+            offsets[: len(self._offsets)] = self._offsets
+            self._offsets = offsets
+            self._slots = np.full(4 * self._capacity, -1, np.int32)
+            rehash(len(self), self._hashes, self._slots)
+        if self._offsets[len(self)] + longest > len(self._arena):
+            arena = np.zeros(4 * len(self._arena) + longest, np.uint8)
+            arena[: len(self._arena)] = self._arena
+            self._arena = arena
+
+    def _encode_integers(self, column: pl.Series) -> NDArray[np.int32]:
+        self.numeric = True
+        low, high = column.min(), column.max()
+        if column.null_count() or low is None or low < 0 or high >= _WIDEST_TABLE:  # type: ignore[operator]
+            return self._encode_strings(column.cast(pl.String))
+        if high >= len(self._by_integer):  # type: ignore[operator]
+            wider = np.full(int(high) * 2 + 1, -3, np.int32)  # type: ignore[call-overload]
+            wider[: len(self._by_integer)] = self._by_integer
+            self._by_integer = wider
+        values = column.to_numpy()
+        codes = self._by_integer[values]
+        if (codes == -3).any():
+            new = np.unique(values[codes == -3])
+            self._by_integer[new] = self._encode_strings(pl.Series(new).cast(pl.String))
+            codes = self._by_integer[values]
+        return codes
+
+    def _encode_categories(self, column: pl.Series) -> NDArray[np.int32]:
+        levels = column.drop_nulls().unique()
+        physical = column.to_physical()
+        table = np.full(int(physical.max() or 0) + 2, -1, np.int32)  # type: ignore[call-overload]
+        table[levels.to_physical().to_numpy()] = self._encode_strings(levels.cast(pl.String))
+        return table[physical.fill_null(len(table) - 1).to_numpy()]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows start..start+n-1 of a log, as the kernels read them; optional columns are None.
+
+    a, b: arm codes (n,), negative where null or unknown. Outcome either as label codes (n,) with the
+    value of each label, NaN for one that is not an outcome, or as numbers y (n,), NaN where null.
+    weight, count: (n,) NaN where null. first: (n,) 1 where being shown first counts. clusters: codes.
+    arms: how many arms the dictionary held when this block was encoded.
+    """
+
+    start: int
+    n: int
+    arms: int
+    a: NDArray[np.int32]
+    b: NDArray[np.int32]
+    label: NDArray[np.int32] | None
+    value: NDArray[np.float64] | None
+    y: NDArray[np.float64] | None
+    weight: NDArray[np.float64] | None
+    count: NDArray[np.float64] | None
+    first: NDArray[np.uint8] | None
+    clusters: tuple[NDArray[np.int32], ...] = ()
+
+
+@dataclass
+class Encoder:
+    """Turns batches with the columns a, b, outcome, ... into blocks, in row order."""
+
+    outcomes: dict[str, float]
+    arms: Dictionary = field(default_factory=Dictionary)
+    labels: Dictionary = field(default_factory=Dictionary)
+    clusters: dict[str, Dictionary] = field(default_factory=dict)
+    rows: int = 0
+
+    def block(self, batch: pl.DataFrame) -> Block:
+        start, self.rows = self.rows, self.rows + batch.height
+        a, b = self.arms.encode(batch["a"]), self.arms.encode(batch["b"])
+        outcome = batch["outcome"]
+        label = value = y = None
+        if outcome.dtype.is_numeric() and not isinstance(outcome.dtype, pl.Categorical | pl.Enum):
+            y = numbers(outcome.cast(pl.Float64).fill_nan(2.0))
+        elif outcome.dtype == pl.Null:
+            y = np.full(batch.height, np.nan)
+        else:
+            label = self.labels.encode(outcome)
+            value = np.array([self.outcomes.get(text, np.nan) for text in self.labels.labels()] or [np.nan])
+        return Block(
+            start=start, n=batch.height, arms=len(self.arms), a=a, b=b, label=label, value=value, y=y,
+            weight=_optional(batch, "weight"), count=_optional(batch, "count"),
+            first=batch["position"].cast(pl.UInt8).to_numpy() if "position" in batch.columns else None,
+            clusters=tuple(codes.encode(batch[name]) for name, codes in self.clusters.items()),
+        )  # fmt: skip
+
+
+def numbers(column: pl.Series) -> NDArray[np.float64]:
+    """A numeric column as contiguous float64, null as NaN."""
+    values: NDArray[Any] = column.cast(pl.Float64).to_numpy()
+    return np.ascontiguousarray(values, np.float64)
+
+
+def _optional(batch: pl.DataFrame, name: str) -> NDArray[np.float64] | None:
+    if name not in batch.columns:
+        return None
+    if not (batch[name].dtype.is_numeric() or batch[name].dtype == pl.Boolean):
+        raise LogError(f"column role {name!r} holds {batch[name].dtype}, but numbers belong there")
+    return numbers(batch[name])

@@ -1,0 +1,63 @@
+"""Bootstrap of paired-comparison fits: exact multinomial refits, or multipliers on the influence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from steelyard._native.draws import multinomial
+from steelyard.errors import SteelyardError
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Replicated scores. arms: K names. score: (K,) the estimate. draws: (replicates, K), NaN where a
+    replicate has no finite score for an arm. failed: replicates in which some arm had none."""
+
+    arms: list[str]
+    score: Any
+    draws: Any
+    method: str
+    failed: int
+
+    def table(self, level: float = 0.95) -> pl.DataFrame:
+        """Percentile intervals: arm score se low high. Null where a tenth of the replicates failed."""
+        tail = (1 - level) / 2
+        known = np.isfinite(self.draws).mean(axis=0) >= 0.9
+        columns = np.full((3, len(self.arms)), np.nan)
+        if known.any():
+            kept = self.draws[:, known]
+            columns[0, known] = np.nanstd(kept, axis=0, ddof=1)
+            columns[1:, known] = np.nanquantile(kept, [tail, 1 - tail], axis=0)
+        frame = pl.DataFrame(
+            {"arm": self.arms, "score": self.score, "se": columns[0], "low": columns[1], "high": columns[2]}
+        )
+        return frame.with_columns(pl.exclude("arm").fill_nan(None)).sort("score", descending=True, nulls_last=True)
+
+
+def multinomial_refits(counts: Any, refit: Callable[[Any], Any], replicates: int, seed: int) -> Any:
+    """(replicates, K) scores refitted exactly to multinomial redraws of the (m, 3) table of counts.
+
+    Replicate r depends on (seed, r) and the table alone. A replicate that cannot be fitted is a row of NaN.
+    """
+    flat = np.ascontiguousarray(counts.ravel())
+    cumulative = np.cumsum(flat)
+
+    def replicate(r: int) -> Any:
+        drawn = np.empty(len(flat))
+        multinomial(flat, cumulative, seed, r, drawn)
+        try:
+            return refit(drawn.reshape(counts.shape))
+        except SteelyardError:
+            return None
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        fitted = list(pool.map(replicate, range(replicates)))
+    size = next((len(scores) for scores in fitted if scores is not None), 0)
+    return np.array([np.full(size, np.nan) if scores is None else scores for scores in fitted])

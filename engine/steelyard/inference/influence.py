@@ -1,0 +1,66 @@
+"""The influence of rows on parameters, held through its two moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from steelyard._native.draws import normals
+
+
+@dataclass(frozen=True)
+class Influence:
+    """psi_i = A^+ s_i for every row i (estimators.md, section 5).
+
+    bread: (p, p) A^+. meat: (p, p) sum of s s' over rows, or over clusters. clipped: the most negative
+    eigenvalue that multiway clustering produced and that was set to 0, as a share of the largest.
+    """
+
+    bread: Any
+    meat: Any
+    clipped: float = 0.0
+
+    @cached_property
+    def covariance(self) -> Any:
+        """(p, p) sandwich A^+ (sum s s') A^+."""
+        value = self.bread @ self.meat @ self.bread
+        return (value + value.T) / 2
+
+    def draws(self, n: int, seed: int) -> Any:
+        """(n, p) errors of the estimate under normal multipliers, sum_i xi_i psi_i, xi_i ~ N(0, 1).
+
+        Their law given the log is N(0, covariance) whatever the rows, so it is drawn directly.
+        """
+        values, vectors = np.linalg.eigh(self.covariance)
+        root = vectors * np.sqrt(np.clip(values, 0.0, None))
+        noise = np.empty((n, len(values)))
+        normals(seed, 0, noise)
+        return noise @ root.T
+
+
+def multiway(scores: dict[tuple[int, ...], Any]) -> tuple[Any, float]:
+    """Cluster-robust meat by inclusion and exclusion over cluster columns (Cameron, Gelbach and Miller 2011).
+
+    scores: for each non-empty set of cluster columns the (clusters, p) sums of row scores within the
+    intersections. Each term carries its factor G / (G - 1); negative eigenvalues are set to 0 and told.
+    """
+    meat: Any = 0.0
+    for columns, sums in scores.items():
+        groups = sums.shape[0]
+        term = (sums.T @ sums) * (groups / (groups - 1)) * (-1) ** (len(columns) + 1)
+        meat = meat + (term.toarray() if sparse.issparse(term) else term)
+    if len(scores) == 1:
+        return meat, 0.0
+    values, vectors = np.linalg.eigh((meat + meat.T) / 2)
+    clipped = max(0.0, -float(values.min())) / float(values.max())
+    return (vectors * np.clip(values, 0.0, None)) @ vectors.T, clipped
+
+
+def cluster_sets(count: int) -> list[tuple[int, ...]]:
+    """All non-empty sets of cluster columns."""
+    return [chosen for size in range(1, count + 1) for chosen in combinations(range(count), size)]

@@ -1,0 +1,257 @@
+"""What a preference log is: a lazy source, the roles of its columns, and what to do with bad rows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from steelyard.errors import LogError
+from steelyard.formats import FORMATS, OUTCOMES
+
+Column = str | pl.Expr
+READERS = {
+    ".parquet": pl.scan_parquet,
+    ".pq": pl.scan_parquet,
+    ".csv": pl.scan_csv,
+    ".ndjson": pl.scan_ndjson,
+    ".jsonl": pl.scan_ndjson,
+    ".arrow": pl.scan_ipc,
+    ".ipc": pl.scan_ipc,
+    ".feather": pl.scan_ipc,
+}
+
+
+@dataclass(frozen=True)
+class PreferenceLog:
+    """A log of comparisons, unread until a pass needs it. Made by :func:`scan`."""
+
+    source: pl.LazyFrame
+    name: str
+    roles: Mapping[str, Column]
+    outcomes: Mapping[str, float]
+    tallies: tuple[str, ...] = ()
+    cluster: tuple[Column, ...] = ()
+    context: tuple[Column, ...] = ()
+    covariates: Mapping[str, Column] = field(default_factory=dict)
+    on_bad: str = "raise"
+
+    def schema(self) -> pl.Schema:
+        """Column names and types of the source; reads metadata only."""
+        try:
+            return self.source.collect_schema()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise LogError(f"could not read {self.name}: {error}") from error
+
+    def frame(self) -> pl.LazyFrame:
+        """The source as polars sees it."""
+        return self.source
+
+    def count(self) -> int:
+        """Rows in the source."""
+        return int(self.source.select(pl.len()).collect().item())
+
+    def cluster_names(self) -> list[str]:
+        return [f"cluster_{i}" for i in range(len(self.cluster))]
+
+    def selected(self, clusters: Sequence[str] = ()) -> pl.LazyFrame:
+        """The columns a pass reads, under their role names; tallies unfolded to one row an outcome.
+
+        Cluster columns are named cluster_0, cluster_1, ...; "cluster_0+cluster_1" is their intersection.
+        """
+        schema = self.schema()
+        roles = {name: _expression(column, schema, name) for name, column in self.roles.items()}
+        for name in clusters:
+            parts = [_expression(self.cluster[int(p[8:])], schema, "cluster") for p in name.split("+")]
+            texts = [part.cast(pl.String) for part in parts]
+            roles[name] = texts[0] if len(texts) == 1 else pl.concat_str(texts, separator="\x1f")
+        if "position" in roles:
+            roles["position"] = roles["position"].cast(pl.Boolean).fill_null(value=False)
+        expressions = [expression.alias(name) for name, expression in roles.items()]
+        if not self.tallies:
+            return self.source.select(expressions)
+        present = [name for name in self.tallies if name in schema]
+        if len(present) < 2:
+            raise LogError(
+                f"{self.name}: format 'pairs' needs the count columns {list(self.tallies)}; found {present} "
+                f"among {schema.names()}. Rename the columns, or give a=, b=, outcome= and count= to scan."
+            )
+        wins, losses, *ties = present
+        counts = [pl.col(wins), pl.col(losses), pl.sum_horizontal(ties) if ties else pl.lit(0)]
+        tally = pl.concat_list([c.cast(pl.Float64) for c in counts]).alias("count")
+        return (
+            self.source.select(*expressions, pl.lit(pl.Series([[1.0, 0.0, 0.5]])).first().alias("outcome"), tally)
+            .explode("outcome", "count")
+        )  # fmt: skip
+
+    def arms(self) -> list[str]:
+        """Names of the arms, sorted; one pass."""
+        from steelyard.pairs import pair_table
+
+        return pair_table(self).arms.to_list()
+
+    def check(self) -> Any:
+        """Rows, arms, ties, bad rows by reason and components of the comparison graph; one pass."""
+        from steelyard.pairs import check
+
+        return check(self)
+
+    def quarantined(self) -> pl.DataFrame:
+        """The bad rows, as they stand in the source, with their row number; two passes."""
+        from steelyard.pairs import bad_rows
+
+        if self.tallies:
+            raise LogError("format 'pairs' cannot hand back single rows: its rows are unfolded into outcomes")
+        rows = bad_rows(replace(self, on_bad="drop"))
+        numbered = self.source.with_row_index("row")
+        return numbered.join(rows.lazy(), on="row", how="inner", maintain_order="left").collect()
+
+
+def scan(
+    source: Any,
+    format: str | None = None,
+    *,
+    a: Column | None = None,
+    b: Column | None = None,
+    outcome: Column | None = None,
+    outcomes: Mapping[Any, float] | None = None,
+    weight: Column | None = None,
+    count: Column | None = None,
+    position: Column | None = None,
+    context: Column | Sequence[Column] = (),
+    covariates: Mapping[str, Column] | None = None,
+    cluster: Column | Sequence[Column] = (),
+    on_bad: str = "raise",
+) -> PreferenceLog:
+    """A preference log, lazily.
+
+    Parameters
+    ----------
+    source
+        Path, glob, folder or list of them (Parquet, CSV, NDJSON, Arrow IPC), polars LazyFrame or
+        DataFrame, pandas DataFrame, or anything with ``__arrow_c_stream__`` (pyarrow, DuckDB).
+    format
+        ``"arena"``, ``"pairs"`` or ``"chosen_rejected"``; explicit roles override it.
+    a, b, outcome
+        Columns or expressions: the arm shown first, the other one, and who won from a's side (a label,
+        or a number in [0, 1]; null = shown but not labelled).
+    outcomes
+        Label to value, 1 (a wins), 0 (b wins) or 0.5 (tie); common spellings are known by default.
+    weight, count
+        Sampling weight of a row (>= 0), and how many identical comparisons it stands for.
+    position
+        Boolean: whether being shown first counts in this row (default: everywhere).
+    cluster
+        Columns whose values share a rater, prompt, ...: standard errors are clustered by them.
+    on_bad
+        ``"raise"``, ``"drop"`` (counted), or ``"quarantine"`` (as drop; rows by ``log.quarantined()``).
+
+    Raises
+    ------
+    LogError
+        For an unreadable source or a missing role. Nothing else is read until a pass needs it.
+
+    Examples
+    --------
+    >>> import polars as pl, steelyard as sy
+    >>> frame = pl.DataFrame({"left": ["x", "y"], "right": ["y", "x"], "winner": ["left", "tie"]})
+    >>> sy.scan(frame, a="left", b="right", outcome="winner").count()
+    2
+    """
+    if format is not None and format not in FORMATS:
+        raise LogError(f"unknown format {format!r}; known are {', '.join(sorted(FORMATS))}")
+    if on_bad not in ("raise", "drop", "quarantine"):
+        raise ValueError(f"on_bad must be 'raise', 'drop' or 'quarantine', not {on_bad!r}")
+    preset = FORMATS[format] if format else None
+    roles: dict[str, Column | None] = {
+        "a": a if a is not None else (preset.a if preset else None),
+        "b": b if b is not None else (preset.b if preset else None),
+        "outcome": outcome if outcome is not None else (preset.outcome if preset else None),
+        "weight": weight,
+        "count": count,
+        "position": position if position is not None else (preset.position if preset else None),
+    }
+    tallies = preset.tallies if preset and outcome is None else ()
+    needed = ("a", "b") if tallies else ("a", "b", "outcome")
+    missing = [name for name in needed if roles[name] is None]
+    if missing:
+        raise LogError(f"no column given for {', '.join(missing)}: name them, or choose a format")
+    known = dict(outcomes) if outcomes is not None else (preset.outcomes if preset and preset.outcomes else OUTCOMES)
+    values = {_label(key): float(value) for key, value in known.items()}
+    wrong = [key for key, value in values.items() if not 0.0 <= value <= 1.0]
+    if wrong:
+        raise LogError(f"outcomes must lie in [0, 1]; not so for {wrong}")
+    frame, name = _open(source)
+    return PreferenceLog(
+        source=frame,
+        name=name,
+        roles={key: column for key, column in roles.items() if column is not None},
+        outcomes=values,
+        tallies=tallies,
+        cluster=_several(cluster),
+        context=_several(context),
+        covariates=dict(covariates or {}),
+        on_bad=on_bad,
+    )
+
+
+def _label(key: Any) -> str:
+    return str(key).lower() if isinstance(key, bool) else str(key)
+
+
+def _several(columns: Column | Sequence[Column]) -> tuple[Column, ...]:
+    return (columns,) if isinstance(columns, str | pl.Expr) else tuple(columns)
+
+
+def _open(source: Any) -> tuple[pl.LazyFrame, str]:
+    if isinstance(source, pl.LazyFrame):
+        return source, "the lazy frame"
+    if isinstance(source, pl.DataFrame):
+        return source.lazy(), "the frame"
+    if isinstance(source, str | Path) or (isinstance(source, Sequence) and source):
+        return _open_files(source)
+    if isinstance(source, Mapping):
+        lengths = {name: len(column) for name, column in source.items()}
+        if len(set(lengths.values())) > 1:
+            raise LogError(f"columns of different lengths: {lengths}; every column needs one entry a row")
+        return pl.DataFrame(source).lazy(), "the columns"
+    if hasattr(source, "__arrow_c_stream__"):
+        return pl.DataFrame(source).lazy(), f"the {type(source).__name__}"
+    raise LogError(
+        f"cannot read a log from {type(source).__name__}: give a path, a glob, a polars frame, "
+        "a mapping of columns, or anything with __arrow_c_stream__"
+    )
+
+
+def _open_files(source: Any) -> tuple[pl.LazyFrame, str]:
+    paths = [str(path) for path in ([source] if isinstance(source, str | Path) else source)]
+    first = Path(paths[0])
+    suffix = first.suffix.lower()
+    if first.is_dir():
+        found = next((p for p in sorted(first.rglob("*")) if p.suffix.lower() in READERS), None)
+        if found is None:
+            raise LogError(f"{first}: no Parquet, CSV, NDJSON or Arrow IPC file in this folder")
+        suffix = found.suffix.lower()
+        paths = [f"{path}/**/*{suffix}" for path in paths]
+    elif not any(c in paths[0] for c in "*?[") and "://" not in paths[0] and not first.exists():
+        raise LogError(f"{first}: no such file")
+    if suffix not in READERS:
+        raise LogError(f"{first}: unknown kind of file; known endings are {', '.join(READERS)}")
+    options: dict[str, Any] = {"hive_partitioning": True} if suffix in (".parquet", ".pq") and "*" in paths[0] else {}
+    return READERS[suffix](paths, **options), paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+
+
+def _expression(column: Column, schema: pl.Schema, role: str) -> pl.Expr:
+    if isinstance(column, pl.Expr):
+        return column
+    if column not in schema:
+        close = difflib.get_close_matches(column, schema.names(), 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise LogError(f"column {column!r} (role {role}) is not in the log; it has {schema.names()}.{hint}")
+    if role in ("weight", "count") and not (schema[column].is_numeric() or schema[column] == pl.Boolean):
+        raise LogError(f"column {column!r} (role {role}) holds {schema[column]}, but numbers belong there: cast it")
+    return pl.col(column)

@@ -1,0 +1,331 @@
+"""The likelihood of a paired-comparison model on the cells of a pair table: evaluate, maximise, differentiate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from steelyard._native.laplacian import laplacian_product
+from steelyard._native.pair_likelihood import MODELS, pair_accumulate, pair_likelihood
+from steelyard.blocks import Block
+from steelyard.errors import NotIdentifiedError
+from steelyard.inference.influence import Influence
+from steelyard.pairs import PairTable
+from steelyard.solve import Point, conjugate_gradients, dense_solver, newton
+
+WIDEST_DENSE = 4000  # parameters up to which the Hessian is a dense matrix
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The maximum. parameter: (p,) k scores, then position, then tie, as the model has them."""
+
+    parameter: Any
+    k: int
+    position: float
+    tie: float
+    log_likelihood: float
+    iterations: int
+    gradient_norm: float
+
+    @property
+    def theta(self) -> Any:
+        return self.parameter[: self.k]
+
+    def facts(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "parameter"}
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells of a pair table under one model. arms: codes in the table. a, b: (m,) places in `arms`.
+
+    first: (m,) 1.0 where the position effect applies. sums, squares: (m, 3). rows: (m,).
+    """
+
+    arms: Any
+    a: Any
+    b: Any
+    first: Any
+    sums: Any
+    squares: Any
+    rows: Any
+    model: str
+    position: bool
+    ridge: float
+
+    @staticmethod
+    def of(pairs: PairTable, model: str, position: bool, ridge: float, keep_ties: bool) -> Cells:
+        """All cells of the table; the two orders of a pair folded into one where position is not modelled."""
+        sums, squares, rows = pairs.sums, pairs.squares, pairs.rows
+        if not keep_ties:
+            rows = rows * 0.0 + sums[:, 0] + sums[:, 2] if not pairs.weighted else rows
+            sums, squares = sums * [1.0, 0.0, 1.0], squares * [1.0, 0.0, 1.0]
+        a, b, first = pairs.a, pairs.b, pairs.first
+        if not position:
+            a, b, first, sums, squares, rows = _folded(a, b, sums, squares, rows)
+        seen = sums.any(axis=1)
+        return Cells(np.arange(len(pairs.arms)), *(np.ascontiguousarray(column[seen]) for column in
+                     (a, b, first, sums, squares, rows)), model, position, ridge)  # fmt: skip
+
+    def within(self, main: Any) -> Cells:
+        """The cells between arms of `main` (K,) bool, renumbered."""
+        inside = main[self.a] & main[self.b]
+        place = (np.cumsum(main) - 1).astype(np.int32)
+        return replace(
+            self, arms=np.flatnonzero(main), a=place[self.a[inside]], b=place[self.b[inside]],
+            **{name: getattr(self, name)[inside] for name in ("first", "sums", "squares", "rows")},
+        )  # fmt: skip
+
+    @property
+    def has_tie(self) -> bool:
+        return self.model in ("davidson", "rao-kupper")
+
+    @property
+    def size(self) -> int:
+        return len(self.arms) + self.position + self.has_tie
+
+    @property
+    def n(self) -> float:
+        return float(self.sums.sum())
+
+    def split(self, parameter: Any) -> tuple[Any, float, float]:
+        """Scores, position effect and tie parameter (0 where the model has none)."""
+        k = len(self.arms)
+        return (
+            np.ascontiguousarray(parameter[:k]),
+            float(parameter[k]) if self.position else 0.0,
+            float(parameter[-1]) if self.has_tie else 0.0,
+        )
+
+    def derivatives(self, parameter: Any, outcomes: Any) -> Any:
+        """(6, m) value d_eta d_tie h_eta h_cross h_tie at (m, 3) outcome weights."""
+        theta, position, tie = self.split(parameter)
+        out = np.zeros((6, len(self.a)))
+        weights = np.ascontiguousarray(outcomes)
+        pair_likelihood(MODELS[self.model], self.a, self.b, self.first, weights, theta, position, tie, out)
+        return out
+
+    def accumulated(self, derivatives: Any) -> tuple[Any, Any]:
+        """Score (p,) and the matrix (p, p) of the cells' second-order terms."""
+        score, matrix = np.zeros(self.size), np.zeros((self.size, self.size))
+        pair_accumulate(len(self.arms), self.position, self.has_tie, self.a, self.b, self.first, derivatives,
+                        score, matrix)  # fmt: skip
+        return score, matrix
+
+    def _start(self) -> Any:
+        start = np.zeros(self.size)
+        if self.has_tie:
+            wins, ties, losses = self.sums.sum(axis=0)
+            share = ties / (wins + ties + losses)
+            odds = 2 * share / (1 - share)
+            start[-1] = np.log(odds) if self.model == "davidson" else np.log1p(odds)
+        return start
+
+    def maximise(self, start: Any = None) -> Estimate:
+        """Newton from `start` (default: all scores 0, ties at their share)."""
+        dense = self.size <= WIDEST_DENSE
+        if not dense and self.size > len(self.arms):
+            raise NotIdentifiedError(f"position and tie effects are fitted for up to {WIDEST_DENSE} arms only")
+        evaluate = self._dense_point if dense else _SparseProblem(self).point
+        solution = newton(evaluate, self._start() if start is None else start, self.n)
+        parameter = solution.parameter.copy()
+        k = len(self.arms)
+        if not self.ridge:
+            parameter[:k] -= parameter[:k].mean()
+        _, position, tie = self.split(parameter)
+        penalty = 0.5 * self.ridge * float(parameter[:k] @ parameter[:k])
+        return Estimate(parameter, k, position, tie, solution.point.value + penalty, solution.iterations,
+                        solution.gradient_norm)  # fmt: skip
+
+    def _dense_point(self, parameter: Any) -> Point:
+        if self.model == "rao-kupper" and parameter[-1] <= 0:
+            return Point(-np.inf, np.zeros(self.size), lambda v: v)
+        derivatives = self.derivatives(parameter, self.sums)
+        score, hessian = self.accumulated(derivatives)
+        k = len(self.arms)
+        score[:k] -= self.ridge * parameter[:k]
+        value = float(derivatives[0].sum()) - 0.5 * self.ridge * float(parameter[:k] @ parameter[:k])
+        return Point(value, score, lambda v: dense_solver(self._pinned(hessian))(v))
+
+    def _pinned(self, hessian: Any) -> Any:
+        """The Hessian with the free constant of the scores tied down: H + c 11'/k on the scores.
+
+        The constant vector spans its null space, so on the complement nothing changes: exact, no ridge.
+        """
+        k = len(self.arms)
+        if self.ridge:
+            return hessian + np.diag(np.concatenate([np.full(k, self.ridge), np.zeros(self.size - k)]))
+        pinned = hessian.copy()
+        pinned[:k, :k] += np.trace(hessian[:k, :k]) / k**2
+        return pinned
+
+    def influence(self, estimate: Estimate, kind: str) -> Influence | None:
+        """Bread and row meat; kind "model" takes the information itself as meat. None beyond dense size."""
+        if self.size > WIDEST_DENSE:
+            return None
+        _, hessian = self.accumulated(self.derivatives(estimate.parameter, self.sums))
+        k = len(self.arms)
+        bread = dense_solver(self._pinned(hessian))(np.eye(self.size))
+        if not self.ridge:
+            bread[:k] -= bread[:k].mean(axis=0)
+            bread[:, :k] -= bread[:, :k].mean(axis=1, keepdims=True)
+        if kind == "model":
+            return Influence(bread, hessian)
+        return Influence(bread, self.accumulated(self._moments(estimate))[1])
+
+    def _moments(self, estimate: Estimate) -> Any:
+        """(6, m) with the second moments of row scores where accumulate expects curvatures."""
+        out = np.zeros((6, len(self.a)))
+        for outcome in range(3):
+            d_eta, d_tie = self._outcome_scores(estimate, outcome)
+            square = self.squares[:, outcome]
+            out[3] += square * d_eta**2
+            out[4] += square * d_eta * d_tie
+            out[5] += square * d_tie**2
+        return out
+
+    def _outcome_scores(self, estimate: Estimate, outcome: int) -> tuple[Any, Any]:
+        """d log p / d eta and / d tie (m,) of one row with this outcome (0 win, 1 tie, 2 loss)."""
+        one = np.zeros((len(self.a), 3))
+        one[:, outcome] = 1.0
+        out = self.derivatives(estimate.parameter, one)
+        return out[1], out[2]
+
+    def row_effects(self, estimate: Estimate, direction: Any) -> Any:
+        """(m, 3) influence of one row of each cell and outcome on direction' parameter, direction (p,) = A^+ c."""
+        k = len(self.arms)
+        along = direction[self.a] - direction[self.b]
+        if self.position:
+            along = along + direction[k] * self.first
+        effects = np.empty((len(self.a), 3))
+        for outcome in range(3):
+            d_eta, d_tie = self._outcome_scores(estimate, outcome)
+            effects[:, outcome] = d_eta * along + (d_tie * direction[-1] if self.has_tie else 0.0)
+        return effects
+
+    def contrast_variance(self, estimate: Estimate, i: int, j: int, kind: str) -> float:
+        """Variance of score i minus score j by one conjugate-gradient solve: no matrix is held."""
+        problem = _SparseProblem(self)
+        right = np.zeros((len(self.arms), 1))
+        right[i], right[j] = 1.0, -1.0
+        problem.point(estimate.parameter)
+        along = problem.solve(right, 1e-10)[:, 0]
+        if kind == "model":
+            return float(along @ (problem.product(along[:, None])[:, 0] - self.ridge * along))
+        return float((self.squares * self.row_effects(estimate, along) ** 2).sum())
+
+
+def _folded(a: Any, b: Any, sums: Any, squares: Any, rows: Any) -> tuple[Any, ...]:
+    """One cell an unordered pair, seen from the arm with the smaller code; nobody is shown first."""
+    flip = a > b
+    low, high = np.where(flip, b, a).astype(np.int64), np.where(flip, a, b).astype(np.int64)
+    turned = [np.where(flip[:, None], values[:, ::-1], values) for values in (sums, squares)]
+    key, group = np.unique((low << 32) | high, return_inverse=True)
+    folded = [np.stack([np.bincount(group, values[:, j], len(key)) for j in range(3)], axis=1) for values in turned]
+    return ((key >> 32).astype(np.int32), (key & 0xFFFFFFFF).astype(np.int32), np.zeros(len(key)), *folded,
+            np.bincount(group, rows, len(key)))  # fmt: skip
+
+
+class _SparseProblem:
+    """Newton's pieces on the graph Laplacian of the cells: only edges and diagonals are held."""
+
+    def __init__(self, cells: Cells) -> None:
+        self.cells = cells
+        self.k = len(cells.arms)
+        m = len(cells.a)
+        rows, columns = np.concatenate([cells.a, cells.b]), np.concatenate([cells.b, cells.a])
+        order = np.lexsort((columns, rows))
+        self.start = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=self.k))]).astype(np.int64)
+        self.neighbour = np.ascontiguousarray(columns[order])
+        self.cell = np.tile(np.arange(m), 2)[order]
+        self.edge = np.empty(2 * m)
+        self.diagonal = np.empty(self.k)
+
+    def point(self, parameter: Any) -> Point:
+        cells = self.cells
+        out = cells.derivatives(parameter, cells.sums)
+        score = np.bincount(cells.a, out[1], self.k) - np.bincount(cells.b, out[1], self.k)
+        score -= cells.ridge * parameter
+        value = float(out[0].sum()) - 0.5 * cells.ridge * float(parameter @ parameter)
+        curvature = out[3]
+
+        def solve(v: Any) -> Any:
+            self._set(curvature)
+            return self.solve(v[:, None], 1e-4)[:, 0]
+
+        self._set(curvature)
+        return Point(value, score, solve)
+
+    def _set(self, curvature: Any) -> None:
+        cells = self.cells
+        self.edge = curvature[self.cell]
+        self.diagonal = np.bincount(cells.a, curvature, self.k) + np.bincount(cells.b, curvature, self.k) + cells.ridge
+
+    def product(self, x: Any) -> Any:
+        out = np.empty_like(x)
+        laplacian_product(self.start, self.neighbour, self.edge, self.diagonal, np.ascontiguousarray(x), out)
+        return out
+
+    def solve(self, right: Any, tolerance: float) -> Any:
+        x = conjugate_gradients(self.product, self.diagonal, right, tolerance)
+        return x if self.cells.ridge else x - x.mean(axis=0)
+
+
+@dataclass(frozen=True)
+class ClusterSums:
+    """Row scores summed within clusters, block by block.
+
+    place: (K,) where an arm's score stands among the parameters, -1 outside the main group.
+    """
+
+    estimate: Estimate
+    model: str
+    position: bool
+    keep_ties: bool
+    place: Any
+
+    def block(self, block: Block) -> list[Any]:
+        """For each cluster column: (cluster, parameter, sum) of this block, one entry a combination."""
+        a, b, y = self.place[block.a], self.place[block.b], block.y
+        assert y is not None
+        use = (a >= 0) & (b >= 0) & (self.keep_ties | (y != 0.5))
+        a, b, y = a[use], b[use], y[use]
+        first = np.ones(len(a)) if block.first is None else block.first[use].astype(np.float64)
+        weight = np.ones(len(a))
+        for factor in (block.weight, block.count):
+            weight = weight if factor is None else weight * factor[use]
+        if self.model in ("davidson", "rao-kupper"):
+            outcomes = np.stack([y == 1.0, y == 0.5, y == 0.0], axis=1) * weight[:, None]
+        else:
+            outcomes = np.stack([y * weight, 0.0 * y, (1.0 - y) * weight], axis=1)
+        out = np.zeros((6, len(a)))
+        pair_likelihood(MODELS[self.model], a, b, first, outcomes, np.ascontiguousarray(self.estimate.theta),
+                        self.estimate.position, self.estimate.tie, out)  # fmt: skip
+        columns, values = [a, b], [out[1], -out[1]]
+        if self.position:
+            columns, values = [*columns, np.full(len(a), self.estimate.k)], [*values, out[1] * first]
+        if self.model in ("davidson", "rao-kupper"):
+            columns, values = [*columns, np.full(len(a), len(self.estimate.parameter) - 1)], [*values, out[2]]
+        parts = []
+        for codes in block.clusters:
+            cluster = codes[use].astype(np.int64)
+            if (cluster < 0).any():
+                cluster = np.where(cluster < 0, -1, cluster)
+            key = np.concatenate([(cluster << 32) | column for column in columns])
+            unique, group = np.unique(key, return_inverse=True)
+            parts.append((unique, np.bincount(group, np.concatenate(values), len(unique))))
+        return parts
+
+    def gathered(self, parts: list[Any], groups: int) -> Any:
+        """(clusters, p) sums over all blocks; a row without a cluster is a cluster of its own block."""
+        key, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+        row, column = key >> 32, key & 0xFFFFFFFF
+        if (row < 0).any():
+            raise NotIdentifiedError("the cluster column has nulls: fill them, each with a value of its own")
+        shape = (groups, len(self.estimate.parameter))
+        matrix = sparse.coo_array((values, (row, column)), shape=shape).tocsr()
+        return matrix[np.diff(matrix.indptr) > 0]

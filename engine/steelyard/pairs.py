@@ -1,0 +1,355 @@
+"""The table of pairs: everything a Bradley-Terry model reads of a log, in one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from steelyard._native.clean_rows import clean_rows
+from steelyard._native.pair_table import pair_cells, pair_count, pair_slots
+from steelyard._native.pair_table import pair_table as pair_sums
+from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.errors import LogError
+from steelyard.passes import run_pass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from steelyard.log import PreferenceLog
+
+WIDEST_DENSE = 1024  # arms up to which a block is counted into a square table
+STATUS = (
+    "good",
+    "not labelled",
+    "null arm",
+    "unknown arm",
+    "an arm compared with itself",
+    "unknown outcome",
+    "null, negative or infinite weight",
+    "null, negative or fractional count",
+    "weight or count of zero",
+)
+HARMLESS = {"not labelled", "unknown arm", "weight or count of zero"}
+_KEEP_ROWS = 10
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """Sums over the comparisons of each ordered pair; mergeable by :meth:`plus`.
+
+    arms: K names, sorted. a, b: (m,) int32 codes, a shown first. first: (m,) 1.0, or 0.0 where the
+    order does not count. sums: (m, 3) weights of win, tie, loss from a's side. squares: (m, 3) the same
+    of squared weights. rows: (m,) comparisons. soft: rows with labels other than 0, 1/2, 1.
+    dropped: rows left out, by reason.
+    """
+
+    arms: pl.Series
+    a: NDArray[np.int32]
+    b: NDArray[np.int32]
+    first: NDArray[np.float64]
+    sums: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    rows: NDArray[np.float64]
+    soft: int = 0
+    weighted: bool = False
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    def plus(self, other: PairTable) -> PairTable:
+        """The table of both logs together."""
+        names = sorted({*self.arms.to_list(), *other.arms.to_list()})
+        place = {name: code for code, name in enumerate(names)}
+        parts = []
+        for table in (self, other):
+            code = np.array([place[name] for name in table.arms], np.int32)
+            parts.append((code[table.a], code[table.b], table.first, table.sums, table.squares, table.rows))
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        dropped = {
+            reason: self.dropped.get(reason, 0) + other.dropped.get(reason, 0)
+            for reason in {**self.dropped, **other.dropped}
+        }
+        weighted = self.weighted or other.weighted
+        return _merged(names, columns, self.soft + other.soft, weighted, dropped)
+
+
+def _merged(
+    names: list[str], columns: list[NDArray[Any]], soft: int, weighted: bool, dropped: dict[str, int]
+) -> PairTable:
+    """A table with one cell for each (a, b, first), cells sorted."""
+    a, b, first, sums, squares, rows = columns
+    key = (a.astype(np.int64) << 32) | (b.astype(np.int64) << 1) | (first > 0)
+    unique, inverse = np.unique(key, return_inverse=True)
+    if len(unique) == len(key):
+        order = np.argsort(key)
+        sums, squares, rows = sums[order], squares[order], rows[order]
+    else:
+        sums, squares, rows = (_summed(inverse, values, len(unique)) for values in (sums, squares, rows))
+    return PairTable(
+        pl.Series("arm", names, dtype=pl.String),
+        (unique >> 32).astype(np.int32),
+        ((unique & 0xFFFFFFFF) >> 1).astype(np.int32),
+        (unique & 1).astype(np.float64),
+        sums,
+        squares,
+        rows,
+        soft,
+        weighted,
+        dropped,
+    )
+
+
+def _summed(group: NDArray[np.intp], values: NDArray[np.float64], groups: int) -> NDArray[np.float64]:
+    out = np.zeros((groups, *values.shape[1:]))
+    np.add.at(out, group, values)
+    return out
+
+
+@dataclass
+class _Cells:
+    """Growing sums by cell: the merge side of the sparse route."""
+
+    keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << 10, np.int64))
+    slots: NDArray[np.int32] = field(default_factory=lambda: np.full(1 << 12, -1, np.int32))
+    count: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    values: NDArray[np.float64] = field(default_factory=lambda: np.zeros((1 << 10, 7)))
+
+    def cells(self, a: Any, b: Any, first: Any) -> NDArray[np.int32]:
+        cell = np.empty(len(a), np.int32)
+        done = 0
+        while True:
+            done = pair_cells(done, a, b, first, self.slots, self.keys, self.count, cell)
+            if done == len(a):
+                return cell
+            capacity = 4 * len(self.keys)
+            self.keys = np.resize(self.keys, capacity)
+            self.slots = np.full(4 * capacity, -1, np.int32)
+            pair_slots(int(self.count[0]), self.keys, self.slots)
+            self.values = np.concatenate([self.values, np.zeros((capacity - len(self.values), 7))])
+
+    def decoded(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8]]:
+        keys = self.keys[: int(self.count[0])]
+        low = (1 << 31) - 1
+        return (keys >> 31 & low).astype(np.int32), (keys & low).astype(np.int32), (keys >> 62 & 1).astype(np.uint8)
+
+
+@dataclass
+class _Partial:
+    """One block's statistic: a dense count or sparse sums, and its bad rows."""
+
+    dense: NDArray[np.uint32] | None = None
+    sparse: tuple[Any, ...] | None = None
+    soft: int = 0
+    bad: dict[str, tuple[int, list[int]]] = field(default_factory=dict)
+    unknown: frozenset[str] = frozenset()
+
+
+def _count_block(block: Block) -> _Partial:
+    """Plain rows go to a square table in one native loop; anything else through verdicts and cells."""
+    if block.arms <= WIDEST_DENSE and block.weight is None and block.count is None and block.first is None:
+        table = np.zeros((block.arms, block.arms, 3), np.uint32)
+        place = None
+        if block.value is not None:
+            place = np.where(np.isin(block.value, (0.0, 0.5, 1.0)), 2 - 2 * block.value, 3).astype(np.uint8)
+        if pair_count(block.a, block.b, block.label, place, block.y, table) == block.n:
+            return _Partial(dense=table)
+    kept, bad = clean(block)
+    local = _Cells()
+    cell = local.cells(kept.a, kept.b, kept.first)
+    m = int(local.count[0])
+    sums, squares, rows = np.zeros((m, 3)), np.zeros((m, 3)), np.zeros(m)
+    assert kept.y is not None
+    soft = pair_sums(
+        kept.a, kept.b, kept.first, cell, kept.y, kept.weight, kept.count, block.arms, sums, squares, rows
+    )
+    return _Partial(sparse=(*local.decoded(), np.column_stack([sums, squares, rows])), soft=soft, bad=bad)
+
+
+def clean(block: Block) -> tuple[Block, dict[str, tuple[int, list[int]]]]:
+    """The good rows of a block, outcomes as numbers; and the others by reason with first row numbers."""
+    kept, status, at = good_rows(block)
+    bad = {}
+    for code in np.unique(status[status > 0]):
+        where = np.flatnonzero(status == code)
+        bad[STATUS[code]] = (len(where), [int(block.start + i) for i in where[:_KEEP_ROWS]])
+    return kept, bad
+
+
+def good_rows(block: Block) -> tuple[Block, NDArray[np.uint8], NDArray[np.intp]]:
+    """The good rows, every row's verdict (an index into STATUS), and where the good rows stood."""
+    y, status = np.empty(block.n), np.zeros(block.n, np.uint8)
+    bad = clean_rows(block.a, block.b, block.label, block.value, block.y, block.weight, block.count, y, status)
+    at = np.flatnonzero(status == 0) if bad else np.arange(block.n)
+
+    def take(values: Any) -> Any:
+        return values if values is None or not bad else values[at]
+
+    kept = Block(
+        start=block.start, n=len(at), arms=block.arms, a=take(block.a), b=take(block.b), label=None, value=None,
+        y=take(y), weight=take(block.weight), count=take(block.count), first=take(block.first),
+        clusters=tuple(take(codes) for codes in block.clusters),
+    )  # fmt: skip
+    return kept, status, at
+
+
+def _read(log: PreferenceLog, threads: int | None) -> tuple[PairTable, dict[str, tuple[int, list[int]]], Encoder]:
+    encoder = Encoder(dict(log.outcomes))
+    total, dense = _Cells(), np.zeros((0, 0, 3), np.int64)
+    bad: dict[str, tuple[int, list[int]]] = {}
+    soft = 0
+
+    def merge(part: _Partial) -> None:
+        nonlocal dense, soft
+        soft += part.soft
+        if part.dense is not None:
+            if len(part.dense) > len(dense):
+                wider = np.zeros((len(part.dense),) * 2 + (3,), np.int64)
+                wider[: len(dense), : len(dense)] = dense
+                dense = wider
+            k = len(part.dense)
+            dense[:k, :k] += part.dense
+        if part.sparse is not None:
+            a, b, first, values = part.sparse
+            cell = total.cells(a, b, first)
+            total.values[cell] += values
+        for reason, (count, rows) in part.bad.items():
+            seen, kept = bad.get(reason, (0, []))
+            bad[reason] = (seen + count, (kept + rows)[:_KEEP_ROWS])
+
+    run_pass(log, encoder, _count_block, merge, threads)
+    a, b, win = dense.any(axis=2).nonzero()[0], dense.any(axis=2).nonzero()[1], None
+    counted = dense[a, b].astype(np.float64)
+    sa, sb, sfirst = total.decoded()
+    values = total.values[: len(sa)]
+    labels = encoder.arms.labels()
+    order = _sorted(labels, encoder.arms.numeric)
+    code = np.empty(len(labels), np.int32)
+    code[order] = np.arange(len(labels), dtype=np.int32)
+    columns = [
+        code[np.concatenate([a, sa]).astype(np.intp)],
+        code[np.concatenate([b, sb]).astype(np.intp)],
+        np.concatenate([np.ones(len(a)), sfirst.astype(np.float64)]),
+        np.concatenate([counted, values[:, :3]]),
+        np.concatenate([counted, values[:, 3:6]]),
+        np.concatenate([counted.sum(axis=1), values[:, 6]]),
+    ]
+    dropped = {reason: count for reason, (count, _) in bad.items()}
+    table = _merged([labels[i] for i in order], columns, soft, "weight" in log.roles, dropped)
+    return table, bad, encoder
+
+
+def _sorted(labels: list[str], numeric: bool) -> list[int]:
+    if numeric:
+        return sorted(range(len(labels)), key=lambda i: (int(labels[i]), labels[i]))
+    return sorted(range(len(labels)), key=labels.__getitem__)
+
+
+def pair_table(log: PreferenceLog, threads: int | None = None) -> PairTable:
+    """Counts every pair of a log in one pass.
+
+    Raises
+    ------
+    LogError
+        Where rows are bad and the log says ``on_bad="raise"``, and for a log without usable rows.
+    """
+    table, bad, encoder = _read(log, threads)
+    real = {reason: found for reason, found in bad.items() if reason not in HARMLESS}
+    if real and log.on_bad == "raise":
+        raise LogError(_complaint(log, real, encoder))
+    if not table.rows.sum():
+        gone = "; ".join(f"{count} rows: {reason}" for reason, count in table.dropped.items())
+        raise LogError(f"{log.name} has no comparison to learn from ({gone or 'it is empty'}).")
+    return table
+
+
+def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encoder: Encoder) -> str:
+    parts = []
+    for reason, (count, rows) in bad.items():
+        role = {"null arm": "a, b", "an arm compared with itself": "a, b", "unknown outcome": "outcome"}.get(
+            reason, "weight" if "weight" in reason else "count"
+        )
+        names = ", ".join(str(log.roles.get(r.strip(), r.strip())) for r in role.split(","))
+        text = f"{count} row{'s' * (count != 1)}: {reason} (column {names}; first rows {rows})"
+        if reason == "unknown outcome":
+            strange = [label for label in encoder.labels.labels() if label not in log.outcomes]
+            text += f" {strange[:5]}" if strange else " (numbers must lie in [0, 1])"
+        parts.append(text)
+    return (
+        f"{log.name}: {'; '.join(parts)}. Correct them, name the labels with outcomes=, "
+        'or leave such rows out, counted, with on_bad="drop" or "quarantine".'
+    )
+
+
+def bad_rows(log: PreferenceLog) -> pl.DataFrame:
+    """Row number and reason of every bad row."""
+    found: list[pl.DataFrame] = []
+
+    def verdicts(block: Block) -> pl.DataFrame:
+        _, status, _ = good_rows(block)
+        at = np.flatnonzero(status)
+        reasons = pl.Series("reason", [STATUS[code] for code in status[at]], dtype=pl.String)
+        rows = pl.Series("row", (at + block.start).astype(np.uint32))
+        return pl.DataFrame([rows, reasons]).filter(~pl.col("reason").is_in(list(HARMLESS)))
+
+    run_pass(log, Encoder(dict(log.outcomes)), verdicts, found.append)
+    return pl.concat(found) if found else pl.DataFrame(schema={"row": pl.UInt32, "reason": pl.String})
+
+
+def rows(log: PreferenceLog) -> tuple[pl.Series, Any, Any, Any, Any]:
+    """Every good row in log order: arm names, a, b, y and weight (None without weights). Holds the log in memory."""
+    table = pair_table(log)
+    encoder = Encoder(dict(log.outcomes), arms=Dictionary(table.arms.to_list()))
+    parts: list[Block] = []
+    run_pass(log, encoder, lambda block: good_rows(block)[0], parts.append)
+    weight = None
+    if "weight" in log.roles or "count" in log.roles or log.tallies:
+        weight = np.concatenate([(1.0 if p.weight is None else p.weight) * (1.0 if p.count is None else p.count)
+                                 for p in parts])  # fmt: skip
+    return table.arms, *(np.concatenate([getattr(p, name) for p in parts]) for name in ("a", "b", "y")), weight
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a log holds; see :meth:`PreferenceLog.check`."""
+
+    rows: int
+    usable: int
+    arms: int
+    ties: int
+    unlabelled: int
+    bad: dict[str, tuple[int, list[int]]]
+    components: list[list[str]]
+
+    def frame(self) -> pl.DataFrame:
+        facts = [
+            ("rows", str(self.rows)),
+            ("usable comparisons", str(self.usable)),
+            ("arms", str(self.arms)),
+            ("ties", str(self.ties)),
+            ("shown but not labelled", str(self.unlabelled)),
+            ("components of the comparison graph", str(len(self.components))),
+            *((f"bad: {reason}", f"{count} (first rows {rows})") for reason, (count, rows) in self.bad.items()),
+        ]
+        return pl.DataFrame(facts, schema=["check", "value"], orient="row")
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:36s} {value}" for name, value in self.frame().rows())
+
+
+def check(log: PreferenceLog) -> Check:
+    """Counts rows, arms, ties and bad rows, and finds the components of the comparison graph."""
+    from steelyard.graph import components
+
+    table, bad, encoder = _read(log, None)
+    groups = components(len(table.arms), table.a, table.b)
+    names = table.arms.to_list()
+    return Check(
+        rows=log.count(),
+        usable=int(table.rows.sum()),
+        arms=len(names),
+        ties=int(table.sums[:, 1].sum()),
+        unlabelled=bad.get("not labelled", (0, []))[0],
+        bad={reason: found for reason, found in bad.items() if reason not in HARMLESS},
+        components=[[names[i] for i in np.flatnonzero(groups == g)] for g in np.unique(groups)],
+    )

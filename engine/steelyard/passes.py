@@ -1,0 +1,60 @@
+"""One pass: map a kernel over the blocks of a log and merge the statistics in block order.
+
+The calling thread pulls batches, one thread encodes them in row order, a pool maps the kernel, and
+results are merged in block order, so that any number of threads gives the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+import polars as pl
+
+from steelyard.blocks import BLOCK_ROWS, Block, Encoder
+from steelyard.errors import LogError
+
+if TYPE_CHECKING:
+    from steelyard.log import PreferenceLog
+
+S = TypeVar("S")
+
+
+def run_pass(
+    log: PreferenceLog,
+    encoder: Encoder,
+    kernel: Callable[[Block], S],
+    merge: Callable[[S], None],
+    threads: int | None = None,
+) -> None:
+    """Calls merge(kernel(block)) for every block, in block order.
+
+    threads: how many run the kernel; default all cores this process may use.
+    """
+    workers = threads or len(os.sched_getaffinity(0))
+    pending: deque[Future[Future[S]]] = deque()
+    with ThreadPoolExecutor(1) as encoding, ThreadPoolExecutor(workers) as pool:
+
+        def encode(batch: pl.DataFrame) -> Future[S]:
+            return pool.submit(kernel, encoder.block(batch))
+
+        for batch in batches(log, encoder):
+            pending.append(encoding.submit(encode, batch))
+            if len(pending) > workers + 3:
+                merge(pending.popleft().result().result())
+        while pending:
+            merge(pending.popleft().result().result())
+
+
+def batches(log: PreferenceLog, encoder: Encoder):  # type: ignore[no-untyped-def]
+    """The log's columns as frames of exactly 2^17 rows (the last one shorter)."""
+    frame = log.selected(list(encoder.clusters))
+    try:
+        for batch in frame.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True):
+            if batch.height:
+                yield batch
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise LogError(f"could not read {log.name}: {error}") from error

@@ -1,0 +1,88 @@
+"""Damped Newton on dense Hessians and on sparse graph Laplacians."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from steelyard.errors import ConvergenceError, NotIdentifiedError
+
+TOLERANCE = 1e-10  # of the largest score entry, divided by n
+_ROUNDS = 100
+
+
+class Point(NamedTuple):
+    """The objective at a parameter: value, score (p,), and a function that solves (Hessian) x = v."""
+
+    value: float
+    score: Any
+    solve: Callable[[Any], Any]
+
+
+class Solution(NamedTuple):
+    parameter: Any
+    point: Point
+    iterations: int
+    gradient_norm: float
+
+
+def newton(evaluate: Callable[[Any], Point], start: Any, n: float, tolerance: float = TOLERANCE) -> Solution:
+    """Maximises a concave function by Newton steps, halved until the value does not fall.
+
+    Stops when max |score| / n <= tolerance. Raises ConvergenceError after 100 rounds or a failed line
+    search, with the gradient reached: nothing unconverged is handed back.
+    """
+    parameter, point = start, evaluate(start)
+    for iteration in range(_ROUNDS):
+        norm = float(np.abs(point.score).max(initial=0.0)) / n
+        if norm <= tolerance:
+            return Solution(parameter, point, iteration, norm)
+        step, share = point.solve(point.score), 1.0
+        slope = float(point.score @ step)
+        while True:
+            trial = evaluate(parameter + share * step)
+            if trial.value >= point.value + 1e-4 * share * slope - 1e-13 * abs(point.value):
+                break
+            share /= 2.0
+            if share < 1e-12:
+                raise ConvergenceError(f"line search failed at gradient {norm:.2e} of n after {iteration} steps")
+        parameter, point = parameter + share * step, trial
+    raise ConvergenceError(f"no convergence in {_ROUNDS} Newton steps; gradient {norm:.2e} of n")
+
+
+def dense_solver(hessian: Any) -> Callable[[Any], Any]:
+    """Cholesky solves with a positive definite matrix; NotIdentifiedError where it is not one."""
+    try:
+        factor = cho_factor(hessian, lower=True)
+    except LinAlgError as error:
+        raise NotIdentifiedError("the information matrix is singular: some parameter is not identified") from error
+    return lambda v: cho_solve(factor, v)
+
+
+def conjugate_gradients(product: Callable[[Any], Any], diagonal: Any, right: Any, tolerance: float) -> Any:
+    """Solves for several right-hand sides (k, r) at once, preconditioned by the diagonal.
+
+    tolerance: of the residual norm, relative to the right-hand side's. Raises ConvergenceError.
+    """
+    x = np.zeros_like(right)
+    residual = right.copy()
+    scaled = residual / diagonal[:, None]
+    direction = scaled.copy()
+    size = (residual * scaled).sum(axis=0)
+    goal = tolerance**2 * np.maximum((right * right).sum(axis=0), 1e-300)
+    for _ in range(10 * len(right) + 100):
+        if ((residual * residual).sum(axis=0) <= goal).all():
+            return x
+        moved = product(direction)
+        curve = (direction * moved).sum(axis=0)
+        step = np.divide(size, curve, out=np.zeros_like(size), where=curve > 0)
+        x += step * direction
+        residual -= step * moved
+        scaled = residual / diagonal[:, None]
+        new = (residual * scaled).sum(axis=0)
+        direction = scaled + np.divide(new, size, out=np.zeros_like(size), where=size > 0) * direction
+        size = new
+    raise ConvergenceError("conjugate gradients did not converge")
