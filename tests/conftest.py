@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILD = "python -m pip install -e ."
+BUILD = "python -m pip install -e . (or python setup.py build_ext --inplace --force)"
 
 
 def stale_build(root: Path) -> str | None:
@@ -28,7 +28,7 @@ def stale_build(root: Path) -> str | None:
 
 
 def pytest_sessionstart() -> None:
-    """Stop before the first test if steelyard is this checkout's and its compiled modules are older than their sources."""
+    """Stop before the first test if steelyard is this checkout and its compiled modules are stale."""
     spec = find_spec("steelyard")
     if spec is None or spec.origin is None:
         pytest.exit(f"steelyard is not installed. Install it: {BUILD}", returncode=3)

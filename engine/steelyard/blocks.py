@@ -6,6 +6,7 @@ Arrow string views that polars already holds (kernels/encode_views.c); nothing c
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ class Dictionary:
 
     def labels(self) -> list[str]:
         text, ends = self._arena.tobytes(), self._offsets[: len(self) + 1].tolist()
-        return [text[i:j].decode() for i, j in zip(ends[:-1], ends[1:], strict=True)]
+        return [text[i:j].decode() for i, j in itertools.pairwise(ends)]
 
     def encode(self, column: pl.Series) -> NDArray[np.int32]:
         """Codes of a column: -1 for null, -2 for a label that is unknown and may not be learned."""
@@ -100,15 +101,17 @@ class Dictionary:
 
     def _encode_integers(self, column: pl.Series) -> NDArray[np.int32]:
         self.numeric = True
-        low, high = column.min(), column.max()
-        if column.null_count() or low is None or low < 0 or high >= _WIDEST_TABLE:  # type: ignore[operator]
+        if column.null_count() or not len(column):
             return self._encode_strings(column.cast(pl.String))
-        if high >= len(self._by_integer):  # type: ignore[operator]
-            wider = np.full(int(high) * 2 + 1, -3, np.int32)  # type: ignore[call-overload]
+        values = column.to_numpy()
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >= _WIDEST_TABLE:
+            return self._encode_strings(column.cast(pl.String))
+        if high >= len(self._by_integer):
+            wider = np.full(high * 2 + 1, -3, np.int32)
             wider[: len(self._by_integer)] = self._by_integer
             self._by_integer = wider
-        values = column.to_numpy()
-        codes = self._by_integer[values]
+        codes: NDArray[np.int32] = self._by_integer[values]
         if (codes == -3).any():
             new = np.unique(values[codes == -3])
             self._by_integer[new] = self._encode_strings(pl.Series(new).cast(pl.String))
@@ -117,10 +120,11 @@ class Dictionary:
 
     def _encode_categories(self, column: pl.Series) -> NDArray[np.int32]:
         levels = column.drop_nulls().unique()
-        physical = column.to_physical()
-        table = np.full(int(physical.max() or 0) + 2, -1, np.int32)  # type: ignore[call-overload]
-        table[levels.to_physical().to_numpy()] = self._encode_strings(levels.cast(pl.String))
-        return table[physical.fill_null(len(table) - 1).to_numpy()]
+        known = levels.to_physical().to_numpy()
+        table = np.full(int(known.max(initial=0)) + 2, -1, np.int32)
+        table[known] = self._encode_strings(levels.cast(pl.String))
+        codes: NDArray[np.int32] = table[column.to_physical().fill_null(len(table) - 1).to_numpy()]
+        return codes
 
 
 @dataclass(frozen=True)

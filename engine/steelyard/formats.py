@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import polars as pl
 
 OUTCOMES: dict[str, float] = {
-    **dict.fromkeys(("a", "A", "model_a", "left", "win", "a_wins", "response_a", "1"), 1.0),
-    **dict.fromkeys(("b", "B", "model_b", "right", "loss", "b_wins", "response_b", "0"), 0.0),
+    **dict.fromkeys(("a", "A", "model_a", "left", "home", "win", "a_wins", "response_a", "1"), 1.0),
+    **dict.fromkeys(("b", "B", "model_b", "right", "away", "loss", "b_wins", "response_b", "0"), 0.0),
     **dict.fromkeys(("tie", "draw", "tie (bothbad)", "both_bad", "bothbad", "equal", "0.5"), 0.5),
 }
 
@@ -26,9 +26,7 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    "arena": Format(
-        "model_a", "model_b", "winner", {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5}
-    ),
+    "arena": Format("model_a", "model_b", "winner", {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5}),
     "pairs": Format(
         "model_a",
         "model_b",

@@ -14,7 +14,7 @@ from steelyard.errors import LogError
 from steelyard.formats import FORMATS, OUTCOMES
 
 Column = str | pl.Expr
-READERS = {
+READERS: dict[str, Any] = {
     ".parquet": pl.scan_parquet,
     ".pq": pl.scan_parquet,
     ".csv": pl.scan_csv,

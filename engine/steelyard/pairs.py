@@ -13,6 +13,7 @@ from steelyard._native.pair_table import pair_cells, pair_count, pair_slots
 from steelyard._native.pair_table import pair_table as pair_sums
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.errors import LogError
+from steelyard.graph import components
 from steelyard.passes import run_pass
 
 if TYPE_CHECKING:
@@ -160,15 +161,13 @@ def _count_block(block: Block) -> _Partial:
     m = int(local.count[0])
     sums, squares, rows = np.zeros((m, 3)), np.zeros((m, 3)), np.zeros(m)
     assert kept.y is not None
-    soft = pair_sums(
-        kept.a, kept.b, kept.first, cell, kept.y, kept.weight, kept.count, block.arms, sums, squares, rows
-    )
+    soft = pair_sums(kept.a, kept.b, kept.first, cell, kept.y, kept.weight, kept.count, block.arms, sums, squares, rows)
     return _Partial(sparse=(*local.decoded(), np.column_stack([sums, squares, rows])), soft=soft, bad=bad)
 
 
 def clean(block: Block) -> tuple[Block, dict[str, tuple[int, list[int]]]]:
     """The good rows of a block, outcomes as numbers; and the others by reason with first row numbers."""
-    kept, status, at = good_rows(block)
+    kept, status, _at = good_rows(block)
     bad = {}
     for code in np.unique(status[status > 0]):
         where = np.flatnonzero(status == code)
@@ -218,7 +217,7 @@ def _read(log: PreferenceLog, threads: int | None) -> tuple[PairTable, dict[str,
             bad[reason] = (seen + count, (kept + rows)[:_KEEP_ROWS])
 
     run_pass(log, encoder, _count_block, merge, threads)
-    a, b, win = dense.any(axis=2).nonzero()[0], dense.any(axis=2).nonzero()[1], None
+    a, b = np.nonzero(dense.any(axis=2))
     counted = dense[a, b].astype(np.float64)
     sa, sb, sfirst = total.decoded()
     values = total.values[: len(sa)]
@@ -306,7 +305,8 @@ def rows(log: PreferenceLog) -> tuple[pl.Series, Any, Any, Any, Any]:
     if "weight" in log.roles or "count" in log.roles or log.tallies:
         weight = np.concatenate([(1.0 if p.weight is None else p.weight) * (1.0 if p.count is None else p.count)
                                  for p in parts])  # fmt: skip
-    return table.arms, *(np.concatenate([getattr(p, name) for p in parts]) for name in ("a", "b", "y")), weight
+    a, b, y = (np.concatenate([getattr(part, name) for part in parts]) for name in ("a", "b", "y"))
+    return table.arms, a, b, y, weight
 
 
 @dataclass(frozen=True)
@@ -339,9 +339,7 @@ class Check:
 
 def check(log: PreferenceLog) -> Check:
     """Counts rows, arms, ties and bad rows, and finds the components of the comparison graph."""
-    from steelyard.graph import components
-
-    table, bad, encoder = _read(log, None)
+    table, bad, _encoder = _read(log, None)
     groups = components(len(table.arms), table.a, table.b)
     names = table.arms.to_list()
     return Check(

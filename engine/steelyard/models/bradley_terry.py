@@ -412,9 +412,7 @@ class PairFit:
                 :, : self.main.sum()]  # fmt: skip
         elif method == "multinomial":
             if self.pairs.weighted or self.pairs.soft or self.kind == "cluster":
-                raise ValueError(
-                    'exact multinomial refits need unweighted, unclustered rows: use method="multiplier"'
-                )
+                raise ValueError('exact multinomial refits need unweighted, unclustered rows: use method="multiplier"')
             draws[:, self.main] = multinomial_refits(self.cells.sums, self._refit(), replicates, seed)
         else:
             raise ValueError(f"method must be 'multinomial' or 'multiplier', not {method!r}")

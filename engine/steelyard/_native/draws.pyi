@@ -1,0 +1,11 @@
+import numpy as np
+from numpy.typing import NDArray
+
+def multinomial(
+    counts: NDArray[np.float64],
+    cumulative: NDArray[np.float64],
+    seed: int,
+    replicate: int,
+    drawn: NDArray[np.float64],
+) -> None: ...
+def normals(seed: int, first_replicate: int, drawn: NDArray[np.float64]) -> None: ...

@@ -1,0 +1,11 @@
+import numpy as np
+from numpy.typing import NDArray
+
+def laplacian_product(
+    start: NDArray[np.int64],
+    neighbour: NDArray[np.int32],
+    edge: NDArray[np.float64],
+    diagonal: NDArray[np.float64],
+    x: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None: ...

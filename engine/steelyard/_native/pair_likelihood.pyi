@@ -1,0 +1,30 @@
+import numpy as np
+from numpy.typing import NDArray
+
+MODELS: dict[str, int]
+
+def pair_likelihood(
+    model: int,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    first: NDArray[np.float64],
+    outcomes: NDArray[np.float64],
+    theta: NDArray[np.float64],
+    kappa: float,
+    tie: float,
+    out: NDArray[np.float64],
+) -> None: ...
+def pair_outcomes(
+    model: int, eta: NDArray[np.float64], tie: float, p_a: NDArray[np.float64], p_tie: NDArray[np.float64]
+) -> None: ...
+def pair_accumulate(
+    k: int,
+    has_position: bool,
+    has_tie: bool,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    first: NDArray[np.float64],
+    derivatives: NDArray[np.float64],
+    score: NDArray[np.float64],
+    hessian: NDArray[np.float64],
+) -> None: ...

@@ -1,0 +1,35 @@
+import numpy as np
+from numpy.typing import NDArray
+
+def pair_cells(
+    start: int,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    first: NDArray[np.uint8] | None,
+    slots: NDArray[np.int32],
+    keys: NDArray[np.int64],
+    count: NDArray[np.int64],
+    cell: NDArray[np.int32],
+) -> int: ...
+def pair_slots(count: int, keys: NDArray[np.int64], slots: NDArray[np.int32]) -> None: ...
+def pair_count(
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    label: NDArray[np.int32] | None,
+    label_place: NDArray[np.uint8] | None,
+    y: NDArray[np.float64] | None,
+    table: NDArray[np.uint32],
+) -> int: ...
+def pair_table(
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    first: NDArray[np.uint8] | None,
+    cell: NDArray[np.int32] | None,
+    y: NDArray[np.float64],
+    weight: NDArray[np.float64] | None,
+    count: NDArray[np.float64] | None,
+    k: int,
+    sums: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    rows: NDArray[np.float64],
+) -> int: ...

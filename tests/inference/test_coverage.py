@@ -1,0 +1,56 @@
+"""Intervals, bands and rank sets cover as often as they say; bootstrap and audit mean what they say."""
+
+import numpy as np
+import polars as pl
+import pytest
+import steelyard as sy
+
+K, N = 6, 900
+THETA = np.array([0.8, 0.4, 0.1, -0.1, -0.4, -0.8])
+
+
+def simulated(seed):
+    rng = np.random.default_rng(seed)
+    a = rng.integers(0, K, N)
+    b = (a + rng.integers(1, K, N)) % K
+    y = (rng.random(N) < 1 / (1 + np.exp(THETA[b] - THETA[a]))).astype(float)
+    return sy.scan({"a": a, "b": b, "y": y}, a="a", b="b", outcome="y")
+
+
+@pytest.mark.slow
+def test_intervals_bands_and_rank_sets_cover():
+    inside, band, ranks = [], [], []
+    for seed in range(1000):
+        fit = sy.BradleyTerry().fit(simulated(seed))
+        table = fit.table().sort("arm")
+        inside.append((table["low"].to_numpy() <= THETA) & (table["high"].to_numpy() >= THETA))
+        wide = fit.table(simultaneous=True).sort("arm")
+        band.append(bool(((wide["low"].to_numpy() <= THETA) & (wide["high"].to_numpy() >= THETA)).all()))
+        true = np.arange(1, K + 1)
+        ranks.append(bool(((table["rank_low"].to_numpy() <= true) & (table["rank_high"].to_numpy() >= true)).all()))
+    assert 0.93 <= np.mean(inside) <= 0.97
+    assert 0.93 <= np.mean(band) <= 0.97
+    assert np.mean(ranks) >= 0.94  # conservative: a rank set may say less than its pairwise bands
+
+
+def test_bootstraps_agree_with_the_sandwich():
+    fit = sy.BradleyTerry().fit(simulated(3))
+    se = fit.table().sort("arm")["se"].to_numpy()
+    for method in ("multinomial", "multiplier"):
+        drawn = fit.bootstrap(2000, seed=1, method=method)
+        assert drawn.failed == 0
+        assert np.allclose(drawn.table().sort("arm")["se"].to_numpy(), se, rtol=0.07)  # four Monte Carlo errors
+        assert np.array_equal(drawn.draws[:10], fit.bootstrap(10, seed=1, method=method).draws)
+
+
+def test_audit_refits_exactly_and_is_the_fewest():
+    fit = sy.BradleyTerry().fit(simulated(5))
+    audit = fit.audit("2", over="3")
+    assert audit.rows is not None
+    assert audit.rows == audit.cells["rows"].sum()
+    assert audit.before * audit.after <= 0
+    if audit.rows > 1:
+        assert audit.share == audit.rows / N
+    lost = fit.audit("0", over="5")
+    assert lost.rows is None or lost.rows > audit.rows
+    assert isinstance(audit.cells, pl.DataFrame)

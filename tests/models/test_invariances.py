@@ -1,0 +1,98 @@
+"""The invariances of estimators.md, section 16, that apply to pair tables."""
+
+import numpy as np
+import pytest
+import steelyard as sy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from steelyard import pairs, passes
+
+SPECS = [{}, {"ties": "davidson"}, {"ties": "rao-kupper"}, {"link": "probit"}]
+
+
+def rows(seed, n=300, k=5):
+    rng = np.random.default_rng(seed)
+    a = rng.integers(0, k, n)
+    b = (a + rng.integers(1, k, n)) % k
+    return rng, a, b, rng.choice([0.0, 0.5, 1.0], n)
+
+
+def fit(a, b, y, spec=None, **columns):
+    log = sy.scan({"a": a, "b": b, "y": y, **columns}, a="a", b="b", outcome="y", **{name: name for name in columns})
+    return sy.BradleyTerry(**(spec or {})).fit(log)
+
+
+seeds = given(st.integers(0, 10_000), st.sampled_from(SPECS))
+quick = settings(max_examples=12, deadline=None)
+
+
+@quick
+@seeds
+def test_swapping_sides_and_outcomes_changes_nothing(seed, spec):
+    rng, a, b, y = rows(seed)
+    swap = rng.random(len(y)) < 0.5
+    left, right = fit(a, b, y, spec), fit(np.where(swap, b, a), np.where(swap, a, b), np.where(swap, 1 - y, y), spec)
+    assert np.allclose(left.score, right.score, atol=1e-9)
+    assert np.allclose(left.covariance, right.covariance, atol=1e-9)
+
+
+@quick
+@seeds
+def test_reversing_every_outcome_flips_every_sign(seed, spec):
+    _, a, b, y = rows(seed)
+    assert np.allclose(fit(a, b, y, spec).score, -fit(a, b, 1 - y, spec).score, atol=1e-9)
+
+
+@quick
+@seeds
+def test_order_of_rows_and_names_of_arms_do_not_matter(seed, spec):
+    rng, a, b, y = rows(seed)
+    order, names = rng.permutation(len(y)), rng.permutation(5)
+    plain, mixed = fit(a, b, y, spec), fit(names[a][order], names[b][order], y[order], spec)
+    assert np.allclose(plain.score, mixed.score[names], atol=1e-9)
+
+
+@quick
+@seeds
+def test_duplicating_rows_halves_variances(seed, spec):
+    _, a, b, y = rows(seed)
+    one, two = fit(a, b, y, spec), fit(*(np.tile(x, 2) for x in (a, b, y)), spec)
+    assert np.allclose(one.score, two.score, atol=1e-9)
+    assert np.allclose(one.covariance, 2 * two.covariance, atol=1e-9)
+
+
+@quick
+@seeds
+def test_counts_and_integer_weights_repeat_rows_and_zero_means_absent(seed, spec):
+    rng, a, b, y = rows(seed)
+    times = rng.integers(0, 4, len(y))
+    repeated = fit(*(np.repeat(x, times) for x in (a, b, y)), spec)
+    counted, weighted = fit(a, b, y, spec, count=times), fit(a, b, y, spec, weight=times)
+    assert np.allclose(repeated.score, counted.score, atol=1e-9)
+    assert np.allclose(repeated.covariance, counted.covariance, atol=1e-9)
+    assert np.allclose(repeated.score, weighted.score, atol=1e-9)
+
+
+def test_threads_give_the_same_bits_and_block_sizes_rounding_only(monkeypatch):
+    rng, a, b, y = rows(1, n=20_000)
+    log = sy.scan({"a": a, "b": b, "y": y, "w": rng.random(len(y)), "g": rng.integers(0, 99, len(y))},
+                  a="a", b="b", outcome="y", weight="w", cluster="g")  # fmt: skip
+    monkeypatch.setattr(passes, "BLOCK_ROWS", 1 << 10)
+    one, two = (sy.BradleyTerry().fit(log, threads=n) for n in (1, 2))
+    assert one.score.tobytes() == two.score.tobytes()
+    assert one.covariance.tobytes() == two.covariance.tobytes()
+    monkeypatch.setattr(passes, "BLOCK_ROWS", 1 << 13)
+    other = sy.BradleyTerry().fit(log)
+    assert np.allclose(one.score, other.score, rtol=1e-11, atol=1e-12)
+    assert np.allclose(one.covariance, other.covariance, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dense_and_sparse_tables_are_one(seed, monkeypatch):
+    _, a, b, y = rows(seed, n=5000)
+    log = sy.scan({"a": a, "b": b, "y": y}, a="a", b="b", outcome="y")
+    dense = pairs.pair_table(log)
+    monkeypatch.setattr(pairs, "WIDEST_DENSE", 0)
+    sparse = pairs.pair_table(log)
+    for name in ("a", "b", "first", "sums", "squares", "rows"):
+        assert np.array_equal(getattr(dense, name), getattr(sparse, name)), name

@@ -1,0 +1,138 @@
+"""Twins of bindings/pair_likelihood.pyx, from the probabilities of the outcomes and their derivatives.
+
+A model gives log P(win, tie, loss) as a function of eta and the tie parameter. Here its first derivatives
+are g (by eta) and t (by tie), its second derivatives gg, gt, tt; arrays (n, 3) each, 0 where it has none.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, log_expit, log_ndtr, ndtr
+
+MODELS = {"bradley-terry": 0, "davidson": 1, "rao-kupper": 2, "probit": 3}
+
+Array = NDArray[np.float64]
+
+
+def _bradley_terry(eta: Array, tie: float) -> tuple[Array, ...]:
+    """A tie is half a win and half a loss: its log-likelihood is the mean of theirs."""
+    none, p, q = np.zeros((len(eta), 3)), expit(eta), expit(-eta)
+    log_p = np.column_stack([log_expit(eta), 0.5 * (log_expit(eta) + log_expit(-eta)), log_expit(-eta)])
+    return log_p, np.column_stack([q, 0.5 * (q - p), -p]), none, -np.column_stack([p * q] * 3), none, none
+
+
+def _davidson(eta: Array, tie: float) -> tuple[Array, ...]:
+    """Davidson (1970): shares e^{eta/2}, nu = e^{tie}, e^{-eta/2}; a multinomial logit with these slopes."""
+    slope_eta, slope_tie = np.array([0.5, 0.0, -0.5]), np.array([0.0, 1.0, 0.0])
+    logits = np.column_stack([0.5 * eta, np.full(len(eta), tie), -0.5 * eta])
+    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    p = np.exp(log_p)
+    mean_eta, mean_tie = (p @ slope_eta)[:, None], (p @ slope_tie)[:, None]
+    g, t = slope_eta - mean_eta, slope_tie - mean_tie
+    gg, gt, tt = ((p * left * right).sum(axis=1, keepdims=True) for left, right in ((g, g), (g, t), (t, t)))
+    same = np.ones(3)
+    return log_p, g, t, -gg * same, -gt * same, -tt * same
+
+
+def _rao_kupper(eta: Array, tie: float) -> tuple[Array, ...]:
+    """Rao and Kupper (1967): win s(eta - tau), loss s(-eta - tau), tie both complements (1 - e^{-2 tau})."""
+    p_win, p_lose = expit(eta - tie), expit(-eta - tie)
+    q_win, q_lose = expit(tie - eta), expit(tie + eta)
+    with np.errstate(divide="ignore"):
+        log_gap = np.log(-np.expm1(-2.0 * tie))
+        slope, curve = 2.0 / np.expm1(2.0 * tie), -1.0 / np.square(np.sinh(tie))
+    log_win, log_lose = log_expit(eta - tie), log_expit(-eta - tie)
+    log_tie = log_expit(tie - eta) + log_expit(tie + eta) + log_gap
+    v_win, v_lose = p_win * q_win, p_lose * q_lose
+    return (
+        np.column_stack([log_win, log_tie, log_lose]),
+        np.column_stack([q_win, p_lose - p_win, -q_lose]),
+        np.column_stack([-q_win, p_win + p_lose + slope, -q_lose]),
+        -np.column_stack([v_win, v_win + v_lose, v_lose]),
+        np.column_stack([v_win, v_win - v_lose, -v_lose]),
+        np.column_stack([-v_win, curve - v_win - v_lose, -v_lose]),
+    )
+
+
+def _probit(eta: Array, tie: float) -> tuple[Array, ...]:
+    """Thurstone (1927): P(win) = Phi(eta); a tie is half a win and half a loss."""
+    none = np.zeros((len(eta), 3))
+    log_p = np.column_stack([log_ndtr(eta), 0.5 * (log_ndtr(eta) + log_ndtr(-eta)), log_ndtr(-eta)])
+    log_density = -0.5 * eta**2 - 0.5 * np.log(2.0 * np.pi)
+    up, down = np.exp(log_density - log_p[:, 0]), np.exp(log_density - log_p[:, 2])
+    curve_up, curve_down = -up * (up + eta), -down * (down - eta)
+    return (
+        log_p,
+        np.column_stack([up, 0.5 * (up - down), -down]),
+        none,
+        np.column_stack([curve_up, 0.5 * (curve_up + curve_down), curve_down]),
+        none,
+        none,
+    )
+
+
+_LOG_OUTCOMES = (_bradley_terry, _davidson, _rao_kupper, _probit)
+
+
+def pair_likelihood(
+    model: int,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    first: Array,
+    outcomes: Array,
+    theta: Array,
+    kappa: float,
+    tie: float,
+    out: Array,
+) -> None:
+    """Per cell, into out (6, n): log-likelihood, its derivatives by eta and tie, and minus the second ones.
+
+    outcomes: (n, 3) sums of win, tie, loss; rows 2, 4 and 5 of out only for models with a tie parameter.
+    """
+    eta = theta[a] - theta[b] + kappa * first
+    log_p, g, t, gg, gt, tt = _LOG_OUTCOMES[model](eta, tie)
+    sums = [
+        np.where(outcomes == 0.0, 0.0, outcomes * np.where(outcomes == 0.0, 0.0, x)).sum(axis=1)
+        for x in (log_p, g, t, gg, gt, tt)
+    ]
+    rows = range(6) if model in (MODELS["davidson"], MODELS["rao-kupper"]) else (0, 1, 3)
+    for row in rows:
+        out[row] = sums[row] if row < 3 else -sums[row]
+
+
+def pair_outcomes(model: int, eta: Array, tie: float, p_a: Array, p_tie: Array) -> None:
+    """P(a wins) and P(tie) at eta; all arrays (n,)."""
+    p_tie[:] = 0.0
+    if model == MODELS["bradley-terry"]:
+        p_a[:] = expit(eta)
+    elif model == MODELS["probit"]:
+        p_a[:] = ndtr(eta)
+    else:
+        log_p = _LOG_OUTCOMES[model](eta, tie)[0]
+        p_a[:], p_tie[:] = np.exp(log_p[:, 0]), np.exp(log_p[:, 1])
+
+
+def pair_accumulate(
+    k: int,
+    has_position: bool,
+    has_tie: bool,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    first: Array,
+    derivatives: Array,
+    score: Array,
+    hessian: Array,
+) -> None:
+    """Add X'd to score (p,) and X'HX to hessian (p, p): parameters are k arms, then position, then tie."""
+    n, (_, d_eta, d_tie, h_eta, h_cross, h_tie) = len(a), derivatives
+    by_eta, by_tie = np.zeros((n, len(score))), np.zeros((n, len(score)))
+    np.add.at(by_eta, (np.arange(n), a), 1.0)
+    np.add.at(by_eta, (np.arange(n), b), -1.0)
+    if has_position:
+        by_eta[:, k] = first
+    score += by_eta.T @ d_eta
+    hessian += by_eta.T @ (h_eta[:, None] * by_eta)
+    if has_tie:
+        by_tie[:, -1] = 1.0
+        cross = by_eta.T @ (h_cross[:, None] * by_tie)
+        score += by_tie.T @ d_tie
+        hessian += cross + cross.T + by_tie.T @ (h_tie[:, None] * by_tie)

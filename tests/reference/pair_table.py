@@ -1,0 +1,93 @@
+"""Twins of bindings/pair_table.pyx."""
+
+import numpy as np
+from numpy.typing import NDArray
+from reference.common import mix
+
+
+def pair_cells(
+    start: int,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    first: NDArray[np.uint8] | None,
+    slots: NDArray[np.int32],
+    keys: NDArray[np.int64],
+    count: NDArray[np.int64],
+    cell: NDArray[np.int32],
+) -> int:
+    """Number the cells (first, a, b) of rows start..n-1 in order of appearance; slots is left alone.
+
+    A key is first 2^62 + a 2^31 + b. Returns n, or the row that found keys full.
+    """
+    for i in range(start, len(a)):
+        key = ((1 if first is None else int(first[i])) << 62) + (int(a[i]) << 31) + int(b[i])
+        known = np.flatnonzero(keys[: count[0]] == key)
+        if len(known) == 0 and count[0] == len(keys):
+            return i
+        if len(known) == 0:
+            keys[count[0]] = key
+            count[0] += 1
+        cell[i] = known[0] if len(known) else count[0] - 1
+    return len(a)
+
+
+def pair_slots(count: int, keys: NDArray[np.int64], slots: NDArray[np.int32]) -> None:
+    """Put cells 0..count-1 into an empty (-1) open-addressing table by the mix of their keys."""
+    for cell in range(count):
+        slot = mix(int(keys[cell])) % len(slots)
+        while slots[slot] >= 0:
+            slot = (slot + 1) % len(slots)
+        slots[slot] = cell
+
+
+def pair_count(
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    label: NDArray[np.int32] | None,
+    label_place: NDArray[np.uint8] | None,
+    y: NDArray[np.float64] | None,
+    table: NDArray[np.uint32],
+) -> int:
+    """Count plain rows into table (k, k, 3: win, tie, loss); returns n or the first row that is not plain."""
+    k, places = len(table), {1.0: 0, 0.5: 1, 0.0: 2}
+    for i in range(len(a)):
+        if label is not None:
+            assert label_place is not None
+            place = int(label_place[label[i]]) if 0 <= label[i] < len(label_place) else 3
+        else:
+            assert y is not None
+            place = places.get(float(y[i]), 3)
+        if not (0 <= a[i] < k and 0 <= b[i] < k and a[i] != b[i] and place < 3):
+            return i
+        table[a[i], b[i], place] += 1
+    return len(a)
+
+
+def pair_table(
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    first: NDArray[np.uint8] | None,
+    cell: NDArray[np.int32] | None,
+    y: NDArray[np.float64],
+    weight: NDArray[np.float64] | None,
+    count: NDArray[np.float64] | None,
+    k: int,
+    sums: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    rows: NDArray[np.float64],
+) -> int:
+    """Add rows (n,) to sums, squares (cells, 3) and rows (cells,); returns how many rows have a soft label.
+
+    A hard label adds c w (and c w^2) at its outcome. A soft one adds c w (y, 0, 1 - y), and c w^2 times the
+    Lagrange basis at y of the quadratics through the outcomes 1, 1/2, 0.
+    """
+    at = cell if cell is not None else ((0 if first is None else first.astype(np.int64)) * k + a) * k + b
+    c = np.ones(len(a)) if count is None else count
+    w = np.ones(len(a)) if weight is None else weight
+    hard = np.isin(y, (0.0, 0.5, 1.0))
+    basis = np.column_stack([y * (2 * y - 1), 4 * y * (1 - y), (1 - y) * (1 - 2 * y)])
+    linear = np.where(hard[:, None], basis, np.column_stack([y, 0 * y, 1 - y]))
+    np.add.at(rows, at, c)
+    np.add.at(sums, at, (c * w)[:, None] * linear)
+    np.add.at(squares, at, (c * w * w)[:, None] * basis)
+    return int(np.count_nonzero(~hard))
