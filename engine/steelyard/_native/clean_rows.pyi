@@ -1,6 +1,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+__test__: dict[str, str]  # Cython's docstring examples
+
 def clean_rows(
     a: NDArray[np.int32],
     b: NDArray[np.int32],

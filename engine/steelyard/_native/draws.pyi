@@ -1,6 +1,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+__test__: dict[str, str]  # Cython's docstring examples
+
 def multinomial(
     counts: NDArray[np.float64],
     cumulative: NDArray[np.float64],

@@ -1,6 +1,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+__test__: dict[str, str]  # Cython's docstring examples
 CACHE_WORDS: int
 
 def encode_views(

@@ -1,6 +1,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+__test__: dict[str, str]  # Cython's docstring examples
+
 def laplacian_product(
     start: NDArray[np.int64],
     neighbour: NDArray[np.int32],

@@ -1,6 +1,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+__test__: dict[str, str]  # Cython's docstring examples
+
 def pair_cells(
     start: int,
     a: NDArray[np.int32],

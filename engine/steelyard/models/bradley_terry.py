@@ -386,7 +386,9 @@ class PairFit:
         eta = score[a] - score[b] + (self.estimate.position * first if self.spec.position else 0.0)
         p_a, p_tie = self._outcomes(eta)
         p_b = 1.0 - p_a - p_tie
-        y = block.y if block.value is None else np.append(block.value, np.nan)[np.maximum(block.label, -1)]  # type: ignore[type-var]
+        y: Any = block.y
+        if block.label is not None and block.value is not None:
+            y = np.append(block.value, np.nan)[np.maximum(block.label, -1)]
         with np.errstate(divide="ignore", invalid="ignore"):
             if self.spec.model in ("davidson", "rao-kupper"):
                 likelihood = np.log(np.select([y == 1.0, y == 0.5, y == 0.0], [p_a, p_tie, p_b], np.nan))
@@ -515,8 +517,10 @@ class PairFit:
 
 
 def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> PairFit:
-    columns = (arrays[name] for name in ("a", "b", "first", "sums", "squares", "rows"))
-    pairs = PairTable(arrays["arms"]["arm"], *columns, facts["soft"], facts["weighted"], facts["dropped"])
+    columns = {name: arrays[name] for name in ("a", "b", "first", "sums", "squares", "rows")}
+    pairs = PairTable(
+        arrays["arms"]["arm"], **columns, soft=facts["soft"], weighted=facts["weighted"], dropped=facts["dropped"]
+    )
     influence = Influence(arrays["bread"], arrays["meat"], facts["clipped"]) if "bread" in arrays else None
     estimate = Estimate(parameter=arrays["parameter"], **facts["estimate"])
     return PairFit(BradleyTerry(**facts["spec"]), pairs, arrays["score"], facts["why"], estimate, influence,

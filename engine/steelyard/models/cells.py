@@ -60,16 +60,22 @@ class Cells:
     @staticmethod
     def of(pairs: PairTable, model: str, position: bool, ridge: float, keep_ties: bool) -> Cells:
         """All cells of the table; the two orders of a pair folded into one where position is not modelled."""
-        sums, squares, rows = pairs.sums, pairs.squares, pairs.rows
+        sums: Any = pairs.sums
+        squares: Any = pairs.squares
+        rows: Any = pairs.rows
         if not keep_ties:
             rows = rows * 0.0 + sums[:, 0] + sums[:, 2] if not pairs.weighted else rows
             sums, squares = sums * [1.0, 0.0, 1.0], squares * [1.0, 0.0, 1.0]
-        a, b, first = pairs.a, pairs.b, pairs.first
+        a: Any = pairs.a
+        b: Any = pairs.b
+        first: Any = pairs.first
         if not position:
             a, b, first, sums, squares, rows = _folded(a, b, sums, squares, rows)
         seen = sums.any(axis=1)
-        return Cells(np.arange(len(pairs.arms)), *(np.ascontiguousarray(column[seen]) for column in
-                     (a, b, first, sums, squares, rows)), model, position, ridge)  # fmt: skip
+        a, b, first, sums, squares, rows = (
+            np.ascontiguousarray(column[seen]) for column in (a, b, first, sums, squares, rows)
+        )
+        return Cells(np.arange(len(pairs.arms)), a, b, first, sums, squares, rows, model, position, ridge)
 
     def within(self, main: Any) -> Cells:
         """The cells between arms of `main` (K,) bool, renumbered."""
@@ -242,8 +248,8 @@ class _SparseProblem:
         self.start = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=self.k))]).astype(np.int64)
         self.neighbour = np.ascontiguousarray(columns[order])
         self.cell = np.tile(np.arange(m), 2)[order]
-        self.edge = np.empty(2 * m)
-        self.diagonal = np.empty(self.k)
+        self.edge: Any = np.empty(2 * m)
+        self.diagonal: Any = np.empty(self.k)
 
     def point(self, parameter: Any) -> Point:
         cells = self.cells

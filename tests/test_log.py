@@ -1,0 +1,174 @@
+"""Sources, formats and bad input: every door opens, and every bad row is named."""
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+import steelyard as sy
+
+FRAME = pl.DataFrame(
+    {
+        "left": ["x", "y", "z", "x", "z", "y"],
+        "right": ["y", "z", "x", "z", "y", "x"],
+        "winner": ["left", "left", "tie", "right", "left", "left"],
+    }
+)
+ROLES = {"a": "left", "b": "right", "outcome": "winner"}
+
+
+def scores(source, **options):
+    return sy.BradleyTerry().fit(sy.scan(source, **{**ROLES, **options})).score
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "ndjson", "arrow", "glob", "folder", "hive", "list"])
+def test_files(tmp_path, kind):
+    path = tmp_path / f"log.{kind if kind in ('parquet', 'csv', 'ndjson', 'arrow') else 'parquet'}"
+    {"csv": FRAME.write_csv, "ndjson": FRAME.write_ndjson, "arrow": FRAME.write_ipc}.get(kind, FRAME.write_parquet)(path)
+    source = path
+    if kind in ("glob", "folder", "list"):
+        path.unlink()
+        parts = [tmp_path / f"{i}.parquet" for i in range(2)]
+        for part, rows in zip(parts, (FRAME[:3], FRAME[3:]), strict=True):
+            rows.write_parquet(part)
+        source = {"glob": str(tmp_path / "*.parquet"), "folder": tmp_path, "list": parts}[kind]
+    if kind == "hive":
+        path.unlink()
+        for judge, rows in (("one", FRAME[:3]), ("two", FRAME[3:])):
+            (tmp_path / f"judge={judge}").mkdir()
+            rows.write_parquet(tmp_path / f"judge={judge}" / "0.parquet")
+        source = tmp_path
+        assert sy.scan(source, **ROLES, cluster="judge").schema()["judge"] == pl.String
+    assert np.array_equal(scores(source), scores(FRAME))
+
+
+def test_frames_of_other_libraries_and_types_of_columns():
+    expected = scores(FRAME)
+    relation = duckdb.sql("select * from FRAME")
+    for source in (FRAME.lazy(), FRAME.to_pandas(), FRAME.to_arrow(), relation, FRAME.to_dict(as_series=False)):
+        assert np.array_equal(scores(source), expected)
+    for kind in (pl.Categorical, pl.Enum(["x", "y", "z"])):
+        assert np.array_equal(scores(FRAME.with_columns(pl.col("left", "right").cast(kind))), expected)
+    code = {"x": 7, "y": 30, "z": 200}
+    for kind in (pl.UInt8, pl.Int64):
+        numbered = FRAME.with_columns(pl.col("left", "right").replace_strict(code, return_dtype=kind))
+        assert np.array_equal(scores(numbered), expected)
+    shouted = scores(FRAME, a=pl.col("left").str.to_uppercase(), b=pl.col("right").str.to_uppercase())
+    assert np.array_equal(shouted, expected)
+
+
+def test_nothing_is_read_before_a_pass():
+    def fail(batch):
+        raise AssertionError("read")
+
+    sy.scan(FRAME.lazy().map_batches(fail, schema=FRAME.schema), **ROLES)
+
+
+def test_arena_spellings_and_pairs_format_are_one():
+    winners = ["model_a", "model_b", "tie", "tie (bothbad)", "model_a"]
+    rows = pl.DataFrame({"model_a": ["x"] * 5, "model_b": ["y"] * 5, "winner": winners})
+    counts = pl.DataFrame(
+        {"model_a": ["x"], "model_b": ["y"], "n_a_wins": [2], "n_b_wins": [1], "n_tie": [1], "n_tie_bothbad": [1]}
+    )
+    arena, pairs = sy.scan(rows, format="arena"), sy.scan(counts, format="pairs")
+    one, two = sy.BradleyTerry().fit(arena), sy.BradleyTerry().fit(pairs)
+    assert np.array_equal(one.score, two.score)
+    assert np.allclose(one.covariance, two.covariance, rtol=1e-12)
+    assert one.n == two.n == 5
+
+
+def test_chosen_rejected():
+    log = sy.scan({"chosen": ["x", "y", "x"], "rejected": ["y", "x", "y"]}, format="chosen_rejected")
+    assert sy.BradleyTerry().fit(log).win_probability("x", "y") == pytest.approx(2 / 3)
+
+
+BAD = pl.DataFrame(
+    {
+        "a": ["x", "y", None, "x", "x", "y", "x", "y"],
+        "b": ["y", "x", "y", "x", "y", "x", "y", "x"],
+        "o": ["a", "a", "a", "a", "hmm", None, "b", "tie"],
+        "w": [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, -1.0, 1.0],
+    }
+)
+
+
+def test_bad_rows_are_named_counted_dropped_and_handed_back():
+    log = sy.scan(BAD, a="a", b="b", outcome="o", weight="w")
+    with pytest.raises(sy.LogError) as caught:
+        sy.BradleyTerry().fit(log)
+    message = str(caught.value)
+    for part in ("null arm", "[2]", "compared with itself", "[3]", "hmm", "[4]", "negative", "[6]", "quarantine"):
+        assert part in message
+    kept = sy.scan(BAD, a="a", b="b", outcome="o", weight="w", on_bad="quarantine")
+    fit = sy.BradleyTerry().fit(kept)
+    assert fit.n == 3
+    assert fit.dropped["null arm"] == 1
+    assert fit.dropped["not labelled"] == 1
+    assert kept.quarantined()["row"].to_list() == [2, 3, 4, 6]
+    check = kept.check()
+    assert (check.rows, check.usable, check.arms, check.unlabelled) == (8, 3, 2, 1)
+    assert check.bad["null arm"] == (1, [2])
+
+
+EIGHT = {
+    "empty": ([], [], [], "it is empty"),
+    "only wins": (["x", "x"], ["y", "y"], ["a", "a"], "won and lost"),
+    "self-comparison": (["x", "y"], ["x", "x"], ["a", "b"], "compared with itself"),
+    "unknown label": (["x", "y"], ["y", "x"], ["a", "maybe"], "maybe"),
+    "null label": (["x", "y"], ["y", "x"], [None, None], "not labelled"),
+}
+
+
+@pytest.mark.parametrize("name", EIGHT)
+def test_malformed_logs_are_refused_in_words(name):
+    a, b, o, words = EIGHT[name]
+    frame = pl.DataFrame({"a": a, "b": b, "o": o}, schema=dict.fromkeys("abo", pl.String))
+    with pytest.raises(sy.SteelyardError, match=words):
+        sy.BradleyTerry().fit(sy.scan(frame, a="a", b="b", outcome="o"))
+
+
+def test_unequal_lengths_only_ties_and_two_islands():
+    with pytest.raises(sy.LogError, match="different lengths"):
+        sy.scan({"a": ["x"], "b": ["y", "z"], "o": [1.0]}, a="a", b="b", outcome="o")
+    ties = sy.BradleyTerry().fit(sy.scan({"a": ["x"], "b": ["y"], "o": [0.5]}, a="a", b="b", outcome="o")).table()
+    assert ties["score"].to_list() == [0.0, 0.0]
+    assert ties["se"].null_count() == 2
+    assert "no spread" in ties["reason"][0]
+    islands = {"a": ["x", "y", "u", "v", "x"], "b": ["y", "x", "v", "u", "y"], "o": [1.0, 1.0, 1.0, 1.0, 0.5]}
+    fit = sy.BradleyTerry().fit(sy.scan(islands, a="a", b="b", outcome="o"))
+    assert len(sy.scan(islands, a="a", b="b", outcome="o").check().components) == 2
+    assert fit.table()["score"].null_count() == 2
+    assert fit.contrast("x", "u").estimate is None
+
+
+@pytest.mark.parametrize(
+    ("frame", "roles", "words"),
+    [
+        (FRAME, {**ROLES, "a": "lefty"}, "Did you mean 'left'"),
+        (FRAME.with_columns(w=pl.lit("much")), {**ROLES, "weight": "w"}, "numbers belong"),
+        (FRAME.with_columns(w=pl.lit(float("nan"))), {**ROLES, "weight": "w"}, "infinite weight"),
+        (FRAME.with_columns(y=pl.lit(1.5)), {**ROLES, "outcome": "y"}, "must lie in"),
+        (FRAME.with_columns(right=pl.col("left")), ROLES, "compared with itself"),
+    ],
+)
+def test_wrong_columns(frame, roles, words):
+    with pytest.raises(sy.LogError, match=words):
+        sy.BradleyTerry().fit(sy.scan(frame, **roles))
+
+
+def test_broken_files(tmp_path):
+    FRAME.write_parquet(tmp_path / "log.parquet")
+    whole = (tmp_path / "log.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "broken.csv").write_text('left,right,winner\nx,y,left\nx,y,left,extra,"unclosed\n')
+    for name in ("cut.parquet", "broken.csv", "absent.parquet", "log.xlsx"):
+        with pytest.raises(sy.LogError, match=name):
+            sy.BradleyTerry().fit(sy.scan(tmp_path / name, **ROLES))
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    fit = sy.BradleyTerry().fit(sy.scan(FRAME, **ROLES))
+    with pytest.raises(sy.LogError):
+        fit.sink(sy.scan(FRAME, **{**ROLES, "a": "nobody"}), tmp_path / "out.parquet")
+    with pytest.raises(OSError):
+        fit.save(tmp_path / "no" / "folder" / "x.sy")
+    assert list(tmp_path.iterdir()) == []
