@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from native import frozen
 from reference import bands as twin
-
 from steelyard._native import bands as native
 
 seeds = st.integers(0, 2**32 - 1)

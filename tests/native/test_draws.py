@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from native import frozen
 from reference import draws as twin
 from scipy import stats
-
 from steelyard._native import draws as native
 
 words = st.integers(0, 2**64 - 1)
@@ -59,12 +58,11 @@ def test_multinomial_has_the_moments_and_margins_of_the_twin(counts):
         error = products.std(axis=0) / np.sqrt(replicates)
         assert (np.abs(products.mean(axis=0) - covariance[np.ix_(used, used)]) < 5.0 * error).all()
     for j in range(used.sum()):
-        low, high = (int(np.concatenate([x[:, j] for x in samples.values()]).__getattribute__(f)()) for f in ("min", "max"))
         edges = np.unique(stats.binom.ppf(np.linspace(0, 1, 13)[1:-1], n, p[used][j]))
         expected = np.diff(np.concatenate([[0.0], stats.binom.cdf(edges, n, p[used][j]), [1.0]])) * replicates
         observed = np.bincount(np.searchsorted(edges, samples["native"][:, j]), minlength=len(edges) + 1)
         some = expected > 1e-9
-        assert observed[~some].sum() == 0, (low, high)
+        assert observed[~some].sum() == 0
         assert stats.chisquare(observed[some], expected[some]).pvalue > 1e-5
 
 

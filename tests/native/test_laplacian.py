@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from native import frozen
 from reference import laplacian as twin
-
 from steelyard._native import laplacian as native
 
 
@@ -36,7 +35,13 @@ def test_constants_are_in_the_kernel_and_columns_do_not_mix():
 
 
 def test_wrong_lengths():
-    start, neighbour, edge, diagonal, x = np.zeros(4, np.int64), np.zeros(2, np.int32), np.ones(2), np.ones(3), np.ones((3, 2))
+    start, neighbour, edge, diagonal, x = (
+        np.zeros(4, np.int64),
+        np.zeros(2, np.int32),
+        np.ones(2),
+        np.ones(3),
+        np.ones((3, 2)),
+    )
     for arguments in [
         (start[:3], neighbour, edge, diagonal, x, x),
         (start, neighbour[:1], edge, diagonal, x, x),

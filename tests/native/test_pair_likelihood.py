@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from native import frozen
 from reference import pair_likelihood as twin
-
 from steelyard._native import pair_likelihood as native
 
 MODELS = list(native.MODELS)
@@ -125,20 +124,22 @@ def test_accumulate_equals_twin(n, k, position, tie, seed):
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("model", MODELS)
 def test_cell_derivatives_at_ten_scales(model, scale):
-    """Value, first and second derivatives of a cell of each kind against 700-digit differences."""
+    """Value, first and second derivatives of a cell of each kind against 280-digit differences."""
     rng = np.random.default_rng(int(1e6 * scale))
-    eta = scale * np.array([1.0, -1.0, *rng.uniform(-1, 1, 2)]) if scale < 30 or model != "probit" else scale * np.ones(2)
+    eta = (
+        scale * np.array([1.0, -1.0, *rng.uniform(-1, 1, 2)]) if scale < 30 or model != "probit" else scale * np.ones(2)
+    )
     kinds = np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [3.0, 1.0, 2.0]])
     tie = float(rng.uniform(0.05, 1.0)) if model in TIED else 0.0
     tie = -tie if model == "davidson" else tie
     cells = np.repeat(eta, 4), np.tile(kinds, (len(eta), 1))
     got = one_cell(model, *cells, tie)
     log_p, orders = exact(model), {0: (0, 0), 1: (1, 0), 2: (0, 1), 3: (2, 0), 4: (1, 1), 5: (0, 2)}
-    with mpmath.workdps(700):
+    with mpmath.workdps(280):
         for row in range(6) if model in TIED else (0, 1, 3):
             by_kind = {}
             for x in eta:
-                step = mpmath.mpf(10) ** -150
+                step = mpmath.mpf(10) ** -50
                 grid = {
                     (i, j): log_p(mpmath.mpf(x) + i * step, mpmath.mpf(tie) + j * step)
                     for i in (-1, 0, 1) for j in (-1, 0, 1) if (i == j == 0) or orders[row] != (0, 0)
@@ -147,11 +148,19 @@ def test_cell_derivatives_at_ten_scales(model, scale):
             want, size = np.empty(len(cells[0])), np.empty(len(cells[0]))
             for c, (x, outcomes) in enumerate(zip(*cells, strict=True)):
                 terms = [w * v for w, v in zip(outcomes.tolist(), by_kind[x], strict=True)]
-                want[c], size[c] = float(sum(terms)), float(sum(abs(t) for t in terms))
+                want[c] = float(sum(terms))
+                # a tie is computed from a win and a loss, so it carries their rounding
+                size[c] = outcomes.sum() * float(sum(abs(v) for v in by_kind[x]))
             sign = -1.0 if row >= 3 else 1.0
-            loose = {"davidson": 1e-15 * (1 + scale), "probit": 1e-15 * (1 + scale**3)}.get(model, 0.0)
+            # what a difference of probabilities, of logarithms (Davidson), of exponents x^2 / 2 (probit) loses
+            rounding = {
+                "bradley-terry": 0.0,
+                "davidson": 1e-15 * (1 + scale) if row == 0 else 0.0,
+                "rao-kupper": 0.0,
+                "probit": 1e-15 * (1 + scale**3),
+            }[model]
             error = np.abs(got[row] - sign * want)
-            assert (error <= 1e-11 * np.abs(want) + 4e-15 * size + 8 * loose).all(), (row, error, want)
+            assert (error <= 1e-12 * np.abs(want) + 4e-15 * size + 4 * rounding).all(), (row, error, want)
 
 
 def _difference(f, order, h):
@@ -215,9 +224,8 @@ def test_far_tails_stay_finite_and_ordered():
         assert np.isfinite(p).all()
         assert (np.diff(p) >= 0).all()
         for outcomes in np.eye(3):
-            if model == "probit":
-                continue
-            out = one_cell(model, eta, np.tile(outcomes, (len(eta), 1)), 0.5)
+            near = np.clip(eta, -1e100, 1e100) if model == "probit" else eta  # log Phi(-1e200) has no double
+            out = one_cell(model, near, np.tile(outcomes, (len(eta), 1)), 0.5)
             assert np.isfinite(out).all(), (model, outcomes)
             assert (out[[0]] <= 0).all()
             assert (out[[3]] >= 0).all()

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from native import frozen
 from reference import pair_table as twin
-
 from steelyard._native import pair_table as native
 
 LAST = 2**31 - 2  # the largest arm code

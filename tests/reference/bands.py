@@ -8,4 +8,4 @@ def largest_contrast(draws: NDArray[np.float64], precision: NDArray[np.float64],
     """The largest |draw_i - draw_j| precision_ij over j < i; draws (n, k), precision (k, k), largest (n,)."""
     below = np.tril(precision, -1)
     contrasts = np.abs(draws[:, :, None] - draws[:, None, :]) * below
-    largest[:] = contrasts.reshape(len(draws), -1).max(axis=1, initial=0.0)
+    largest[:] = contrasts.max(axis=(1, 2), initial=0.0)

@@ -1,0 +1,162 @@
+"""The command line: parses, calls the API, prints tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+from rich.console import Console
+
+import steelyard as sy
+from steelyard.report import write_report
+from steelyard.report.tables import check_table, frame_table
+from steelyard.result import replacing
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Causal estimation for preference data.")
+WRITERS = {".parquet": pl.DataFrame.write_parquet, ".csv": pl.DataFrame.write_csv, ".json": pl.DataFrame.write_json}
+
+Log = Annotated[str, typer.Argument(metavar="LOG", help="file, folder or glob of the preference log")]
+Format = Annotated[str | None, typer.Option("--format", help="arena, pairs or chosen_rejected")]
+A = Annotated[str | None, typer.Option("--a", help="column of the arm shown first")]
+B = Annotated[str | None, typer.Option("--b", help="column of the other arm")]
+Outcome = Annotated[str | None, typer.Option("--outcome", help="column of the outcome")]
+Weight = Annotated[str | None, typer.Option("--weight", help="column of sampling weights")]
+Count = Annotated[str | None, typer.Option("--count", help="column: comparisons a row stands for")]
+Position = Annotated[str | None, typer.Option("--position", help="boolean column: being shown first counts")]
+Cluster = Annotated[list[str] | None, typer.Option("--cluster", help="column that errors are clustered by; repeatable")]
+OnBad = Annotated[str, typer.Option("--on-bad", help="raise, drop or quarantine")]
+Out = Annotated[Path | None, typer.Option("--out", help="write the table: .parquet, .csv or .json")]
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Bad data and unwritable files: one paragraph on stderr, status 1. Wrong usage: status 2."""
+    try:
+        yield
+    except (sy.SteelyardError, OSError, pl.exceptions.PolarsError) as error:
+        typer.echo(f"steelyard: {error}", err=True)
+        raise typer.Exit(1) from error
+    except ValueError as error:
+        typer.echo(f"steelyard: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+@contextmanager
+def _working(what: str) -> Iterator[None]:
+    with Console(stderr=True).status(what):
+        yield
+
+
+def _print(table: Any) -> None:
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _write(frame: pl.DataFrame, out: Path | None) -> None:
+    if out is None:
+        return
+    if out.suffix not in WRITERS:
+        raise ValueError(f"--out {out}: the ending must be one of {', '.join(WRITERS)}")
+    with replacing(out) as temporary:
+        WRITERS[out.suffix](frame, temporary)
+
+
+def _scan(log: str, **options: Any) -> sy.PreferenceLog:
+    options["cluster"] = options.get("cluster") or ()
+    return sy.scan(log, options.pop("format"), **options)
+
+
+@app.command()
+def check(
+    log: Log, format: Format = None, a: A = None, b: B = None, outcome: Outcome = None, weight: Weight = None,
+    count: Count = None, position: Position = None, out: Out = None,
+) -> None:  # fmt: skip
+    """Tell rows, arms, ties, bad rows by reason, and components of the comparison graph."""
+    with _errors():
+        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, weight=weight, count=count, position=position)
+        with _working("reading"):
+            found = scanned.check()
+        _write(found.frame(), out)
+        _print(check_table(found))
+
+
+@app.command()
+def rank(
+    log: Log, format: Format = None, a: A = None, b: B = None, outcome: Outcome = None, weight: Weight = None,
+    count: Count = None, position: Position = None, cluster: Cluster = None, on_bad: OnBad = "raise",
+    method: Annotated[str, typer.Option(help="bradley-terry, win-rate, elo, eigenvector, pagerank, newman")] = "bradley-terry",
+    ties: Annotated[str, typer.Option(help="half, drop, davidson or rao-kupper")] = "half",
+    link: Annotated[str, typer.Option(help="logistic or probit")] = "logistic",
+    position_effect: Annotated[bool, typer.Option("--position-effect", help="estimate and remove it")] = False,
+    ridge: Annotated[float, typer.Option(help="penalty on the summed log-likelihood")] = 0.0,
+    separation: Annotated[str, typer.Option(help="flag or raise")] = "flag",
+    covariance: Annotated[str | None, typer.Option(help="sandwich, model or cluster")] = None,
+    level: Annotated[float, typer.Option(help="of the intervals")] = 0.95,
+    scale: Annotated[str, typer.Option(help="logit or elo")] = "logit",
+    simultaneous: Annotated[bool, typer.Option("--simultaneous", help="intervals that hold all at once")] = False,
+    out: Out = None,
+    report: Annotated[Path | None, typer.Option(help="write an HTML report")] = None,
+    save: Annotated[Path | None, typer.Option(help="write the fitted model, for predict")] = None,
+) -> None:  # fmt: skip
+    """Rank the arms of a log, with intervals and rank sets."""
+    with _errors():
+        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, weight=weight, count=count, position=position,
+                        cluster=cluster, on_bad=on_bad)  # fmt: skip
+        if method != "bradley-terry":
+            with _working("ranking"):
+                board = sy.rank(scanned, method=method)
+        else:
+            model: dict[str, Any] = {"ties": ties, "link": link, "separation": separation, "covariance": covariance}
+            with _working("fitting"):
+                fit = sy.BradleyTerry(position=position_effect, ridge=ridge, **model).fit(scanned)
+                board = fit.table(level, scale, simultaneous)
+            if report:
+                write_report(report, fit, scanned.check(), Path(log).name, level)
+            if save:
+                fit.save(save)
+        _write(board, out)
+        _print(frame_table(board, "Leaderboard"))
+        if method == "bradley-terry" and fit.dropped:
+            typer.echo(
+                "left out: " + "; ".join(f"{count} rows: {reason}" for reason, count in fit.dropped.items()), err=True
+            )
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="a model saved by rank --save")],
+    log: Log,
+    out: Annotated[Path, typer.Option("--out", help="Parquet file of margins and probabilities")],
+    format: Format = None, a: A = None, b: B = None, outcome: Outcome = None, position: Position = None,
+) -> None:  # fmt: skip
+    """Score every row of a log, in order, in bounded memory."""
+    with _errors():
+        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, position=position)
+        with _working("scoring"):
+            sy.load(model).sink(scanned, out)
+        typer.echo(f"wrote {out}")
+
+
+@app.command()
+def demo() -> None:
+    """Rank the models of the shipped llmfao log by its human votes, and write report.html."""
+    with _errors():
+        source = pl.scan_parquet(str(files("steelyard") / "data" / "llmfao.parquet"))
+        votes = source.filter(pl.col("judge") == "crowd")
+        log = sy.scan(votes, a="left", b="right", outcome="winner", cluster="judge_id")
+        with _working("fitting"):
+            fit = sy.BradleyTerry().fit(log)
+            path = write_report("report.html", fit, log.check(), "llmfao: human votes on language models")
+        _print(check_table(log.check()))
+        _print(frame_table(fit.table(), "Human votes on language models (errors clustered by voter)"))
+        typer.echo(f"data: llmfao by Dmitry Ustalov, CC BY 4.0; the report is {path}")
+
+
+def main() -> None:
+    """Entry point of the `steelyard` command."""
+    app()

@@ -1,0 +1,41 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from steelyard.pairs import Check
+
+
+def text(value: Any) -> str:
+    """A cell in print: null as a dash, floats with three decimals."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def frame_table(frame: pl.DataFrame, title: str) -> Table:
+    """Any frame as a rich table, numbers to the right; an all-null reason column is left out."""
+    if "reason" in frame.columns and frame["reason"].is_null().all():
+        frame = frame.drop("reason")
+    table = Table(title=title)
+    for name, dtype in frame.schema.items():
+        table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
+    for row in frame.iter_rows():
+        table.add_row(*(escape(text(value)) for value in row))
+    return table
+
+
+def check_table(check: Check) -> Table:
+    """What a log holds, and its components when there is more than one."""
+    table = frame_table(check.frame(), "Preference log")
+    if len(check.components) > 1:
+        for group in sorted(check.components, key=len, reverse=True)[:5]:
+            shown = ", ".join(group[:5]) + (", ..." if len(group) > 5 else "")
+            table.add_row(f"component of {len(group)}", escape(shown))
+    return table
