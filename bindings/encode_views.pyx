@@ -29,7 +29,7 @@ def encode_views(
     cdef const uint8_t **pointers
     if views.shape[1] != 2 or codes.shape[0] != n or not 0 <= start <= n:
         raise ValueError("views must be n x 2, codes of length n, and start within 0..n")
-    if n_slots < 2 * capacity or n_slots & (n_slots - 1) or offsets.shape[0] != capacity + 1:
+    if n_slots < 1 or n_slots < 2 * capacity or n_slots & (n_slots - 1) or offsets.shape[0] != capacity + 1:
         raise ValueError("slots must be a power of two of at least 2 x capacity; offsets of capacity + 1")
     if count.shape[0] != 1 or cache.shape[0] != CACHE_WORDS:
         raise ValueError("count must have length 1 and cache CACHE_WORDS")

@@ -28,7 +28,7 @@ def pair_cells(
     cdef const uint8_t *first_at = NULL
     if b.shape[0] != n or cell.shape[0] != n or not 0 <= start <= n:
         raise ValueError("a, b and cell must have one length, and start lie within it")
-    if n_slots < 2 * capacity or n_slots & (n_slots - 1) or count.shape[0] != 1:
+    if n_slots < 1 or n_slots < 2 * capacity or n_slots & (n_slots - 1) or count.shape[0] != 1:
         raise ValueError("slots must be a power of two of at least 2 x capacity, count of length 1")
     if first is not None:
         if first.shape[0] != n:

@@ -14,7 +14,7 @@ void sy_largest_contrast(ptrdiff_t n, ptrdiff_t k, const double *draws, const do
 #pragma omp simd reduction(max : top)
             for (ptrdiff_t j = 0; j < i; j++) {
                 const double t = fabs(at - d[j]) * row[j];
-                top = t > top ? t : top;
+                top = t <= top ? top : t; /* a NaN stays: it must not pass for a small error */
             }
         }
         largest[r] = top;

@@ -16,10 +16,10 @@ static inline stream open_stream(uint64_t seed, uint64_t replicate, uint64_t cel
     return (stream){sy_mix(key ^ sy_mix(0xd1b54a32d192ed03u * (cell + 1)))};
 }
 
-/* Uniform in (0, 1), 53 bits: splitmix64 (Steele, Lea and Flood 2014) on the stream's own counter. */
+/* Uniform in (0, 1), 52 bits: splitmix64 (Steele, Lea and Flood 2014) on the stream's own counter. */
 static inline double uniform(stream *s) {
     s->key += 0x9e3779b97f4a7c15u;
-    return ((double)(sy_mix(s->key) >> 11) + 0.5) * 0x1p-53;
+    return ((double)(sy_mix(s->key) >> 12) + 0.5) * 0x1p-52;
 }
 
 /* Poisson: inversion by multiplication below 10, else the transformed rejection PTRS of Hoermann (1993). */

@@ -23,7 +23,7 @@ static inline void logistic(double x, double *log_up, double *log_down, double *
 static void normal(double x, double *log_cdf, double *mills) {
     const double log_density = -0.5 * x * x - 0.91893853320467274178;
     if (x > -30.0) {
-        *log_cdf = x > 5.0 ? log1p(-0.5 * erfc(x * 0.70710678118654752440))
+        *log_cdf = x > 0.0 ? log1p(-0.5 * erfc(x * 0.70710678118654752440))
                            : log(0.5 * erfc(-x * 0.70710678118654752440));
         *mills = exp(log_density - *log_cdf);
     } else {
@@ -75,7 +75,7 @@ SY_CLONES
 static void rao_kupper(ptrdiff_t n, const double *eta, const double *outcomes, double tie, double *value,
                        double *d_eta, double *d_tie, double *h_eta, double *h_cross, double *h_tie) {
     const double grow = expm1(2.0 * tie), log_gap = log(-expm1(-2.0 * tie));
-    const double gap_slope = 2.0 / grow, gap_curve = 4.0 * (grow + 1.0) / (grow * grow);
+    const double gap_slope = 2.0 / grow, gap_curve = gap_slope * (gap_slope + 2.0);
 #pragma omp simd
     for (ptrdiff_t i = 0; i < n; i++) {
         const double win = outcomes[3 * i], draw = outcomes[3 * i + 1], lose = outcomes[3 * i + 2];

@@ -10,6 +10,7 @@ from steelyard.errors import (
 )
 from steelyard.log import PreferenceLog, scan
 from steelyard.models.bradley_terry import BradleyTerry, PairFit
+from steelyard.models.rankers import rank
 from steelyard.result import Contrast, DropAudit, load
 
 __version__ = "0.1.0"
@@ -27,5 +28,6 @@ __all__ = [
     "PreferenceLog",
     "SteelyardError",
     "load",
+    "rank",
     "scan",
 ]

@@ -19,7 +19,11 @@ from steelyard.report.tables import check_table, frame_table
 from steelyard.result import replacing
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Causal estimation for preference data.")
-WRITERS = {".parquet": pl.DataFrame.write_parquet, ".csv": pl.DataFrame.write_csv, ".json": pl.DataFrame.write_json}
+WRITERS: dict[str, Any] = {
+    ".parquet": pl.DataFrame.write_parquet,
+    ".csv": pl.DataFrame.write_csv,
+    ".json": pl.DataFrame.write_json,
+}
 
 Log = Annotated[str, typer.Argument(metavar="LOG", help="file, folder or glob of the preference log")]
 Format = Annotated[str | None, typer.Option("--format", help="arena, pairs or chosen_rejected")]
@@ -31,6 +35,7 @@ Count = Annotated[str | None, typer.Option("--count", help="column: comparisons 
 Position = Annotated[str | None, typer.Option("--position", help="boolean column: being shown first counts")]
 Cluster = Annotated[list[str] | None, typer.Option("--cluster", help="column that errors are clustered by; repeatable")]
 OnBad = Annotated[str, typer.Option("--on-bad", help="raise, drop or quarantine")]
+Method = Annotated[str, typer.Option(help="bradley-terry, win-rate, elo, eigenvector, pagerank or newman")]
 Out = Annotated[Path | None, typer.Option("--out", help="write the table: .parquet, .csv or .json")]
 
 
@@ -89,7 +94,7 @@ def check(
 def rank(
     log: Log, format: Format = None, a: A = None, b: B = None, outcome: Outcome = None, weight: Weight = None,
     count: Count = None, position: Position = None, cluster: Cluster = None, on_bad: OnBad = "raise",
-    method: Annotated[str, typer.Option(help="bradley-terry, win-rate, elo, eigenvector, pagerank, newman")] = "bradley-terry",
+    method: Method = "bradley-terry",
     ties: Annotated[str, typer.Option(help="half, drop, davidson or rao-kupper")] = "half",
     link: Annotated[str, typer.Option(help="logistic or probit")] = "logistic",
     position_effect: Annotated[bool, typer.Option("--position-effect", help="estimate and remove it")] = False,
@@ -98,7 +103,7 @@ def rank(
     covariance: Annotated[str | None, typer.Option(help="sandwich, model or cluster")] = None,
     level: Annotated[float, typer.Option(help="of the intervals")] = 0.95,
     scale: Annotated[str, typer.Option(help="logit or elo")] = "logit",
-    simultaneous: Annotated[bool, typer.Option("--simultaneous", help="intervals that hold all at once")] = False,
+    simultaneous: Annotated[bool, typer.Option("--simultaneous", help="hold all at once")] = False,
     out: Out = None,
     report: Annotated[Path | None, typer.Option(help="write an HTML report")] = None,
     save: Annotated[Path | None, typer.Option(help="write the fitted model, for predict")] = None,

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native import frozen
-from reference import bands as twin
 from steelyard._native import bands as native
+
+from tests.native import frozen
+from tests.reference import bands as twin
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native import frozen
-from reference import clean_rows as twin
 from steelyard._native import clean_rows as native
+
+from tests.native import frozen
+from tests.reference import clean_rows as twin
 
 ODD = [np.nan, np.inf, -np.inf, -1.0, -0.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.0**53, 2.0**53 + 2.0, 5e-324, 1.7e308]
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native import frozen
-from reference import draws as twin
 from scipy import stats
 from steelyard._native import draws as native
+
+from tests.native import frozen
+from tests.reference import draws as twin
 
 words = st.integers(0, 2**64 - 1)
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native import frozen
-from reference import elo as twin
 from steelyard._native import elo as native
+
+from tests.native import frozen
+from tests.reference import elo as twin
 
 
 @settings(max_examples=50, deadline=None)

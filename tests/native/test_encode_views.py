@@ -1,13 +1,16 @@
 """Arrow string views to codes."""
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native import frozen
-from reference import encode_views as twin
 from steelyard._native import encode_views as native
+
+from tests.native import frozen
+from tests.reference import encode_views as twin
 
 SHARED = "a prefix of more than twelve bytes, "
 texts = st.none() | st.sampled_from(["", "a", "b", "é" * 6, "x" * 12, "x" * 13]) | st.text(max_size=20)
@@ -48,7 +51,7 @@ class Store:
 
     def labels(self):
         ends, text = self.offsets[: self.count[0] + 1].tolist(), self.arena.tobytes()
-        return [text[i:j].decode() for i, j in zip(ends[:-1], ends[1:], strict=True)]
+        return [text[i:j].decode() for i, j in pairwise(ends)]
 
 
 @settings(max_examples=100, deadline=None)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native import frozen
-from reference import laplacian as twin
 from steelyard._native import laplacian as native
+
+from tests.native import frozen
+from tests.reference import laplacian as twin
 
 
 @settings(max_examples=60, deadline=None)

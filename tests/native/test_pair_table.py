@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native import frozen
-from reference import pair_table as twin
 from steelyard._native import pair_table as native
+
+from tests.native import frozen
+from tests.reference import pair_table as twin
 
 LAST = 2**31 - 2  # the largest arm code
 seeds = st.integers(0, 2**32 - 1)

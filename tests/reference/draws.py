@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from reference.common import MASK, mix
+
+from tests.reference.common import MASK, mix
 
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -29,6 +30,6 @@ def normals(seed: int, first_replicate: int, drawn: NDArray[np.float64]) -> None
         key = mix((seed + _GOLDEN * (first_replicate + r + 1)) & MASK)
         for j in range(0, len(row), 2):
             state = mix(key ^ mix((0xD1B54A32D192ED03 * (j + 1)) & MASK))
-            u, v = (((mix((state + _GOLDEN * step) & MASK) >> 11) + 0.5) * 2.0**-53 for step in (1, 2))
+            u, v = (((mix((state + _GOLDEN * step) & MASK) >> 12) + 0.5) * 2.0**-52 for step in (1, 2))
             radius, angle = math.sqrt(-2.0 * math.log(u)), 2.0 * math.pi * v
             row[j : j + 2] = [radius * math.cos(angle), radius * math.sin(angle)][: len(row) - j]

@@ -2,7 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from reference.common import mix
+
+from tests.reference.common import mix
 
 
 def pair_cells(

@@ -214,7 +214,7 @@ class PairFit:
         shrunk = f", shrunk by ridge {self.spec.ridge:g}" if self.spec.ridge else ""
         return (
             f"{'Thurstone-Mosteller' if self.spec.link == 'probit' else 'Bradley-Terry'} scores ({tie}{shrunk}) "
-            "of the comparisons as logged; means over the scored arms are 0"
+            "of the comparisons as logged; their mean over the scored arms is 0"
         )
 
     @property

@@ -1,0 +1,64 @@
+"""The command line: what it prints and writes, and how it refuses."""
+
+import polars as pl
+import pytest
+import steelyard as sy
+from steelyard.cli import app
+from typer.testing import CliRunner
+
+run = CliRunner()
+COLUMNS = ["--a", "left", "--b", "right", "--outcome", "winner"]
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame = pl.DataFrame({"left": list("xyzxzy"), "right": list("yzxzyx"), "winner": ["left"] * 4 + ["tie", "right"]})
+    frame.write_csv("log.csv")
+    return "log.csv"
+
+
+def test_demo_writes_a_self_contained_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run.invoke(app, ["demo"])
+    assert result.exit_code == 0, result.output
+    assert "GPT 4" in result.output
+    page = (tmp_path / "report.html").read_text()
+    for part in ("Leaderboard", "Forest plot", "Who was compared", "What was left out", "<svg"):
+        assert part in page
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    ).replace("https://matplotlib.org", "")
+
+
+def test_check_rank_and_predict(log):
+    assert "usable comparisons" in run.invoke(app, ["check", log, *COLUMNS]).output
+    options = ["--out", "board.parquet", "--save", "board.sy", "--report", "board.html", "--cluster", "left"]
+    result = run.invoke(app, ["rank", log, *COLUMNS, *options])
+    assert result.exit_code == 0, result.output
+    roles = {"a": "left", "b": "right", "outcome": "winner"}
+    fit = sy.BradleyTerry().fit(sy.scan("log.csv", **roles, cluster="left"))
+    assert pl.read_parquet("board.parquet").equals(fit.table())
+    assert run.invoke(app, ["predict", "board.sy", log, *COLUMNS, "--out", "scored.parquet"]).exit_code == 0
+    assert pl.read_parquet("scored.parquet").equals(fit.predict(sy.scan("log.csv", **roles)).collect())
+    for method in ("win-rate", "elo", "pagerank"):
+        assert run.invoke(app, ["rank", log, *COLUMNS, "--method", method]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["rank", "absent.csv", *COLUMNS], 1, "no such file"),
+        (["rank", "log.csv", "--a", "lefty", *COLUMNS[2:]], 1, "Did you mean 'left'"),
+        (["rank", "log.csv", *COLUMNS, "--out", "no/folder/x.csv"], 1, "no/folder"),
+        (["rank", "log.csv", *COLUMNS, "--out", "x.xlsx"], 2, "ending"),
+        (["rank", "log.csv", *COLUMNS, "--ties", "never"], 2, "ties must be"),
+        (["rank"], 2, "LOG"),
+        (["predict", "log.csv", "log.csv", *COLUMNS, "--out", "x.parquet"], 1, "not a result"),
+    ],
+)
+def test_refusals(log, tmp_path, arguments, status, words):
+    result = run.invoke(app, arguments)
+    assert result.exit_code == status
+    assert words in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
