@@ -13,7 +13,7 @@ OWN_ARGUMENTS = {"encode_views"}  # its twin works on Python strings
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_twins_have_the_same_signatures(stem):
-    native, twin = import_module(f"steelyard._native.{stem}"), import_module(f"reference.{stem}")
+    native, twin = import_module(f"steelyard._native.{stem}"), import_module(f"tests.reference.{stem}")
     names = [name for name, value in vars(native).items() if callable(value) and not name.startswith("_")]
     assert names
     for name in names:

@@ -1,0 +1,118 @@
+"""Speed of the leaderboard as ratios within one run: beside polars reading the same columns, and NumPy by hand.
+
+Run with `make bench`; STEELYARD_ROWS sets the size (10 million by default).
+"""
+
+import os
+
+import evalica
+import numpy as np
+import polars as pl
+import pytest
+import steelyard as sy
+
+N, K = int(os.environ.get("STEELYARD_ROWS", 10_000_000)), 300
+COLUMNS = ["model_a", "model_b", "winner"]
+
+
+@pytest.fixture(scope="module")
+def codes():
+    rng = np.random.default_rng(0)
+    theta = rng.normal(size=K)
+    a = rng.integers(0, K, N, dtype=np.int32)
+    b = ((a + rng.integers(1, K, N)) % K).astype(np.int32)
+    y = (rng.random(N) < 1 / (1 + np.exp(theta[b] - theta[a]))).astype(float)
+    y[rng.random(N) < 0.15] = 0.5
+    return a, b, y
+
+
+@pytest.fixture(scope="module")
+def path(codes, tmp_path_factory):
+    a, b, y = codes
+    names = pl.Series([f"organisation-{i % 37}/model-name-{i:03d}" for i in range(K)])
+    labels = pl.Series(["model_b", "tie", "model_a"])
+    columns = (names.gather(a), names.gather(b), labels.gather((2 * y).astype(np.int32)))
+    file = tmp_path_factory.mktemp("log") / "battles.parquet"
+    pl.DataFrame(dict(zip(COLUMNS, columns, strict=True))).write_parquet(file)
+    return file
+
+
+def numpy_by_hand(a, b, y):
+    """bincount and a plain NumPy Newton, ties as halves, no intervals."""
+    wins = np.bincount(a.astype(np.int64) * K + b, y, K * K).reshape(K, K)
+    games = np.bincount(a.astype(np.int64) * K + b, minlength=K * K).reshape(K, K)
+    wins, games = wins + (games - wins).T, games + games.T
+    theta = np.zeros(K)
+    for _ in range(10):
+        p = 1 / (1 + np.exp(theta[None, :] - theta[:, None]))
+        score = (wins - games * p).sum(axis=1)
+        if np.abs(score).max() / len(y) <= 1e-10:
+            break
+        weight = games * p * (1 - p)
+        theta += np.linalg.solve(np.diag(weight.sum(axis=1)) - weight + 1 / K, score)
+    return theta
+
+
+@pytest.mark.benchmark(group="strings in Parquet")
+def test_polars_reads_the_columns(benchmark, path):
+    benchmark(pl.read_parquet, path, columns=COLUMNS)
+
+
+@pytest.mark.benchmark(group="strings in Parquet")
+def test_steelyard_from_parquet_to_table(benchmark, path):
+    benchmark(lambda: sy.BradleyTerry().fit(sy.scan(path, format="arena")).table())
+
+
+@pytest.mark.benchmark(group="integer arrays")
+def test_numpy_from_integers(benchmark, codes):
+    benchmark(numpy_by_hand, *codes)
+
+
+@pytest.mark.benchmark(group="integer arrays")
+def test_steelyard_from_integers(benchmark, codes):
+    frame = pl.DataFrame(dict(zip("aby", codes, strict=True)))
+    benchmark(lambda: sy.BradleyTerry().fit(sy.scan(frame, a="a", b="b", outcome="y")))
+
+
+@pytest.fixture(scope="module")
+def votes():
+    rng = np.random.default_rng(1)
+    theta, n = rng.normal(0, 0.5, 100), 1_000_000
+    a = rng.integers(0, 100, n)
+    b = (a + rng.integers(1, 100, n)) % 100
+    y = (rng.random(n) < 1 / (1 + np.exp(theta[b] - theta[a]))).astype(float)
+    return sy.BradleyTerry().fit(sy.scan({"a": a, "b": b, "y": y}, a="a", b="b", outcome="y"))
+
+
+@pytest.mark.benchmark(group="100 bootstrap refits of 1 million votes")
+def test_steelyard_bootstrap(benchmark, votes):
+    benchmark(lambda: votes.bootstrap(100))
+
+
+@pytest.mark.benchmark(group="100 bootstrap refits of 1 million votes")
+def test_multinomial_loop_around_evalica(benchmark, votes):
+    cells = votes.cells
+    names = np.array(votes.arms)
+    xs, ys = np.tile(names[cells.a], 2).tolist(), np.tile(names[cells.b], 2).tolist()
+    winners = [evalica.Winner.X] * len(cells.a) + [evalica.Winner.Y] * len(cells.a)
+    counts = np.concatenate([cells.sums[:, 0], cells.sums[:, 2]])
+    rng = np.random.default_rng(0)
+
+    def loop():
+        for _ in range(100):
+            drawn = rng.multinomial(int(counts.sum()), counts / counts.sum()).astype(float)
+            evalica.bradley_terry(xs, ys, winners, weights=drawn.tolist())
+
+    benchmark.pedantic(loop, rounds=2)
+
+
+@pytest.mark.benchmark(group="100,000 arms, 1 million comparisons, ridge 1")
+def test_steelyard_many_arms(benchmark):
+    rng = np.random.default_rng(2)
+    k, n = 100_000, 1_000_000
+    theta = rng.normal(size=k)
+    a = rng.integers(0, k, n)
+    b = (a + rng.integers(1, k, n)) % k
+    y = (rng.random(n) < 1 / (1 + np.exp(theta[b] - theta[a]))).astype(float)
+    log = sy.scan({"a": a, "b": b, "y": y}, a="a", b="b", outcome="y")
+    benchmark.pedantic(lambda: sy.BradleyTerry(ridge=1.0).fit(log), rounds=3)
