@@ -1,6 +1,9 @@
 """Sources, formats and bad input: every door opens, and every bad row is named."""
 
-import duckdb
+import json
+import subprocess
+import sys
+
 import numpy as np
 import polars as pl
 import pytest
@@ -45,8 +48,7 @@ def test_files(tmp_path, kind):
 
 def test_frames_of_other_libraries_and_types_of_columns():
     expected = scores(FRAME)
-    relation = duckdb.sql("select * from FRAME")
-    for source in (FRAME.lazy(), FRAME.to_pandas(), FRAME.to_arrow(), relation, FRAME.to_dict(as_series=False)):
+    for source in (FRAME.lazy(), FRAME.to_pandas(), FRAME.to_arrow(), FRAME.to_dict(as_series=False)):
         assert np.array_equal(scores(source), expected)
     for kind in (pl.Categorical, pl.Enum(["x", "y", "z"])):
         assert np.array_equal(scores(FRAME.with_columns(pl.col("left", "right").cast(kind))), expected)
@@ -56,6 +58,17 @@ def test_frames_of_other_libraries_and_types_of_columns():
         assert np.array_equal(scores(numbered), expected)
     shouted = scores(FRAME, a=pl.col("left").str.to_uppercase(), b=pl.col("right").str.to_uppercase())
     assert np.array_equal(shouted, expected)
+
+
+def test_duckdb_relation(tmp_path):
+    # In a process of its own: DuckDB prints about its own objects when the interpreter ends.
+    FRAME.write_parquet(tmp_path / "log.parquet")
+    code = (
+        "import duckdb, steelyard as sy; relation = duckdb.sql(\"select * from 'log.parquet'\"); "
+        f"print(sy.BradleyTerry().fit(sy.scan(relation, **{ROLES!r})).score.tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == scores(FRAME).tolist()
 
 
 def test_nothing_is_read_before_a_pass():

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import polars as pl
 
 OUTCOMES: dict[str, float] = {
-    **dict.fromkeys(("a", "A", "model_a", "left", "home", "win", "a_wins", "response_a", "1"), 1.0),
-    **dict.fromkeys(("b", "B", "model_b", "right", "away", "loss", "b_wins", "response_b", "0"), 0.0),
+    **dict.fromkeys(("a", "A", "model_a", "left", "home", "win", "a_wins", "response_a", "1", "true"), 1.0),
+    **dict.fromkeys(("b", "B", "model_b", "right", "away", "loss", "b_wins", "response_b", "0", "false"), 0.0),
     **dict.fromkeys(("tie", "draw", "tie (bothbad)", "both_bad", "bothbad", "equal", "0.5"), 0.5),
 }
 

@@ -272,3 +272,10 @@ def test_wmt_order_and_clustered_errors(data):
     ranks = {arm: i for i, arm in enumerate(share["s"])}
     place = np.array([ranks[arm] for arm in order])
     assert np.corrcoef(place, np.arange(len(place)))[0, 1] > 0.95
+
+
+def test_what_was_left_out_is_told_by_reason():
+    frame = {"a": ["x", "x", "x", "x"], "b": ["y", "y", "y", "z"], "y": [1.0, 0.0, 0.5, 1.0]}
+    fit = sy.BradleyTerry(ties="drop").fit(sy.scan(frame, a="a", b="b", outcome="y"))
+    assert fit.dropped == {"tie": 1, "comparison with an arm outside the main group": 1}
+    assert fit.n == 2

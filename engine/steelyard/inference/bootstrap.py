@@ -41,8 +41,8 @@ class Bootstrap:
         return frame.with_columns(pl.exclude("arm").fill_nan(None)).sort("score", descending=True, nulls_last=True)
 
 
-def multinomial_refits(counts: Any, refit: Callable[[Any], Any], replicates: int, seed: int) -> Any:
-    """(replicates, K) scores refitted exactly to multinomial redraws of the (m, 3) table of counts.
+def multinomial_refits(counts: Any, arms: int, refit: Callable[[Any], Any], replicates: int, seed: int) -> Any:
+    """(replicates, arms) scores refitted exactly to multinomial redraws of the (m, 3) table of counts.
 
     Replicate r depends on (seed, r) and the table alone. A replicate that cannot be fitted is a row of NaN.
     """
@@ -55,9 +55,7 @@ def multinomial_refits(counts: Any, refit: Callable[[Any], Any], replicates: int
         try:
             return refit(drawn.reshape(counts.shape))
         except SteelyardError:
-            return None
+            return np.full(arms, np.nan)
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        fitted = list(pool.map(replicate, range(replicates)))
-    size = next((len(scores) for scores in fitted if scores is not None), 0)
-    return np.array([np.full(size, np.nan) if scores is None else scores for scores in fitted])
+        return np.array(list(pool.map(replicate, range(replicates))))

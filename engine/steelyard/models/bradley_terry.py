@@ -204,9 +204,12 @@ class PairFit:
     @property
     def dropped(self) -> dict[str, int]:
         """Rows left out, by reason."""
-        outside = int(self.pairs.rows.sum()) - self.n
-        more = {"comparison with an arm outside the main group": outside} if outside else {}
-        return {**self.pairs.dropped, **more}
+        ties = 0.0
+        if self.spec.ties == "drop" and not self.pairs.weighted:
+            ties = float(self.pairs.sums[:, 1].sum())
+        outside = self.pairs.rows.sum() - ties - self.n
+        more = {"tie": int(ties), "comparison with an arm outside the main group": int(outside)}
+        return {**self.pairs.dropped, **{reason: count for reason, count in more.items() if count}}
 
     @property
     def estimand(self) -> str:
@@ -415,7 +418,9 @@ class PairFit:
         elif method == "multinomial":
             if self.pairs.weighted or self.pairs.soft or self.kind == "cluster":
                 raise ValueError('exact multinomial refits need unweighted, unclustered rows: use method="multiplier"')
-            draws[:, self.main] = multinomial_refits(self.cells.sums, self._refit(), replicates, seed)
+            draws[:, self.main] = multinomial_refits(
+                self.cells.sums, int(self.main.sum()), self._refit(), replicates, seed
+            )
         else:
             raise ValueError(f"method must be 'multinomial' or 'multiplier', not {method!r}")
         failed = int(np.isnan(draws[:, self.main]).any(axis=1).sum())

@@ -218,7 +218,7 @@ class Cells:
         problem = _SparseProblem(self)
         right = np.zeros((len(self.arms), 1))
         right[i], right[j] = 1.0, -1.0
-        problem.point(estimate.parameter)
+        problem.curve(self.derivatives(estimate.parameter, self.sums)[3])
         along = problem.solve(right, 1e-10)[:, 0]
         if kind == "model":
             return float(along @ (problem.product(along[:, None])[:, 0] - self.ridge * along))
@@ -260,13 +260,13 @@ class _SparseProblem:
         curvature = out[3]
 
         def solve(v: Any) -> Any:
-            self._set(curvature)
+            self.curve(curvature)
             return self.solve(v[:, None], 1e-4)[:, 0]
 
-        self._set(curvature)
         return Point(value, score, solve)
 
-    def _set(self, curvature: Any) -> None:
+    def curve(self, curvature: Any) -> None:
+        """Takes the cells' curvatures (m,) as edge weights of the Laplacian."""
         cells = self.cells
         self.edge = curvature[self.cell]
         self.diagonal = np.bincount(cells.a, curvature, self.k) + np.bincount(cells.b, curvature, self.k) + cells.ridge
