@@ -39,7 +39,7 @@ lint: .venv/.lint
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/cython-lint bindings
+	PATH=".venv/bin:$$PATH" .venv/bin/cython-lint bindings
 	.venv/bin/lint-imports
 	$(if $(STUBS),.venv/bin/stubtest $(patsubst engine/steelyard/_native/%.pyi,steelyard._native.%,$(STUBS)))
 

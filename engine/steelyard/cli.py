@@ -62,13 +62,21 @@ def _print(table: Any) -> None:
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
-def _write(frame: pl.DataFrame, out: Path | None) -> None:
-    if out is None:
-        return
-    if out.suffix not in WRITERS:
+def _outputs(log: str, out: Path | None, *others: Path | None) -> None:
+    """Refuses outputs that cannot be written before anything is computed or written."""
+    if out is not None and out.suffix not in WRITERS:
         raise ValueError(f"--out {out}: the ending must be one of {', '.join(WRITERS)}")
-    with replacing(out) as temporary:
-        WRITERS[out.suffix](frame, temporary)
+    for path in (out, *others):
+        if path is not None and not path.parent.is_dir():
+            raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
+        if path is not None and path.exists() and Path(log).exists() and path.samefile(log):
+            raise ValueError(f"{path} is the log itself: choose another name for the output")
+
+
+def _write(frame: pl.DataFrame, out: Path | None) -> None:
+    if out is not None:
+        with replacing(out) as temporary:
+            WRITERS[out.suffix](frame, temporary)
 
 
 def _scan(log: str, **options: Any) -> sy.PreferenceLog:
@@ -83,6 +91,7 @@ def check(
 ) -> None:  # fmt: skip
     """Tell rows, arms, ties, bad rows by reason, and components of the comparison graph."""
     with _errors():
+        _outputs(log, out)
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, weight=weight, count=count, position=position)
         with _working("reading"):
             found = scanned.check()
@@ -110,6 +119,9 @@ def rank(
 ) -> None:  # fmt: skip
     """Rank the arms of a log, with intervals and rank sets."""
     with _errors():
+        _outputs(log, out, report, save)
+        if method != "bradley-terry" and (report or save):
+            raise ValueError("--report and --save go with --method bradley-terry")
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, weight=weight, count=count, position=position,
                         cluster=cluster, on_bad=on_bad)  # fmt: skip
         if method != "bradley-terry":
@@ -141,6 +153,7 @@ def predict(
 ) -> None:  # fmt: skip
     """Score every row of a log, in order, in bounded memory."""
     with _errors():
+        _outputs(log, None, out)
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, position=position)
         with _working("scoring"):
             sy.load(model).sink(scanned, out)

@@ -64,5 +64,11 @@ def test_refusals():
     log = log_of(["x", "x"], ["y", "y"], [1.0, 1.0])
     with pytest.raises(ValueError, match="pagerank"):
         sy.rank(log, "best")
-    with pytest.raises(sy.ConvergenceError):
-        sy.rank(log, "newman")
+    for method in ("newman", "eigenvector"):
+        with pytest.raises(sy.NotIdentifiedError, match="won and lost"):
+            sy.rank(log, method)
+    counted = sy.scan(
+        {"a": ["x", "y"], "b": ["y", "x"], "y": [1.0, 1.0], "n": [5, 3]}, a="a", b="b", outcome="y", count="n"
+    )
+    with pytest.raises(sy.LogError, match="2 rows stand for 8"):
+        sy.rank(counted, "elo")

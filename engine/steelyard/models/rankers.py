@@ -13,7 +13,8 @@ import polars as pl
 from scipy.stats import rankdata
 
 from steelyard._native.elo import elo as elo_rows
-from steelyard.errors import ConvergenceError
+from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
+from steelyard.graph import strong_components
 from steelyard.pairs import PairTable, pair_table, rows
 
 if TYPE_CHECKING:
@@ -41,6 +42,14 @@ def _fixed_point(step: Callable[[Any], Any], start: Any, name: str) -> Any:
             return new
         x = new
     raise ConvergenceError(f"{name} did not settle: its scores grow without bound or oscillate on this log")
+
+
+def _connected(pairs: PairTable, method: str) -> None:
+    if strong_components(len(pairs.arms), pairs.a, pairs.b, pairs.sums).any():
+        raise NotIdentifiedError(
+            f"{method} scores need every arm to have won and lost against the others, directly or through others; "
+            "some have not. BradleyTerry() scores the largest group that has, and names the rest."
+        )
 
 
 def win_rate(wins: Any) -> Any:
@@ -83,7 +92,13 @@ def elo(log: PreferenceLog, step: float = 4.0, permutations: int = 0, seed: int 
 
     permutations: 0 for the order of the log; more for the mean over that many random orders.
     """
+    pairs = pair_table(log)
     arms, a, b, y, weight = rows(log)
+    if len(a) != int(pairs.rows.sum()):
+        raise LogError(
+            f"{log.name}: Elo moves once a comparison, but {len(a)} rows stand for {pairs.rows.sum():.0f} comparisons: "
+            "give one row a comparison, or use another method"
+        )
     generator = np.random.default_rng(seed)
     orders: list[Any] = [generator.permutation(len(a)) for _ in range(permutations)] or [None]
     total = np.zeros(len(arms))
@@ -91,7 +106,7 @@ def elo(log: PreferenceLog, step: float = 4.0, permutations: int = 0, seed: int 
         rating = np.full(len(arms), 1000.0)
         elo_rows(a, b, y, weight, order, step, 400.0 / np.log(10.0), rating)
         total += rating
-    return pair_table(log), total / len(orders)
+    return pairs, total / len(orders)
 
 
 MATRIX_METHODS: dict[str, Callable[..., Any]] = {
@@ -108,7 +123,8 @@ def rank(log: PreferenceLog, method: str = "win-rate", **options: Any) -> pl.Dat
     method: "win-rate", "elo" (step=4, permutations=0, seed=0), "eigenvector", "pagerank" (damping=0.85),
     or "newman". For scores with intervals use :class:`steelyard.BradleyTerry`.
 
-    Raises ConvergenceError where an iteration does not settle, ValueError for an unknown method.
+    Raises NotIdentifiedError where wins do not connect all arms (eigenvector, newman), ConvergenceError where
+    an iteration does not settle, LogError for Elo on counted rows, ValueError for an unknown method.
 
     Examples
     --------
@@ -121,6 +137,8 @@ def rank(log: PreferenceLog, method: str = "win-rate", **options: Any) -> pl.Dat
         pairs, score = elo(log, **options)
     elif method in MATRIX_METHODS:
         pairs = pair_table(log)
+        if method in ("eigenvector", "newman"):
+            _connected(pairs, method)
         score = MATRIX_METHODS[method](win_matrix(pairs), **options)
     else:
         raise ValueError(f"method must be one of {['elo', *MATRIX_METHODS]}, not {method!r}")

@@ -27,6 +27,7 @@ def write_report(
     environment.filters["text"] = text
     table = fit.table(level)
     facts = [*check.frame().rows(), ("comparisons used", fit.n), ("covariance", fit.kind),
+             ("converged", "yes" if fit.converged else "no"),
              ("Newton steps", fit.iterations), ("largest score entry, divided by n", f"{fit.gradient_norm:.1e}"),
              ("log-likelihood", f"{fit.log_likelihood:.3f}")]  # fmt: skip
     page = environment.get_template("report.html").render(

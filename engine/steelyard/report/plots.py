@@ -18,8 +18,11 @@ _COLOUR = "#1f5a7a"
 
 
 def _svg(figure: Figure) -> str:
+    from matplotlib import rc_context
+
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    with rc_context({"svg.fonttype": "none"}):  # text stays text: searchable, and smaller
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     content = buffer.getvalue()
     return content[content.index("<svg") :]
 
