@@ -1,5 +1,7 @@
 """Intervals, bands and rank sets cover as often as they say; bootstrap and audit mean what they say."""
 
+from itertools import combinations
+
 import numpy as np
 import polars as pl
 import pytest
@@ -54,3 +56,32 @@ def test_audit_refits_exactly_and_is_the_fewest():
     lost = fit.audit("0", over="5")
     assert lost.rows is None or lost.rows > audit.rows
     assert isinstance(audit.cells, pl.DataFrame)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_audit_equals_a_search_of_all_subsets(seed):
+    rng = np.random.default_rng(seed)
+    n = 16
+    a = rng.integers(0, 3, n)
+    b = (a + rng.integers(1, 3, n)) % 3
+    y = rng.choice([0.0, 1.0], n)
+
+    def contrast(keep):
+        try:
+            log = sy.scan({"a": a[keep], "b": b[keep], "y": y[keep]}, a="a", b="b", outcome="y")
+            return sy.BradleyTerry().fit(log).contrast("0", "1").estimate
+        except sy.SteelyardError:
+            return None
+
+    whole = np.arange(n)
+    before = contrast(whole)
+    fit = sy.BradleyTerry().fit(sy.scan({"a": a, "b": b, "y": y}, a="a", b="b", outcome="y"))
+    audit = fit.audit("0", over="1")
+    assert before is not None
+    for size in range(1, 4):
+        for gone in combinations(range(n), size):
+            after = contrast(np.delete(whole, gone))
+            if after is not None and after * before <= 0:
+                assert audit.rows == size
+                return
+    assert audit.rows is None or audit.rows > 3
