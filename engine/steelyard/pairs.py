@@ -81,12 +81,13 @@ def _merged(
     """A table with one cell for each (a, b, first), cells sorted."""
     a, b, first, sums, squares, rows = columns
     key = (a.astype(np.int64) << 32) | (b.astype(np.int64) << 1) | (first > 0)
-    unique, inverse = np.unique(key, return_inverse=True)
-    if len(unique) == len(key):
-        order = np.argsort(key)
-        sums, squares, rows = sums[order], squares[order], rows[order]
-    else:
-        sums, squares, rows = (_summed(inverse, values, len(unique)) for values in (sums, squares, rows))
+    order = np.argsort(key, kind="stable")
+    unique, sums, squares, rows = key[order], sums[order], squares[order], rows[order]
+    new = np.concatenate([[True], unique[1:] != unique[:-1]])[: len(key)]
+    if not new.all():
+        starts = np.flatnonzero(new)
+        unique = unique[starts]
+        sums, squares, rows = (np.add.reduceat(values, starts) for values in (sums, squares, rows))
     return PairTable(
         pl.Series("arm", names, dtype=pl.String),
         (unique >> 32).astype(np.int32),
@@ -99,12 +100,6 @@ def _merged(
         weighted,
         dropped,
     )
-
-
-def _summed(group: NDArray[np.intp], values: NDArray[np.float64], groups: int) -> NDArray[np.float64]:
-    out = np.zeros((groups, *values.shape[1:]))
-    np.add.at(out, group, values)
-    return out
 
 
 @dataclass

@@ -244,10 +244,10 @@ class _SparseProblem:
         self.k = len(cells.arms)
         m = len(cells.a)
         rows, columns = np.concatenate([cells.a, cells.b]), np.concatenate([cells.b, cells.a])
-        order = np.lexsort((columns, rows))
-        self.start = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=self.k))]).astype(np.int64)
-        self.neighbour = np.ascontiguousarray(columns[order])
-        self.cell = np.tile(np.arange(m), 2)[order]
+        graph = sparse.coo_array((np.tile(np.arange(m), 2), (rows, columns)), shape=(self.k, self.k)).tocsr()
+        self.start = graph.indptr.astype(np.int64)
+        self.neighbour = graph.indices.astype(np.int32)
+        self.cell = graph.data
         self.edge: Any = np.empty(2 * m)
         self.diagonal: Any = np.empty(self.k)
 
