@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import linprog
 
 
 def components(k: int, a: Any, b: Any) -> Any:
@@ -60,6 +59,8 @@ def separated(k: int, a: Any, b: Any, first: Any, sums: Any, tie_model: bool) ->
     Then the maximum is at infinity, or not unique. A pair shown in both orders, each with wins of both
     sides, rules it out at once; otherwise a linear program decides (Albert and Anderson 1984).
     """
+    from scipy.optimize import linprog  # imported where used: it takes longer than the rest of steelyard
+
     both = (sums[:, 0] > 0) & (sums[:, 2] > 0) & (first > 0)
     seen = {(int(x), int(y)) for x, y in zip(a[both], b[both], strict=True)}
     if any((y, x) in seen for x, y in seen) and (not tie_model or (sums[:, 1] > 0).any()):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 
 from steelyard._native.bands import largest_contrast
 
@@ -36,7 +36,7 @@ def rank_sets(score: Any, covariance: Any, draws: Any, level: float) -> tuple[An
         largest_contrast(np.ascontiguousarray(draws), np.ascontiguousarray(precision), largest)
         critical = float(np.quantile(largest, level))
     else:
-        critical = float(-ndtri((1 - level) / (k * (k - 1))))
+        critical = -NormalDist().inv_cdf((1 - level) / (k * (k - 1)))
     gap = score[None, :] - score[:, None]
     surely_better = (gap > critical * se) & (se > 0)
     better = surely_better.sum(axis=1)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import erfc, sqrt
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
-from scipy.special import ndtr, ndtri
 
 from steelyard._native.pair_likelihood import MODELS, pair_outcomes
 from steelyard.blocks import Block, Dictionary, Encoder
@@ -280,7 +281,7 @@ class PairFit:
         if self.influence is not None:
             m = int(main.sum())
             spread = np.sqrt(np.clip(np.diag(self.covariance)[:m], 0.0, None))
-            critical = arm_critical(self._draws(), spread, level) if simultaneous else -ndtri((1 - level) / 2)
+            critical = arm_critical(self._draws(), spread, level) if simultaneous else _quantile(level)
             rank_low[main], rank_high[main] = rank_sets(score, self.covariance[:m, :m], self._draws(), level)
             sure = spread > 1e-9
             se[main] = np.where(sure, spread, np.nan)
@@ -313,13 +314,13 @@ class PairFit:
     def coefficients(self, level: float = 0.95) -> pl.DataFrame:
         """Position effect and tie parameter (log nu, or tau): term estimate se low high p_value."""
         _check_level(level)
-        m, z = int(self.main.sum()), -float(ndtri((1 - level) / 2))
+        m, z = int(self.main.sum()), _quantile(level)
         rows = []
         terms = ["position"] * self.spec.position + ["tie"] * (self.spec.ties in ("davidson", "rao-kupper"))
         for i, term in enumerate(terms):
             value = self.estimate.position if term == "position" else self.estimate.tie
             se = float(np.sqrt(self.covariance[m + i, m + i]))
-            rows.append((term, value, se, value - z * se, value + z * se, float(2 * ndtr(-abs(value / se)))))
+            rows.append((term, value, se, value - z * se, value + z * se, _p_value(value / se)))
         names = ["term", "estimate", "se", "low", "high", "p_value"]
         types = [pl.String, *[pl.Float64] * 5]
         return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
@@ -344,8 +345,8 @@ class PairFit:
         se = float(np.sqrt(max(self._variance(place[i], place[j]), 0.0)))
         if se <= 1e-9:
             return Contrast(estimate, None, None, None, None, "every comparison has the same outcome: no spread")
-        z = -float(ndtri((1 - level) / 2))
-        return Contrast(estimate, se, estimate - z * se, estimate + z * se, float(2 * ndtr(-abs(estimate / se))))
+        z = _quantile(level)
+        return Contrast(estimate, se, estimate - z * se, estimate + z * se, _p_value(estimate / se))
 
     def _variance(self, i: int, j: int) -> float:
         if self.influence is None:
@@ -538,3 +539,13 @@ LOADERS["pair-fit"] = _loaded
 def _check_level(level: float) -> None:
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie between 0 and 1, not {level!r}")
+
+
+def _quantile(level: float) -> float:
+    """How many standard errors a two-sided interval reaches."""
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _p_value(z: float) -> float:
+    """Two-sided, exact in the tails: 2 Phi(-|z|) = erfc(|z| / sqrt 2)."""
+    return erfc(abs(z) / sqrt(2.0))

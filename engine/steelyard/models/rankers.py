@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import rankdata
 
 from steelyard._native.elo import elo as elo_rows
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
@@ -146,7 +145,7 @@ def rank(log: PreferenceLog, method: str = "win-rate", **options: Any) -> pl.Dat
     frame = {
         "arm": pairs.arms,
         "score": score,
-        "rank": rankdata(-score, method="min").astype(np.int64),
+        "rank": 1 + (score[None, :] > score[:, None]).sum(axis=1),
         "comparisons": played.astype(np.int64),
     }
     return pl.DataFrame(frame).sort("rank", "arm")
