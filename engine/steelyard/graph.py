@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import scipy  # its parts load when first used
 
 
 def components(k: int, a: Any, b: Any) -> Any:
     """Component number of each arm in the undirected comparison graph; (k,) ints."""
-    graph = sparse.coo_array((np.ones(len(a)), (a, b)), shape=(k, k))
-    return sparse.csgraph.connected_components(graph, directed=False)[1]
+    graph = scipy.sparse.coo_array((np.ones(len(a)), (a, b)), shape=(k, k))
+    return scipy.sparse.csgraph.connected_components(graph, directed=False)[1]
 
 
 def strong_components(k: int, a: Any, b: Any, sums: Any) -> Any:
@@ -22,8 +22,8 @@ def strong_components(k: int, a: Any, b: Any, sums: Any) -> Any:
     forward, backward = sums[:, 0] + sums[:, 1] > 0, sums[:, 2] + sums[:, 1] > 0
     rows = np.concatenate([a[forward], b[backward]])
     columns = np.concatenate([b[forward], a[backward]])
-    graph = sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(k, k))
-    return sparse.csgraph.connected_components(graph, directed=True, connection="strong")[1]
+    graph = scipy.sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(k, k))
+    return scipy.sparse.csgraph.connected_components(graph, directed=True, connection="strong")[1]
 
 
 def reasons(k: int, a: Any, b: Any, sums: Any, rows: Any, main: Any) -> list[str | None]:
@@ -59,26 +59,24 @@ def separated(k: int, a: Any, b: Any, first: Any, sums: Any, tie_model: bool) ->
     Then the maximum is at infinity, or not unique. A pair shown in both orders, each with wins of both
     sides, rules it out at once; otherwise a linear program decides (Albert and Anderson 1984).
     """
-    from scipy.optimize import linprog  # imported where used: it takes longer than the rest of steelyard
-
     both = (sums[:, 0] > 0) & (sums[:, 2] > 0) & (first > 0)
     seen = {(int(x), int(y)) for x, y in zip(a[both], b[both], strict=True)}
     if any((y, x) in seen for x, y in seen) and (not tie_model or (sums[:, 1] > 0).any()):
         return False
     m, t = len(a), np.arange(len(a))
-    design = sparse.coo_array(
+    design = scipy.sparse.coo_array(
         (
             np.concatenate([np.ones(m), -np.ones(m), first]),
             (np.tile(t, 3), np.concatenate([a, b, np.full(m, k)])),
         ),
         shape=(m, k + 2),
     ).tocsr()
-    tie_column = sparse.coo_array((np.ones(m), (t, np.full(m, k + 1))), shape=(m, k + 2)).tocsr()
+    tie_column = scipy.sparse.coo_array((np.ones(m), (t, np.full(m, k + 1))), shape=(m, k + 2)).tocsr()
     step = tie_column if tie_model else tie_column * 0.0
     win, draw, loss = (sums[:, j] > 0 for j in range(3))
     parts = [(design - step)[win], (-design - step)[loss], (step + design)[draw], (step - design)[draw]]
-    rules = sparse.vstack(parts).tocsr()
-    answer = linprog(
+    rules = scipy.sparse.vstack(parts).tocsr()
+    answer = scipy.optimize.linprog(
         -np.asarray(rules.sum(axis=0)).ravel(),
         A_ub=-rules,
         b_ub=np.zeros(rules.shape[0]),

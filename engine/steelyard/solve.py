@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+import scipy  # its parts load when first used
 
 from steelyard.errors import ConvergenceError, NotIdentifiedError
 
@@ -58,10 +58,10 @@ def newton(evaluate: Callable[[Any], Point], start: Any, n: float, tolerance: fl
 def dense_solver(hessian: Any) -> Callable[[Any], Any]:
     """Cholesky solves with a positive definite matrix; NotIdentifiedError where it is not one."""
     try:
-        factor = cho_factor(hessian, lower=True)
-    except LinAlgError as error:
+        factor = scipy.linalg.cho_factor(hessian, lower=True)
+    except np.linalg.LinAlgError as error:
         raise NotIdentifiedError("the information matrix is singular: some parameter is not identified") from error
-    return lambda v: cho_solve(factor, v)
+    return lambda v: scipy.linalg.cho_solve(factor, v)
 
 
 def conjugate_gradients(product: Callable[[Any], Any], diagonal: Any, right: Any, tolerance: float) -> Any:

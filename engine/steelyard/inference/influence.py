@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import scipy  # its parts load when first used
 
 from steelyard._native.draws import normals
 
@@ -53,7 +53,7 @@ def multiway(scores: dict[tuple[int, ...], Any]) -> tuple[Any, float]:
     for columns, sums in scores.items():
         groups = sums.shape[0]
         term = (sums.T @ sums) * (groups / (groups - 1)) * (-1) ** (len(columns) + 1)
-        meat = meat + (term.toarray() if sparse.issparse(term) else term)
+        meat = meat + (term.toarray() if scipy.sparse.issparse(term) else term)
     if len(scores) == 1:
         return meat, 0.0
     values, vectors = np.linalg.eigh((meat + meat.T) / 2)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import scipy  # its parts load when first used
 
 from steelyard._native.laplacian import laplacian_product
 from steelyard._native.pair_likelihood import MODELS, pair_accumulate, pair_likelihood
@@ -244,7 +244,7 @@ class _SparseProblem:
         self.k = len(cells.arms)
         m = len(cells.a)
         rows, columns = np.concatenate([cells.a, cells.b]), np.concatenate([cells.b, cells.a])
-        graph = sparse.coo_array((np.tile(np.arange(m), 2), (rows, columns)), shape=(self.k, self.k)).tocsr()
+        graph = scipy.sparse.coo_array((np.tile(np.arange(m), 2), (rows, columns)), shape=(self.k, self.k)).tocsr()
         self.start = graph.indptr.astype(np.int64)
         self.neighbour = graph.indices.astype(np.int32)
         self.cell = graph.data
@@ -333,5 +333,5 @@ class ClusterSums:
         if (row < 0).any():
             raise NotIdentifiedError("the cluster column has nulls: fill them, each with a value of its own")
         shape = (groups, len(self.estimate.parameter))
-        matrix = sparse.coo_array((values, (row, column)), shape=shape).tocsr()
+        matrix = scipy.sparse.coo_array((values, (row, column)), shape=shape).tocsr()
         return matrix[np.diff(matrix.indptr) > 0]
