@@ -169,8 +169,9 @@ def demo() -> None:
         log = sy.scan(votes, a="left", b="right", outcome="winner", cluster="judge_id")
         with _working("fitting"):
             fit = sy.BradleyTerry().fit(log)
-            path = write_report("report.html", fit, log.check(), "llmfao: human votes on language models")
-        _print(check_table(log.check()))
+            found = log.check()
+            path = write_report("report.html", fit, found, "llmfao: human votes on language models")
+        _print(check_table(found))
         _print(frame_table(fit.table(), "Human votes on language models (errors clustered by voter)"))
         typer.echo(f"data: llmfao by Dmitry Ustalov, CC BY 4.0; the report is {path}")
 

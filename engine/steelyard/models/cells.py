@@ -327,7 +327,7 @@ class ClusterSums:
         return parts
 
     def gathered(self, parts: list[Any], groups: int) -> Any:
-        """(clusters, p) sums over all blocks; a row without a cluster is a cluster of its own block."""
+        """(clusters, p) sums over all blocks; NotIdentifiedError where a row has no cluster."""
         key, values = (np.concatenate(column) for column in zip(*parts, strict=True))
         row, column = key >> 32, key & 0xFFFFFFFF
         if (row < 0).any():
