@@ -54,8 +54,9 @@ ptrdiff_t sy_pair_count(ptrdiff_t n, const int32_t *a, const int32_t *b, const i
         if (label)
             place = (uint32_t)label[i] < (uint32_t)n_labels ? label_place[label[i]] : 3;
         else {
-            const double doubled = 2.0 - 2.0 * y[i];
-            place = doubled == 0.0 ? 0 : doubled == 1.0 ? 1 : doubled == 2.0 ? 2 : 3;
+            const double doubled = 2.0 - 2.0 * y[i]; /* compared first: only then does it fit an integer */
+            place = (doubled >= 0.0) & (doubled <= 2.0) ? (ptrdiff_t)doubled : 3;
+            place = (double)place == doubled ? place : 3;
         }
         const int plain = ((uint32_t)a[i] < arms) & ((uint32_t)b[i] < arms) & (a[i] != b[i]) & (place < 3);
         if (!plain)

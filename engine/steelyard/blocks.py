@@ -7,7 +7,7 @@ Arrow string views that polars already holds (kernels/encode_views.c); nothing c
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,18 +48,21 @@ class Dictionary:
         text, ends = self._arena.tobytes(), self._offsets[: len(self) + 1].tolist()
         return [text[i:j].decode() for i, j in itertools.pairwise(ends)]
 
-    def encode(self, column: pl.Series) -> NDArray[np.int32]:
-        """Codes of a column: -1 for null, -2 for a label that is unknown and may not be learned."""
+    def encode(self, column: pl.Series, out: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
+        """Codes of a column: -1 for null, -2 for a label that is unknown and may not be learned.
+
+        out: room for the codes, at least as long as the column; it may go unused.
+        """
         if column.dtype == pl.String:
-            return self._encode_strings(column)
+            return self._encode_strings(column, out)
         if column.dtype.is_integer():
             return self._encode_integers(column)
         if isinstance(column.dtype, pl.Categorical | pl.Enum):
             return self._encode_categories(column)
         return self._encode_strings(column.cast(pl.String))
 
-    def _encode_strings(self, column: pl.Series) -> NDArray[np.int32]:
-        codes = np.empty(len(column), np.int32)
+    def _encode_strings(self, column: pl.Series, out: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
+        codes = np.empty(len(column), np.int32) if out is None else out[: len(column)]
         at = 0
         for chunk in column.get_chunks():
             self._encode_chunk(chunk, codes[at : at + len(chunk)])
@@ -150,6 +153,18 @@ class Block:
     first: NDArray[np.uint8] | None
     clusters: tuple[NDArray[np.int32], ...] = ()
 
+    def rest(self, start: int) -> Block:
+        """The block without its first rows."""
+
+        def cut(column: Any) -> Any:
+            return None if column is None else column[start:]
+
+        return replace(
+            self, start=self.start + start, n=self.n - start, a=self.a[start:], b=self.b[start:],
+            label=cut(self.label), y=cut(self.y), weight=cut(self.weight), count=cut(self.count),
+            first=cut(self.first), clusters=tuple(codes[start:] for codes in self.clusters),
+        )  # fmt: skip
+
 
 @dataclass
 class Encoder:
@@ -160,10 +175,24 @@ class Encoder:
     labels: Dictionary = field(default_factory=Dictionary)
     clusters: dict[str, Dictionary] = field(default_factory=dict)
     rows: int = 0
+    _room: list[NDArray[np.int32]] = field(default_factory=list)  # of blocks that are done with
+
+    def recycle(self, block: Block) -> None:
+        """Takes back the memory of a block's codes: fresh pages cost as much as the encoding itself."""
+        whole = (codes if codes is None else codes.base for codes in (block.a, block.b, block.label))
+        self._room += [room for room in whole if isinstance(room, np.ndarray) and len(room) == BLOCK_ROWS]
+
+    def _codes(self, dictionary: Dictionary, column: pl.Series) -> NDArray[np.int32]:
+        try:
+            room = self._room.pop()
+        except IndexError:
+            room = np.empty(BLOCK_ROWS, np.int32)
+        return dictionary.encode(column, room if len(column) <= BLOCK_ROWS else None)
 
     def block(self, batch: pl.DataFrame) -> Block:
+        """The rows of a batch. Its arrays hold until the block is recycled: copy what is to be kept."""
         start, self.rows = self.rows, self.rows + batch.height
-        a, b = self.arms.encode(batch["a"]), self.arms.encode(batch["b"])
+        a, b = self._codes(self.arms, batch["a"]), self._codes(self.arms, batch["b"])
         outcome = batch["outcome"]
         label = value = y = None
         if outcome.dtype.is_numeric() and not isinstance(outcome.dtype, pl.Categorical | pl.Enum):
@@ -171,7 +200,7 @@ class Encoder:
         elif outcome.dtype == pl.Null:
             y = np.full(batch.height, np.nan)
         else:
-            label = self.labels.encode(outcome)
+            label = self._codes(self.labels, outcome)
             value = np.array([self.outcomes.get(text, np.nan) for text in self.labels.labels()] or [np.nan])
         return Block(
             start=start, n=batch.height, arms=len(self.arms), a=a, b=b, label=label, value=value, y=y,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import threading
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,7 @@ STATUS = (
 )
 HARMLESS = {"not labelled", "unknown arm", "weight or count of zero"}
 _KEEP_ROWS = 10
+_FULL = 1 << 32  # rows after which a worker's 32-bit counts might overflow
 
 
 @dataclass(frozen=True)
@@ -72,24 +74,30 @@ class PairTable:
             for reason in {**self.dropped, **other.dropped}
         }
         weighted = self.weighted or other.weighted
-        return _merged(names, columns, self.soft + other.soft, weighted, dropped)
+        return _merged(pl.Series("arm", names, dtype=pl.String), columns, self.soft + other.soft, weighted, dropped)
 
 
 def _merged(
-    names: list[str], columns: list[NDArray[Any]], soft: int, weighted: bool, dropped: dict[str, int]
+    names: pl.Series, columns: list[NDArray[Any]], soft: int, weighted: bool, dropped: dict[str, int]
 ) -> PairTable:
     """A table with one cell for each (a, b, first), cells sorted."""
     a, b, first, sums, squares, rows = columns
     key = (a.astype(np.int64) << 32) | (b.astype(np.int64) << 1) | (first > 0)
-    order = np.argsort(key, kind="stable")
-    unique, sums, squares, rows = key[order], sums[order], squares[order], rows[order]
-    new = np.concatenate([[True], unique[1:] != unique[:-1]])[: len(key)]
-    if not new.all():
-        starts = np.flatnonzero(new)
-        unique = unique[starts]
-        sums, squares, rows = (np.add.reduceat(values, starts) for values in (sums, squares, rows))
+    if (key[1:] <= key[:-1]).any():
+        order = np.argsort(key, kind="stable")
+        key = key[order]
+        starts = np.flatnonzero(np.diff(key, prepend=-1))
+
+        def gathered(values: NDArray[Any]) -> NDArray[Any]:
+            return values[order] if len(starts) == len(order) else np.add.reduceat(values[order], starts)
+
+        plain = squares is sums
+        sums, rows = gathered(sums), gathered(rows)
+        squares = sums if plain else gathered(squares)
+        key = key[starts]
+    unique = key
     return PairTable(
-        pl.Series("arm", names, dtype=pl.String),
+        names,
         (unique >> 32).astype(np.int32),
         ((unique & 0xFFFFFFFF) >> 1).astype(np.int32),
         (unique & 1).astype(np.float64),
@@ -130,26 +138,60 @@ class _Cells:
         return (keys >> 31 & low).astype(np.int32), (keys & low).astype(np.int32), (keys >> 62 & 1).astype(np.uint8)
 
 
-@dataclass
-class _Partial:
-    """One block's statistic: a dense count or sparse sums, and its bad rows."""
+class _Counts:
+    """Square tables (K, K, 3) of plain rows, one a worker: whole numbers add up the same in any order."""
 
-    dense: NDArray[np.uint32] | None = None
-    sparse: tuple[Any, ...] | None = None
-    soft: int = 0
-    bad: dict[str, tuple[int, list[int]]] = field(default_factory=dict)
-    unknown: frozenset[str] = frozenset()
+    def __init__(self) -> None:
+        self._own = threading.local()
+        self._tables: list[list[Any]] = []  # of each worker: its table and how many rows it has taken
 
-
-def _count_block(block: Block) -> _Partial:
-    """Plain rows go to a square table in one native loop; anything else through verdicts and cells."""
-    if block.arms <= WIDEST_DENSE and block.weight is None and block.count is None and block.first is None:
-        table = np.zeros((block.arms, block.arms, 3), np.uint32)
+    def take(self, block: Block) -> int:
+        """Counts rows up to the first that is not plain; returns how many."""
         place = None
         if block.value is not None:
             place = np.where(np.isin(block.value, (0.0, 0.5, 1.0)), 2 - 2 * block.value, 3).astype(np.uint8)
-        if pair_count(block.a, block.b, block.label, place, block.y, table) == block.n:
-            return _Partial(dense=table)
+        if not hasattr(self._own, "table"):
+            self._own.table = [np.zeros((0, 0, 3), np.uint32), 0]
+            self._tables.append(self._own.table)
+        mine = self._own.table
+        if mine[1] + block.n > _FULL:
+            self._tables.append(list(mine))
+            mine[:] = np.zeros((0, 0, 3), np.uint32), 0
+        mine[0] = _widened(mine[0], block.arms)
+        mine[1] += block.n
+        return int(pair_count(block.a, block.b, block.label, place, block.y, mine[0]))
+
+    def total(self, k: int) -> NDArray[np.int64]:
+        total = np.zeros((k, k, 3), np.int64)
+        for table, _rows in self._tables:
+            total[: len(table), : len(table)] += table
+        return total
+
+
+def _widened(table: NDArray[Any], k: int) -> NDArray[Any]:
+    if len(table) >= k:
+        return table
+    wider = np.zeros((k, k, 3), table.dtype)
+    wider[: len(table), : len(table)] = table
+    return wider
+
+
+@dataclass
+class _Partial:
+    """What one block adds beside the plain counts: sums by cell, and its bad rows."""
+
+    sparse: tuple[Any, ...] | None = None
+    soft: int = 0
+    bad: dict[str, tuple[int, list[int]]] = field(default_factory=dict)
+
+
+def _count_block(block: Block, counts: _Counts) -> _Partial:
+    """Plain rows go to a square table in one native loop; anything else through verdicts and cells."""
+    if block.arms <= WIDEST_DENSE and block.weight is None and block.count is None and block.first is None:
+        done = counts.take(block)
+        if done == block.n:
+            return _Partial()
+        block = block.rest(done)
     kept, bad = clean(block)
     local = _Cells()
     cell = local.cells(kept.a, kept.b, kept.first)
@@ -157,7 +199,7 @@ def _count_block(block: Block) -> _Partial:
     sums, squares, rows = np.zeros((m, 3)), np.zeros((m, 3)), np.zeros(m)
     assert kept.y is not None
     soft = pair_sums(kept.a, kept.b, kept.first, cell, kept.y, kept.weight, kept.count, block.arms, sums, squares, rows)
-    return _Partial(sparse=(*local.decoded(), np.column_stack([sums, squares, rows])), soft=soft, bad=bad)
+    return _Partial((*local.decoded(), np.column_stack([sums, squares, rows])), soft, bad)
 
 
 def clean(block: Block) -> tuple[Block, dict[str, tuple[int, list[int]]]]:
@@ -189,20 +231,13 @@ def good_rows(block: Block) -> tuple[Block, NDArray[np.uint8], NDArray[np.intp]]
 
 def _read(log: PreferenceLog, threads: int | None) -> tuple[PairTable, dict[str, tuple[int, list[int]]], Encoder]:
     encoder = Encoder(dict(log.outcomes))
-    total, dense = _Cells(), np.zeros((0, 0, 3), np.int64)
+    total, counts = _Cells(), _Counts()
     bad: dict[str, tuple[int, list[int]]] = {}
     soft = 0
 
     def merge(part: _Partial) -> None:
-        nonlocal dense, soft
+        nonlocal soft
         soft += part.soft
-        if part.dense is not None:
-            if len(part.dense) > len(dense):
-                wider = np.zeros((len(part.dense),) * 2 + (3,), np.int64)
-                wider[: len(dense), : len(dense)] = dense
-                dense = wider
-            k = len(part.dense)
-            dense[:k, :k] += part.dense
         if part.sparse is not None:
             a, b, first, values = part.sparse
             cell = total.cells(a, b, first)
@@ -211,32 +246,30 @@ def _read(log: PreferenceLog, threads: int | None) -> tuple[PairTable, dict[str,
             seen, kept = bad.get(reason, (0, []))
             bad[reason] = (seen + count, (kept + rows)[:_KEEP_ROWS])
 
-    run_pass(log, encoder, _count_block, merge, threads)
+    run_pass(log, encoder, lambda block: _count_block(block, counts), merge, threads)
+    dense = counts.total(min(len(encoder.arms), WIDEST_DENSE))
     a, b = np.nonzero(dense.any(axis=2))
     counted = dense[a, b].astype(np.float64)
     sa, sb, sfirst = total.decoded()
     values = total.values[: len(sa)]
     labels = encoder.arms.labels()
-    order = _sorted(labels, encoder.arms.numeric)
+    names = pl.Series("arm", labels, dtype=pl.String)
+    order = names.cast(pl.Int128).arg_sort() if encoder.arms.numeric else names.arg_sort()
     code = np.empty(len(labels), np.int32)
     code[order] = np.arange(len(labels), dtype=np.int32)
+    sums = np.concatenate([counted, values[:, :3]])
+    plain = "weight" not in log.roles and not soft  # then the squares of the weights are the counts themselves
     columns = [
         code[np.concatenate([a, sa]).astype(np.intp)],
         code[np.concatenate([b, sb]).astype(np.intp)],
         np.concatenate([np.ones(len(a)), sfirst.astype(np.float64)]),
-        np.concatenate([counted, values[:, :3]]),
-        np.concatenate([counted, values[:, 3:6]]),
-        np.concatenate([counted.sum(axis=1), values[:, 6]]),
+        sums,
+        sums if plain else np.concatenate([counted, values[:, 3:6]]),
+        sums.sum(axis=1) if plain else np.concatenate([counted.sum(axis=1), values[:, 6]]),
     ]
     dropped = {reason: count for reason, (count, _) in bad.items()}
-    table = _merged([labels[i] for i in order], columns, soft, "weight" in log.roles, dropped)
+    table = _merged(names.gather(order), columns, soft, "weight" in log.roles, dropped)
     return table, bad, encoder
-
-
-def _sorted(labels: list[str], numeric: bool) -> list[int]:
-    if numeric:
-        return sorted(range(len(labels)), key=lambda i: (int(labels[i]), labels[i]))
-    return sorted(range(len(labels)), key=labels.__getitem__)
 
 
 def pair_table(log: PreferenceLog, threads: int | None = None) -> PairTable:
@@ -295,13 +328,18 @@ def rows(log: PreferenceLog) -> tuple[pl.Series, Any, Any, Any, Any]:
     table = pair_table(log)
     encoder = Encoder(dict(log.outcomes), arms=Dictionary(table.arms.to_list()))
     parts: list[Block] = []
-    run_pass(log, encoder, lambda block: good_rows(block)[0], parts.append)
+    run_pass(log, encoder, lambda block: _copied(good_rows(block)[0]), parts.append)
     weight = None
     if "weight" in log.roles or "count" in log.roles or log.tallies:
         weight = np.concatenate([(1.0 if p.weight is None else p.weight) * (1.0 if p.count is None else p.count)
                                  for p in parts])  # fmt: skip
     a, b, y = (np.concatenate([getattr(part, name) for part in parts]) for name in ("a", "b", "y"))
     return table.arms, a, b, y, weight
+
+
+def _copied(block: Block) -> Block:
+    """The block with codes of its own: those of a pass are written over once it is merged."""
+    return replace(block, a=block.a.copy(), b=block.b.copy())
 
 
 @dataclass(frozen=True)

@@ -30,23 +30,29 @@ def run_pass(
     merge: Callable[[S], None],
     threads: int | None = None,
 ) -> None:
-    """Calls merge(kernel(block)) for every block, in block order.
+    """Calls merge(kernel(block)) for every block, in block order. A block's arrays live until it is merged.
 
     threads: how many run the kernel; default all cores this process may use.
     """
     workers = threads or len(os.sched_getaffinity(0))
-    pending: deque[Future[Future[S]]] = deque()
+    pending: deque[Future[tuple[Block, Future[S]]]] = deque()
     with ThreadPoolExecutor(1) as encoding, ThreadPoolExecutor(workers) as pool:
 
-        def encode(batch: pl.DataFrame) -> Future[S]:
-            return pool.submit(kernel, encoder.block(batch))
+        def encode(batch: pl.DataFrame) -> tuple[Block, Future[S]]:
+            block = encoder.block(batch)
+            return block, pool.submit(kernel, block)
+
+        def merge_first() -> None:
+            block, statistic = pending.popleft().result()
+            merge(statistic.result())
+            encoder.recycle(block)
 
         for batch in batches(log, encoder):
             pending.append(encoding.submit(encode, batch))
             if len(pending) > workers + 3:
-                merge(pending.popleft().result().result())
+                merge_first()
         while pending:
-            merge(pending.popleft().result().result())
+            merge_first()
 
 
 def batches(log: PreferenceLog, encoder: Encoder):  # type: ignore[no-untyped-def]

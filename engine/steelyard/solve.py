@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import scipy  # its parts load when first used
@@ -13,6 +15,39 @@ from steelyard.errors import ConvergenceError, NotIdentifiedError
 TOLERANCE = 1e-10  # of the largest score entry, divided by n
 STEP = 1e-9  # of any parameter: the Newton step that would come next
 _ROUNDS = 100
+
+
+class _Blas:
+    """How many callers hold BLAS to one thread, and what gives its threads back after the last."""
+
+    lock = threading.Lock()
+    controller: ClassVar[Any] = None
+    holders = 0
+    limits: ClassVar[Any] = None
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Holds BLAS to one thread: the same bits on any machine, and no two pools spinning on one core.
+
+    May be nested, and entered from several threads at once: the last to leave gives the threads back.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    with _Blas.lock:
+        if _Blas.controller is None:
+            scipy.linalg.cholesky(np.eye(2))  # loads SciPy's own BLAS, so that it is found
+            _Blas.controller = ThreadpoolController()
+        if not _Blas.holders:
+            _Blas.limits = _Blas.controller.limit(limits=1, user_api="blas")
+        _Blas.holders += 1
+    try:
+        yield
+    finally:
+        with _Blas.lock:
+            _Blas.holders -= 1
+            if not _Blas.holders:
+                _Blas.limits.restore_original_limits()
 
 
 class Point(NamedTuple):
@@ -58,10 +93,10 @@ def newton(evaluate: Callable[[Any], Point], start: Any, n: float, tolerance: fl
 def dense_solver(hessian: Any) -> Callable[[Any], Any]:
     """Cholesky solves with a positive definite matrix; NotIdentifiedError where it is not one."""
     try:
-        factor = scipy.linalg.cho_factor(hessian, lower=True)
+        factor = scipy.linalg.cho_factor(hessian, lower=True, check_finite=False)
     except np.linalg.LinAlgError as error:
         raise NotIdentifiedError("the information matrix is singular: some parameter is not identified") from error
-    return lambda v: scipy.linalg.cho_solve(factor, v)
+    return lambda v: scipy.linalg.cho_solve(factor, v, check_finite=False)
 
 
 def conjugate_gradients(product: Callable[[Any], Any], diagonal: Any, right: Any, tolerance: float) -> Any:

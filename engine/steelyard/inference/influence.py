@@ -34,13 +34,15 @@ class Influence:
     def draws(self, n: int, seed: int) -> Any:
         """(n, p) errors of the estimate under normal multipliers, sum_i xi_i psi_i, xi_i ~ N(0, 1).
 
-        Their law given the log is N(0, covariance) whatever the rows, so it is drawn directly.
+        Their law given the log is N(0, covariance) whatever the rows, so it is drawn directly, through the
+        pivoted Cholesky root of the covariance, which may be singular.
         """
-        values, vectors = np.linalg.eigh(self.covariance)
-        root = vectors * np.sqrt(np.clip(values, 0.0, None))
-        noise = np.empty((n, len(values)))
+        root, order, rank, _info = scipy.linalg.lapack.dpstrf(self.covariance, lower=1)
+        noise = np.empty((n, rank))
         normals(seed, 0, noise)
-        return noise @ root.T
+        errors = np.empty((n, len(order)))
+        errors[:, order - 1] = noise @ np.tril(root)[:, :rank].T
+        return errors
 
 
 def multiway(scores: dict[tuple[int, ...], Any]) -> tuple[Any, float]:

@@ -28,6 +28,7 @@ from steelyard.models.cells import Cells, Estimate
 from steelyard.pairs import PairTable, good_rows, pair_table
 from steelyard.passes import run_pass
 from steelyard.result import LOADERS, Contrast, DropAudit, replacing, write_archive
+from steelyard.solve import one_blas_thread
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -121,11 +122,13 @@ class BradleyTerry:
         main, why = self._main(pairs, cells)
         cells = cells.within(main)
         self._identified(cells)
-        estimate = cells.maximise()
+        with one_blas_thread():
+            estimate = cells.maximise()
+            influence = cells.influence(estimate, kind)
         k = len(pairs.arms)
         score = np.full(k, np.nan)
         score[main] = estimate.theta
-        return PairFit(self, pairs, score, why, estimate, cells.influence(estimate, kind), kind)
+        return PairFit(self, pairs, score, why, estimate, influence, kind)
 
     def _main(self, pairs: PairTable, cells: Cells) -> tuple[Any, list[str | None]]:
         k = len(pairs.arms)
@@ -241,7 +244,8 @@ class PairFit:
     @property
     def covariance(self) -> Any:
         """(p, p) covariance of the identified scores, then position, then tie."""
-        return self._known_influence().covariance
+        with one_blas_thread():
+            return self._known_influence().covariance
 
     @cached_property
     def cells(self) -> Cells:
@@ -257,7 +261,8 @@ class PairFit:
 
     def _draws(self) -> Any:
         if "draws" not in self._cache:
-            self._cache["draws"] = self._known_influence().draws(DRAWS, seed=0)[:, : self.main.sum()]
+            with one_blas_thread():
+                self._cache["draws"] = self._known_influence().draws(DRAWS, seed=0)[:, : self.main.sum()]
         return self._cache["draws"]
 
     # --- tables ----------------------------------------------------------------------------------
@@ -419,9 +424,10 @@ class PairFit:
         elif method == "multinomial":
             if self.pairs.weighted or self.pairs.soft or self.kind == "cluster":
                 raise ValueError('exact multinomial refits need unweighted, unclustered rows: use method="multiplier"')
-            draws[:, self.main] = multinomial_refits(
-                self.cells.sums, int(self.main.sum()), self._refit(), replicates, seed
-            )
+            with one_blas_thread():
+                draws[:, self.main] = multinomial_refits(
+                    self.cells.sums, int(self.main.sum()), self._refit(), replicates, seed
+                )
         else:
             raise ValueError(f"method must be 'multinomial' or 'multiplier', not {method!r}")
         failed = int(np.isnan(draws[:, self.main]).any(axis=1).sum())

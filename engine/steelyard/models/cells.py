@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,26 +66,31 @@ class Cells:
         rows: Any = pairs.rows
         if not keep_ties:
             rows = rows * 0.0 + sums[:, 0] + sums[:, 2] if not pairs.weighted else rows
-            sums, squares = sums * [1.0, 0.0, 1.0], squares * [1.0, 0.0, 1.0]
+            decided = sums * [1.0, 0.0, 1.0]
+            squares = decided if squares is sums else squares * [1.0, 0.0, 1.0]
+            sums = decided
         a: Any = pairs.a
         b: Any = pairs.b
         first: Any = pairs.first
         if not position:
-            a, b, first, sums, squares, rows = _folded(a, b, sums, squares, rows)
-        seen = sums.any(axis=1)
-        a, b, first, sums, squares, rows = (
-            np.ascontiguousarray(column[seen]) for column in (a, b, first, sums, squares, rows)
-        )
-        return Cells(np.arange(len(pairs.arms)), a, b, first, sums, squares, rows, model, position, ridge)
+            a, b, first, sums, squares, rows = _folded(len(pairs.arms), a, b, sums, squares, rows)
+        cells = Cells(np.arange(len(pairs.arms)), a, b, first, sums, squares, rows, model, position, ridge)
+        return cells._kept(sums.any(axis=1))
 
     def within(self, main: Any) -> Cells:
         """The cells between arms of `main` (K,) bool, renumbered."""
         inside = main[self.a] & main[self.b]
         place = (np.cumsum(main) - 1).astype(np.int32)
-        return replace(
-            self, arms=np.flatnonzero(main), a=place[self.a[inside]], b=place[self.b[inside]],
-            **{name: getattr(self, name)[inside] for name in ("first", "sums", "squares", "rows")},
-        )  # fmt: skip
+        kept = self._kept(inside)
+        return replace(kept, arms=np.flatnonzero(main), a=place[kept.a], b=place[kept.b])
+
+    def _kept(self, which: Any) -> Cells:
+        """Some of the cells, (m,) bool; unweighted logs keep one array for sums and squares."""
+        if which.all():
+            return self
+        a, b, first, sums, rows = (values[which] for values in (self.a, self.b, self.first, self.sums, self.rows))
+        squares = sums if self.squares is self.sums else self.squares[which]
+        return replace(self, a=a, b=b, first=first, sums=sums, squares=squares, rows=rows)
 
     @property
     def has_tie(self) -> bool:
@@ -107,10 +113,10 @@ class Cells:
             float(parameter[-1]) if self.has_tie else 0.0,
         )
 
-    def derivatives(self, parameter: Any, outcomes: Any) -> Any:
-        """(6, m) value d_eta d_tie h_eta h_cross h_tie at (m, 3) outcome weights."""
+    def derivatives(self, parameter: Any, outcomes: Any, out: Any = None) -> Any:
+        """(6, m) value d_eta d_tie h_eta h_cross h_tie at (m, 3) outcome weights; into `out` where given."""
         theta, position, tie = self.split(parameter)
-        out = np.zeros((6, len(self.a)))
+        out = np.zeros((6, len(self.a))) if out is None else out
         weights = np.ascontiguousarray(outcomes)
         pair_likelihood(MODELS[self.model], self.a, self.b, self.first, weights, theta, position, tie, out)
         return out
@@ -225,15 +231,27 @@ class Cells:
         return float((self.squares * self.row_effects(estimate, along) ** 2).sum())
 
 
-def _folded(a: Any, b: Any, sums: Any, squares: Any, rows: Any) -> tuple[Any, ...]:
+def _folded(k: int, a: Any, b: Any, sums: Any, squares: Any, rows: Any) -> tuple[Any, ...]:
     """One cell an unordered pair, seen from the arm with the smaller code; nobody is shown first."""
     flip = a > b
-    low, high = np.where(flip, b, a).astype(np.int64), np.where(flip, a, b).astype(np.int64)
-    turned = [np.where(flip[:, None], values[:, ::-1], values) for values in (sums, squares)]
-    key, group = np.unique((low << 32) | high, return_inverse=True)
-    folded = [np.stack([np.bincount(group, values[:, j], len(key)) for j in range(3)], axis=1) for values in turned]
-    return ((key >> 32).astype(np.int32), (key & 0xFFFFFFFF).astype(np.int32), np.zeros(len(key)), *folded,
-            np.bincount(group, rows, len(key)))  # fmt: skip
+    low, high = np.where(flip, b, a), np.where(flip, a, b)
+    key = low.astype(np.int64) * k + high
+    plain = squares is sums
+    values = sums.copy() if plain else np.column_stack([sums, squares, rows])
+    values[flip] = values[flip][:, [2, 1, 0] if plain else [2, 1, 0, 5, 4, 3, 6]]
+    if k * k <= 8 * len(key):  # nearly every pair met: add up on the full grid, which needs no sorting
+        grid = np.stack([np.bincount(key, column, k * k) for column in values.T], axis=1)
+        unique = np.flatnonzero(np.bincount(key, minlength=k * k))
+        values = grid[unique]
+    else:
+        order = np.argsort(key, kind="stable")
+        unique, values = key[order], values[order]
+        starts = np.flatnonzero(np.diff(unique, prepend=-1))
+        if len(starts) < len(unique):
+            unique, values = unique[starts], np.add.reduceat(values, starts)
+    sums = np.ascontiguousarray(values[:, :3])
+    squares, rows = (sums, sums.sum(axis=1)) if plain else (np.ascontiguousarray(values[:, 3:6]), values[:, 6])
+    return (unique // k).astype(np.int32), (unique % k).astype(np.int32), np.zeros(len(unique)), sums, squares, rows
 
 
 class _SparseProblem:
@@ -249,11 +267,13 @@ class _SparseProblem:
         self.neighbour = graph.indices.astype(np.int32)
         self.cell = graph.data
         self.edge: Any = np.empty(2 * m)
+        self.room = deque(np.zeros((6, m)) for _ in range(2))  # this point's derivatives and the next trial's
         self.diagonal: Any = np.empty(self.k)
 
     def point(self, parameter: Any) -> Point:
         cells = self.cells
-        out = cells.derivatives(parameter, cells.sums)
+        out = cells.derivatives(parameter, cells.sums, self.room[0])
+        self.room.rotate()
         score = np.bincount(cells.a, out[1], self.k) - np.bincount(cells.b, out[1], self.k)
         score -= cells.ridge * parameter
         value = float(out[0].sum()) - 0.5 * cells.ridge * float(parameter @ parameter)
@@ -268,7 +288,7 @@ class _SparseProblem:
     def curve(self, curvature: Any) -> None:
         """Takes the cells' curvatures (m,) as edge weights of the Laplacian."""
         cells = self.cells
-        self.edge = curvature[self.cell]
+        np.take(curvature, self.cell, out=self.edge, mode="clip")
         self.diagonal = np.bincount(cells.a, curvature, self.k) + np.bincount(cells.b, curvature, self.k) + cells.ridge
 
     def product(self, x: Any) -> Any:
