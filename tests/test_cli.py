@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 import steelyard as sy
-from steelyard.cli import app
+from steelyard.cli import WRITERS, app
 from typer.testing import CliRunner
 
 run = CliRunner()
@@ -64,4 +64,49 @@ def test_refusals(log, tmp_path, arguments, status, words):
     result = run.invoke(app, arguments)
     assert result.exit_code == status
     assert words in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_outcome_labels_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame = pl.DataFrame({"left": list("xyzx"), "right": list("yzxy"), "winner": ["1st", "1st", "1st", "2nd"]})
+    frame.write_csv("log.csv")
+    labels = ["--outcomes", "1st=1", "--outcomes", "2nd=0"]
+    assert run.invoke(app, ["rank", "log.csv", *COLUMNS, *labels]).exit_code == 0
+    assert run.invoke(app, ["rank", "log.csv", *COLUMNS]).exit_code == 1
+    result = run.invoke(app, ["rank", "log.csv", *COLUMNS, "--outcomes", "1st"])
+    assert result.exit_code == 2
+    assert "LABEL=VALUE" in result.output
+
+
+def test_check_of_a_bad_log_tells_and_fails(log):
+    pl.read_csv(log).with_columns(right=pl.col("left")).write_csv(log)
+    result = run.invoke(app, ["check", log, *COLUMNS])
+    assert result.exit_code == 1
+    assert "an arm compared with itself" in result.output
+    assert "--on-bad drop" in result.output
+
+
+def test_the_report_speaks_of_the_scale_asked_for(log, tmp_path):
+    arguments = ["rank", log, *COLUMNS, "--report", "r.html", "--scale", "elo", "--simultaneous"]
+    assert run.invoke(app, arguments).exit_code == 0
+    page = (tmp_path / "r.html").read_text()
+    assert "elo scale" in page
+    assert "all arms at once" in page
+
+
+@pytest.mark.parametrize("place", ["open", "write"])
+def test_a_folder_that_is_read_only_or_full_leaves_nothing(log, tmp_path, monkeypatch, place):
+    def refuse(*_arguments, **_options):
+        if place == "open":
+            raise PermissionError(13, "Permission denied")
+        raise OSError(28, "No space left on device")
+
+    if place == "open":
+        monkeypatch.setattr("tempfile.mkstemp", refuse)
+    else:
+        monkeypatch.setitem(WRITERS, ".csv", refuse)
+    result = run.invoke(app, ["rank", log, *COLUMNS, "--out", "board.csv"])
+    assert result.exit_code == 1
+    assert ("cannot write board.csv: Permission denied" if place == "open" else "No space left") in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]

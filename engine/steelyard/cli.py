@@ -12,8 +12,10 @@ from typing import Annotated, Any
 import polars as pl
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import steelyard as sy
+from steelyard.passes import progress
 from steelyard.report import write_report
 from steelyard.report.tables import check_table, frame_table
 from steelyard.result import replacing
@@ -30,6 +32,14 @@ Format = Annotated[str | None, typer.Option("--format", help="arena, pairs or ch
 A = Annotated[str | None, typer.Option("--a", help="column of the arm shown first")]
 B = Annotated[str | None, typer.Option("--b", help="column of the other arm")]
 Outcome = Annotated[str | None, typer.Option("--outcome", help="column of the outcome")]
+Outcomes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--outcomes",
+        metavar="LABEL=VALUE",
+        help="value, from 0 (b wins) to 1 (a wins), of an outcome label; repeatable",
+    ),
+]
 Weight = Annotated[str | None, typer.Option("--weight", help="column of sampling weights")]
 Count = Annotated[str | None, typer.Option("--count", help="column: comparisons a row stands for")]
 Position = Annotated[str | None, typer.Option("--position", help="boolean column: being shown first counts")]
@@ -54,8 +64,15 @@ def _errors() -> Iterator[None]:
 
 @contextmanager
 def _working(what: str) -> Iterator[None]:
-    with Console(stderr=True).status(what):
-        yield
+    """A bar on stderr that counts the rows read by every pass, while the work lasts."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f} rows"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        token = progress.set(lambda rows: bar.advance(task, rows))
+        try:
+            yield
+        finally:
+            progress.reset(token)
 
 
 def _print(table: Any) -> None:
@@ -81,27 +98,46 @@ def _write(frame: pl.DataFrame, out: Path | None) -> None:
 
 def _scan(log: str, **options: Any) -> sy.PreferenceLog:
     options["cluster"] = options.get("cluster") or ()
+    pairs = [text.rpartition("=") for text in options.pop("outcomes") or ()]
+    try:
+        options["outcomes"] = {label: float(value) for label, _, value in pairs} or None
+    except ValueError:
+        raise ValueError("--outcomes takes LABEL=VALUE, as in --outcomes left=1 --outcomes right=0") from None
     return sy.scan(log, options.pop("format"), **options)
 
 
 @app.command()
 def check(
-    log: Log, format: Format = None, a: A = None, b: B = None, outcome: Outcome = None, weight: Weight = None,
+    log: Log, format: Format = None, a: A = None, b: B = None, outcome: Outcome = None,
+    outcomes: Outcomes = None, weight: Weight = None,
     count: Count = None, position: Position = None, out: Out = None,
 ) -> None:  # fmt: skip
     """Tell rows, arms, ties, bad rows by reason, and components of the comparison graph."""
     with _errors():
         _outputs(log, out)
-        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, weight=weight, count=count, position=position)
+        scanned = _scan(
+            log,
+            format=format,
+            a=a,
+            b=b,
+            outcome=outcome,
+            outcomes=outcomes,
+            weight=weight,
+            count=count,
+            position=position,
+        )
         with _working("reading"):
             found = scanned.check()
         _write(found.frame(), out)
         _print(check_table(found))
+        if found.bad:
+            raise sy.LogError(f"{log} has bad rows: correct them, or rank with --on-bad drop")
 
 
 @app.command()
 def rank(
-    log: Log, format: Format = None, a: A = None, b: B = None, outcome: Outcome = None, weight: Weight = None,
+    log: Log, format: Format = None, a: A = None, b: B = None, outcome: Outcome = None,
+    outcomes: Outcomes = None, weight: Weight = None,
     count: Count = None, position: Position = None, cluster: Cluster = None, on_bad: OnBad = "raise",
     method: Method = "bradley-terry",
     ties: Annotated[str, typer.Option(help="half, drop, davidson or rao-kupper")] = "half",
@@ -122,8 +158,8 @@ def rank(
         _outputs(log, out, report, save)
         if method != "bradley-terry" and (report or save):
             raise ValueError("--report and --save go with --method bradley-terry")
-        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, weight=weight, count=count, position=position,
-                        cluster=cluster, on_bad=on_bad)  # fmt: skip
+        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight,
+                        count=count, position=position, cluster=cluster, on_bad=on_bad)  # fmt: skip
         if method != "bradley-terry":
             with _working("ranking"):
                 board = sy.rank(scanned, method=method)
@@ -133,7 +169,7 @@ def rank(
                 fit = sy.BradleyTerry(position=position_effect, ridge=ridge, **model).fit(scanned)
                 board = fit.table(level, scale, simultaneous)
             if report:
-                write_report(report, fit, scanned.check(), Path(log).name, level)
+                write_report(report, fit, scanned.check(), Path(log).name, level, scale, simultaneous)
             if save:
                 fit.save(save)
         _write(board, out)
@@ -149,12 +185,13 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="a model saved by rank --save")],
     log: Log,
     out: Annotated[Path, typer.Option("--out", help="Parquet file of margins and probabilities")],
-    format: Format = None, a: A = None, b: B = None, outcome: Outcome = None, position: Position = None,
+    format: Format = None, a: A = None, b: B = None, outcome: Outcome = None,
+    outcomes: Outcomes = None, position: Position = None,
 ) -> None:  # fmt: skip
     """Score every row of a log, in order, in bounded memory."""
     with _errors():
         _outputs(log, None, out)
-        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, position=position)
+        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, position=position)
         with _working("scoring"):
             sy.load(model).sink(scanned, out)
         typer.echo(f"wrote {out}")

@@ -323,9 +323,11 @@ def bad_rows(log: PreferenceLog) -> pl.DataFrame:
     return pl.concat(found) if found else pl.DataFrame(schema={"row": pl.UInt32, "reason": pl.String})
 
 
-def rows(log: PreferenceLog) -> tuple[pl.Series, Any, Any, Any, Any]:
-    """Every good row in log order: arm names, a, b, y and weight (None without weights). Holds the log in memory."""
-    table = pair_table(log)
+def rows(log: PreferenceLog, table: PairTable) -> tuple[Any, Any, Any, Any]:
+    """Every good row in log order: a, b (codes in the log's table), y and weight (None without weights).
+
+    Holds the log in memory.
+    """
     encoder = Encoder(dict(log.outcomes), arms=Dictionary(table.arms.to_list()))
     parts: list[Block] = []
     run_pass(log, encoder, lambda block: _copied(good_rows(block)[0]), parts.append)
@@ -334,7 +336,7 @@ def rows(log: PreferenceLog) -> tuple[pl.Series, Any, Any, Any, Any]:
         weight = np.concatenate([(1.0 if p.weight is None else p.weight) * (1.0 if p.count is None else p.count)
                                  for p in parts])  # fmt: skip
     a, b, y = (np.concatenate([getattr(part, name) for part in parts]) for name in ("a", "b", "y"))
-    return table.arms, a, b, y, weight
+    return a, b, y, weight
 
 
 def _copied(block: Block) -> Block:
@@ -372,11 +374,11 @@ class Check:
 
 def check(log: PreferenceLog) -> Check:
     """Counts rows, arms, ties and bad rows, and finds the components of the comparison graph."""
-    table, bad, _encoder = _read(log, None)
+    table, bad, encoder = _read(log, None)
     groups = components(len(table.arms), table.a, table.b)
     names = table.arms.to_list()
     return Check(
-        rows=log.count(),
+        rows=log.count() if log.tallies else encoder.rows,
         usable=int(table.rows.sum()),
         arms=len(names),
         ties=int(table.sums[:, 1].sum()),

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
 
 S = TypeVar("S")
+progress: ContextVar[Callable[[int], object]] = ContextVar("progress", default=lambda rows: None)
+"""Told how many rows were read, each time a block is done; set by whoever shows progress."""
 
 
 def run_pass(
@@ -45,6 +48,7 @@ def run_pass(
         def merge_first() -> None:
             block, statistic = pending.popleft().result()
             merge(statistic.result())
+            progress.get()(block.n)
             encoder.recycle(block)
 
         for batch in batches(log, encoder):

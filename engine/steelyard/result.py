@@ -53,7 +53,11 @@ class DropAudit:
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary name beside path, renamed to it when the block ends well and removed when it does not."""
     target = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        advice = f"cannot write {target}: {error.strerror}; choose a folder that can be written to"
+        raise type(error)(advice) from error
     os.close(handle)
     try:
         yield Path(name)

@@ -111,11 +111,12 @@ def conjugate_gradients(product: Callable[[Any], Any], diagonal: Any, right: Any
     size = (residual * scaled).sum(axis=0)
     goal = tolerance**2 * np.maximum((right * right).sum(axis=0), 1e-300)
     for _ in range(10 * len(right) + 100):
-        if ((residual * residual).sum(axis=0) <= goal).all():
+        unsolved = (residual * residual).sum(axis=0) > goal
+        if not unsolved.any():
             return x
         moved = product(direction)
         curve = (direction * moved).sum(axis=0)
-        step = np.divide(size, curve, out=np.zeros_like(size), where=curve > 0)
+        step = np.divide(size, curve, out=np.zeros_like(size), where=unsolved & (curve > 0))
         x += step * direction
         residual -= step * moved
         scaled = residual / diagonal[:, None]

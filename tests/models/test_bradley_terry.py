@@ -225,6 +225,23 @@ def test_sparse_and_dense_routes_agree(monkeypatch):
             assert sparse.contrast("1", "2").se == pytest.approx(dense.contrast("1", "2").se, rel=1e-7)
 
 
+@pytest.mark.parametrize("kind", ["sandwich", "model"])
+def test_standard_errors_without_a_matrix_agree_with_the_exact_ones(monkeypatch, kind):
+    _, a, b, y = small(7, n=900, k=120, ties=False)
+    exact = sy.BradleyTerry(covariance=kind).fit(scanned(a, b, y)).table().sort("arm")
+    monkeypatch.setattr("steelyard.models.cells.WIDEST_DENSE", 10)
+    fit = sy.BradleyTerry(covariance=kind).fit(scanned(a, b, y))
+    table = fit.table().sort("arm")
+    ratio = (table["se"] / exact["se"]).drop_nulls().to_numpy()
+    assert table["se"].is_null().equals(exact["se"].is_null())
+    assert 0.0 < fit.spread_error < 0.02
+    assert np.abs(ratio - 1).max() < 5 * fit.spread_error
+    assert abs(ratio.mean() - 1) < fit.spread_error
+    assert table["rank_low"].is_null().all()
+    wide = fit.table(simultaneous=True).sort("arm")
+    assert (wide["high"] > table["high"]).drop_nulls().all()
+
+
 def test_save_load_predict_and_update(tmp_path):
     _, a, b, y = small(8)
     log = scanned(a, b, y)

@@ -92,7 +92,7 @@ def elo(log: PreferenceLog, step: float = 4.0, permutations: int = 0, seed: int 
     permutations: 0 for the order of the log; more for the mean over that many random orders.
     """
     pairs = pair_table(log)
-    arms, a, b, y, weight = rows(log)
+    a, b, y, weight = rows(log, pairs)
     if len(a) != int(pairs.rows.sum()):
         raise LogError(
             f"{log.name}: Elo moves once a comparison, but {len(a)} rows stand for {pairs.rows.sum():.0f} comparisons: "
@@ -100,9 +100,9 @@ def elo(log: PreferenceLog, step: float = 4.0, permutations: int = 0, seed: int 
         )
     generator = np.random.default_rng(seed)
     orders: list[Any] = [generator.permutation(len(a)) for _ in range(permutations)] or [None]
-    total = np.zeros(len(arms))
+    total = np.zeros(len(pairs.arms))
     for order in orders:
-        rating = np.full(len(arms), 1000.0)
+        rating = np.full(len(pairs.arms), 1000.0)
         elo_rows(a, b, y, weight, order, step, 400.0 / np.log(10.0), rating)
         total += rating
     return pairs, total / len(orders)
