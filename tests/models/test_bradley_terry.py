@@ -52,7 +52,7 @@ def test_real_logs_agree_with_scipy_on_rows(data, model):
         parameter = row.solve()
         assert np.abs(fit.estimate.parameter - parameter).max() < 1e-8, name
         se, expected = np.sqrt(np.diag(fit.covariance)), np.sqrt(np.diag(row.sandwich(parameter)))
-        assert np.abs(se / expected - 1).max() < 1e-7, name
+        assert np.abs(se / expected - 1).max() < 1e-8, name
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_home_advantage_is_the_position_effect(data, model):
     parameter = row.solve()
     assert np.abs(fit.estimate.parameter - parameter).max() < 1e-8
     covariance = row.sandwich(parameter)
-    assert np.allclose(np.sqrt(np.diag(fit.covariance)), np.sqrt(np.diag(covariance)), rtol=1e-7)
+    assert np.allclose(np.sqrt(np.diag(fit.covariance)), np.sqrt(np.diag(covariance)), rtol=1e-8)
     position = fit.coefficients().filter(pl.col("term") == "position").row(0, named=True)
     assert position["low"] > 0.2  # playing at home helps
 
