@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import steelyard as sy
+from steelyard import pairs
 
 FRAME = pl.DataFrame(
     {
@@ -193,3 +194,28 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(FileNotFoundError):
         fit.save(tmp_path / "no" / "folder" / "x.sy")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_counts_survive_the_limit_of_their_width(monkeypatch):
+    n = 300_000  # three blocks
+    frame = {"left": ["x", "y"] * (n // 2), "right": ["y", "x"] * (n // 2), "winner": ["left", "left"] * (n // 2)}
+    log = sy.scan(frame, **ROLES)
+    whole = pairs.pair_table(log)
+    monkeypatch.setattr(pairs, "_FULL", 1 << 17)
+    again = pairs.pair_table(log)
+    assert again.sums.tolist() == whole.sums.tolist() == [[n / 2, 0, 0], [n / 2, 0, 0]]
+
+
+def test_blas_gets_its_threads_back():
+    from steelyard.solve import one_blas_thread
+    from threadpoolctl import threadpool_info
+
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    with one_blas_thread():
+        pass  # both BLAS libraries are loaded from here on
+    before = threads()
+    with one_blas_thread(), one_blas_thread():
+        assert set(threads()) == {1}
+    assert threads() == before

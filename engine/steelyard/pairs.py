@@ -154,7 +154,7 @@ class _Counts:
             self._own.table = [np.zeros((0, 0, 3), np.uint32), 0]
             self._tables.append(self._own.table)
         mine = self._own.table
-        if mine[1] + block.n > _FULL:
+        if mine[1] + block.n >= _FULL:
             self._tables.append(list(mine))
             mine[:] = np.zeros((0, 0, 3), np.uint32), 0
         mine[0] = _widened(mine[0], block.arms)

@@ -11,6 +11,7 @@ import numpy as np
 import scipy  # its parts load when first used
 
 from steelyard._native.draws import normals
+from steelyard.solve import one_blas_thread
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,13 @@ class Influence:
     clipped: float = 0.0
 
     @cached_property
+    @one_blas_thread()
     def covariance(self) -> Any:
         """(p, p) sandwich A^+ (sum s s') A^+."""
         value = self.bread @ self.meat @ self.bread
         return (value + value.T) / 2
 
+    @one_blas_thread()
     def draws(self, n: int, seed: int) -> Any:
         """(n, p) errors of the estimate under normal multipliers, sum_i xi_i psi_i, xi_i ~ N(0, 1).
 
@@ -45,6 +48,7 @@ class Influence:
         return errors
 
 
+@one_blas_thread()
 def multiway(scores: dict[tuple[int, ...], Any]) -> tuple[Any, float]:
     """Cluster-robust meat by inclusion and exclusion over cluster columns (Cameron, Gelbach and Miller 2011).
 

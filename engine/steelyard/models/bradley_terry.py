@@ -122,13 +122,11 @@ class BradleyTerry:
         main, why = self._main(pairs, cells)
         cells = cells.within(main)
         self._identified(cells)
-        with one_blas_thread():
-            estimate = cells.maximise()
-            influence = cells.influence(estimate, kind)
+        estimate = cells.maximise()
         k = len(pairs.arms)
         score = np.full(k, np.nan)
         score[main] = estimate.theta
-        return PairFit(self, pairs, score, why, estimate, influence, kind)
+        return PairFit(self, pairs, score, why, estimate, cells.influence(estimate, kind), kind)
 
     def _main(self, pairs: PairTable, cells: Cells) -> tuple[Any, list[str | None]]:
         k = len(pairs.arms)
@@ -244,8 +242,7 @@ class PairFit:
     @property
     def covariance(self) -> Any:
         """(p, p) covariance of the identified scores, then position, then tie."""
-        with one_blas_thread():
-            return self._known_influence().covariance
+        return self._known_influence().covariance
 
     @cached_property
     def cells(self) -> Cells:
@@ -261,8 +258,7 @@ class PairFit:
 
     def _draws(self) -> Any:
         if "draws" not in self._cache:
-            with one_blas_thread():
-                self._cache["draws"] = self._known_influence().draws(DRAWS, seed=0)[:, : self.main.sum()]
+            self._cache["draws"] = self._known_influence().draws(DRAWS, seed=0)[:, : self.main.sum()]
         return self._cache["draws"]
 
     def _spread(self) -> Any:

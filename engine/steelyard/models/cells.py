@@ -18,7 +18,7 @@ from steelyard.blocks import Block
 from steelyard.errors import NotIdentifiedError
 from steelyard.inference.influence import Influence
 from steelyard.pairs import PairTable
-from steelyard.solve import Point, conjugate_gradients, dense_solver, newton
+from steelyard.solve import Point, conjugate_gradients, dense_solver, newton, one_blas_thread
 
 WIDEST_DENSE = 4000  # parameters up to which the Hessian is a dense matrix
 _BATCH = 8  # draws solved together beyond
@@ -142,6 +142,7 @@ class Cells:
             start[-1] = np.log(odds) if self.model == "davidson" else np.log1p(odds)
         return start
 
+    @one_blas_thread()
     def maximise(self, start: Any = None) -> Estimate:
         """Newton from `start` (default: all scores 0, ties at their share)."""
         dense = self.size <= WIDEST_DENSE
@@ -180,6 +181,7 @@ class Cells:
         pinned[:k, :k] += np.trace(hessian[:k, :k]) / k**2
         return pinned
 
+    @one_blas_thread()
     def influence(self, estimate: Estimate, kind: str) -> Influence | None:
         """Bread and row meat; kind "model" takes the information itself as meat. None beyond dense size."""
         if self.size > WIDEST_DENSE:
