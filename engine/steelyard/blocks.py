@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from steelyard._native.encode_integers import UNSEEN, encode_integers
 from steelyard._native.encode_views import CACHE_WORDS, encode_views, rehash
 from steelyard.errors import LogError
 
@@ -56,7 +57,7 @@ class Dictionary:
         if column.dtype == pl.String:
             return self._encode_strings(column, out)
         if column.dtype.is_integer():
-            return self._encode_integers(column)
+            return self._encode_integers(column, out)
         if isinstance(column.dtype, pl.Categorical | pl.Enum):
             return self._encode_categories(column)
         return self._encode_strings(column.cast(pl.String))
@@ -102,24 +103,30 @@ class Dictionary:
             arena[: len(self._arena)] = self._arena
             self._arena = arena
 
-    def _encode_integers(self, column: pl.Series) -> NDArray[np.int32]:
+    def _encode_integers(self, column: pl.Series, out: NDArray[np.int32] | None) -> NDArray[np.int32]:
         self.numeric = True
-        if column.null_count() or not len(column):
-            return self._encode_strings(column.cast(pl.String))
-        values = column.to_numpy()
-        low, high = int(values.min()), int(values.max())
-        if low < 0 or high >= _WIDEST_TABLE:
-            return self._encode_strings(column.cast(pl.String))
+        whole = column.cast(pl.Int64, strict=False)
+        if whole.null_count() or not len(whole):
+            return self._encode_strings(column.cast(pl.String), out)
+        values = whole.to_numpy()
+        codes = np.empty(len(values), np.int32) if out is None else out[: len(values)]
+        done = encode_integers(values, self._by_integer, codes)
+        if done < len(values):
+            if values.min() < 0 or values.max() >= _WIDEST_TABLE:
+                return self._encode_strings(column.cast(pl.String), out)
+            self._learn_integers(values[done:])
+            encode_integers(values[done:], self._by_integer, codes[done:])
+        return codes
+
+    def _learn_integers(self, values: NDArray[np.int64]) -> None:
+        """Looks up every new integer once, as text; -2 stands where it may not be learned."""
+        high = int(values.max())
         if high >= len(self._by_integer):
-            wider = np.full(high * 2 + 1, -3, np.int32)
+            wider = np.full(high * 2 + 1, UNSEEN, np.int32)
             wider[: len(self._by_integer)] = self._by_integer
             self._by_integer = wider
-        codes: NDArray[np.int32] = self._by_integer[values]
-        if (codes == -3).any():
-            new = np.unique(values[codes == -3])
-            self._by_integer[new] = self._encode_strings(pl.Series(new).cast(pl.String))
-            codes = self._by_integer[values]
-        return codes
+        new = np.unique(values[self._by_integer[values] == UNSEEN])
+        self._by_integer[new] = self._encode_strings(pl.Series(new).cast(pl.String))
 
     def _encode_categories(self, column: pl.Series) -> NDArray[np.int32]:
         levels = column.drop_nulls().unique()
@@ -196,7 +203,8 @@ class Encoder:
         outcome = batch["outcome"]
         label = value = y = None
         if outcome.dtype.is_numeric() and not isinstance(outcome.dtype, pl.Categorical | pl.Enum):
-            y = numbers(outcome.cast(pl.Float64).fill_nan(2.0))
+            outcome = outcome.cast(pl.Float64)
+            y = numbers(outcome.fill_nan(2.0) if outcome.is_nan().any() else outcome)  # NaN: no outcome, yet no null
         elif outcome.dtype == pl.Null:
             y = np.full(batch.height, np.nan)
         else:
