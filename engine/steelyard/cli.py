@@ -65,10 +65,14 @@ def _errors() -> Iterator[None]:
 @contextmanager
 def _working(what: str) -> Iterator[None]:
     """A bar on stderr that counts the rows read by every pass, while the work lasts."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f} rows"))
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        token = progress.set(lambda rows: bar.advance(task, rows))
+        task = bar.add_task(what, total=None, rows="")
+
+        def told(rows: int) -> None:
+            bar.update(task, advance=rows, rows=f"{bar.tasks[0].completed + rows:,.0f} rows")
+
+        token = progress.set(told)
         try:
             yield
         finally:
