@@ -9,7 +9,8 @@ from steelyard.errors import (
     SteelyardError,
 )
 from steelyard.log import PreferenceLog, scan
-from steelyard.models.bradley_terry import BradleyTerry, PairFit
+from steelyard.models.bradley_terry import BradleyTerry
+from steelyard.models.pair_fit import PairFit
 from steelyard.models.rankers import rank
 from steelyard.result import Contrast, DropAudit, load
 

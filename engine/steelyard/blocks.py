@@ -190,10 +190,7 @@ class Encoder:
         self._room += [room for room in whole if isinstance(room, np.ndarray) and len(room) == BLOCK_ROWS]
 
     def _codes(self, dictionary: Dictionary, column: pl.Series) -> NDArray[np.int32]:
-        try:
-            room = self._room.pop()
-        except IndexError:
-            room = np.empty(BLOCK_ROWS, np.int32)
+        room = self._room.pop() if self._room else np.empty(BLOCK_ROWS, np.int32)
         return dictionary.encode(column, room if len(column) <= BLOCK_ROWS else None)
 
     def block(self, batch: pl.DataFrame) -> Block:

@@ -70,7 +70,7 @@ def _working(what: str) -> Iterator[None]:
         task = bar.add_task(what, total=None, rows="")
 
         def told(rows: int) -> None:
-            bar.update(task, advance=rows, rows=f"{bar.tasks[0].completed + rows:,.0f} rows")
+            bar.update(task, advance=rows, rows=f"{bar.tasks[task].completed + rows:,.0f} rows")
 
         token = progress.set(told)
         try:
@@ -119,17 +119,8 @@ def check(
     """Tell rows, arms, ties, bad rows by reason, and components of the comparison graph."""
     with _errors():
         _outputs(log, out)
-        scanned = _scan(
-            log,
-            format=format,
-            a=a,
-            b=b,
-            outcome=outcome,
-            outcomes=outcomes,
-            weight=weight,
-            count=count,
-            position=position,
-        )
+        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight,
+                        count=count, position=position)  # fmt: skip
         with _working("reading"):
             found = scanned.check()
         _write(found.frame(), out)

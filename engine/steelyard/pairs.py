@@ -95,12 +95,11 @@ def _merged(
         sums, rows = gathered(sums), gathered(rows)
         squares = sums if plain else gathered(squares)
         key = key[starts]
-    unique = key
     return PairTable(
         names,
-        (unique >> 32).astype(np.int32),
-        ((unique & 0xFFFFFFFF) >> 1).astype(np.int32),
-        (unique & 1).astype(np.float64),
+        (key >> 32).astype(np.int32),
+        ((key & 0xFFFFFFFF) >> 1).astype(np.int32),
+        (key & 1).astype(np.float64),
         sums,
         squares,
         rows,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
 
 S = TypeVar("S")
+T = TypeVar("T")
 progress: ContextVar[Callable[[int], object]] = ContextVar("progress", default=lambda rows: None)
 """Told how many rows were read, each time a block is done; set by whoever shows progress."""
 
@@ -37,7 +38,7 @@ def run_pass(
 
     threads: how many run the kernel; default all cores this process may use.
     """
-    workers = threads or len(os.sched_getaffinity(0))
+    workers = threads or cores()
     pending: deque[Future[tuple[Block, Future[S]]]] = deque()
     with ThreadPoolExecutor(1) as encoding, ThreadPoolExecutor(workers) as pool:
 
@@ -57,6 +58,17 @@ def run_pass(
                 merge_first()
         while pending:
             merge_first()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def over_cores(function: Callable[[T], S], items: Iterable[T]) -> list[S]:
+    """function(item) for every item, in order; for work that is on no rows: replicates, draws."""
+    with ThreadPoolExecutor(cores()) as pool:
+        return list(pool.map(function, items))
 
 
 def batches(log: PreferenceLog, encoder: Encoder):  # type: ignore[no-untyped-def]

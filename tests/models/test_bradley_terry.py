@@ -242,6 +242,16 @@ def test_standard_errors_without_a_matrix_agree_with_the_exact_ones(monkeypatch,
     assert (wide["high"] > table["high"]).drop_nulls().all()
 
 
+def test_a_standard_error_that_did_not_settle_is_null_with_a_reason(monkeypatch):
+    _, a, b, y = small(7)
+    monkeypatch.setattr("steelyard.models.cells.WIDEST_DENSE", 1)
+    monkeypatch.setattr("steelyard.models.cells.Cells.spread", lambda *_: (np.array([np.nan, *[0.1] * 5]), 0.5))
+    row = sy.BradleyTerry().fit(scanned(a, b, y)).table().filter(pl.col("se").is_null())
+    assert row["arm"].to_list() == ["0"]
+    assert row["low"].to_list() == [None]
+    assert "did not settle" in row["reason"][0]
+
+
 def test_save_load_predict_and_update(tmp_path):
     _, a, b, y = small(8)
     log = scanned(a, b, y)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
-from concurrent.futures import ThreadPoolExecutor
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from steelyard._native.bands import largest_contrast
+from steelyard.passes import cores, over_cores
 
 DRAWS = 1000
 _MOST_ARMS = 1500  # beyond, all pairs of all draws cost more than the fit: Bonferroni, which is wider
@@ -49,14 +48,10 @@ def _largest_contrasts(draws: Any, precision: Any) -> Any:
     """(n,) the largest studentised contrast of each draw; the draws are shared out to the cores."""
     draws, precision = np.ascontiguousarray(draws), np.ascontiguousarray(precision)
     largest = np.empty(len(draws))
-    cores = len(os.sched_getaffinity(0))
-    cuts = np.linspace(0, len(draws), cores + 1).astype(int)
-    with ThreadPoolExecutor(cores) as pool:
-        parts = [
-            pool.submit(largest_contrast, draws[i:j], precision, largest[i:j])
-            for i, j in itertools.pairwise(cuts)
-            if i < j
-        ]
-    for part in parts:
-        part.result()
+    cuts = np.linspace(0, len(draws), cores() + 1).astype(int)
+
+    def share(cut: tuple[int, int]) -> None:
+        largest_contrast(draws[slice(*cut)], precision, largest[slice(*cut)])
+
+    over_cores(share, itertools.pairwise(cuts))
     return largest

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +11,8 @@ import polars as pl
 
 from steelyard._native.draws import multinomial
 from steelyard.errors import SteelyardError
+from steelyard.passes import over_cores
+from steelyard.solve import one_blas_thread
 
 
 @dataclass(frozen=True)
@@ -57,5 +57,5 @@ def multinomial_refits(counts: Any, arms: int, refit: Callable[[Any], Any], repl
         except SteelyardError:
             return np.full(arms, np.nan)
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return np.array(list(pool.map(replicate, range(replicates))))
+    with one_blas_thread():  # once for all of them: each refit asks for it too
+        return np.array(over_cores(replicate, range(replicates)))

@@ -40,7 +40,7 @@ class Influence:
         Their law given the log is N(0, covariance) whatever the rows, so it is drawn directly, through the
         pivoted Cholesky root of the covariance, which may be singular.
         """
-        root, order, rank, _info = scipy.linalg.lapack.dpstrf(self.covariance, lower=1)
+        root, order, rank, _singular = scipy.linalg.lapack.dpstrf(self.covariance, lower=1)
         noise = np.empty((n, rank))
         normals(seed, 0, noise)
         errors = np.empty((n, len(order)))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +16,7 @@ from steelyard.blocks import Block
 from steelyard.errors import NotIdentifiedError
 from steelyard.inference.influence import Influence
 from steelyard.pairs import PairTable
+from steelyard.passes import over_cores
 from steelyard.solve import Point, conjugate_gradients, dense_solver, newton, one_blas_thread
 
 WIDEST_DENSE = 4000  # parameters up to which the Hessian is a dense matrix
@@ -243,7 +242,7 @@ class Cells:
         The error of the scores is x = A^+ s with s of known variance, so x = u + n with u = s / diagonal and n
         the pull of the neighbours. Var u and the first term of Cov(u, n) are summed exactly; the small rest is
         the mean over draws of s, each one conjugate-gradient solve, until 99 of 100 standard errors are within
-        1 % (one Monte Carlo standard error).
+        1 % (one Monte Carlo standard error) or 1,024 draws are done. NaN where that left a variance below 0.
         """
         problem, k = _SparseProblem(self), len(self.arms)
         curvature = self.derivatives(estimate.parameter, self.sums)[3]
@@ -266,19 +265,17 @@ class Cells:
             return value.sum(axis=1), (value**2).sum(axis=1)
 
         total, square = np.zeros(k), np.zeros(k)
-        cores = len(os.sched_getaffinity(0))
-        with ThreadPoolExecutor(cores) as pool:
-            for done in range(0, _MOST_BATCHES, 4):
-                for value, squared in pool.map(rest, range(done, done + 4)):
-                    total += value
-                    square += squared
-                n = (done + 4) * _BATCH
-                variance = np.maximum(known + total / n, 0.0)
-                scatter = np.sqrt(np.maximum(square / n - (total / n) ** 2, 0.0) / n)
-                error = float(np.quantile(scatter / np.maximum(2.0 * variance, 1e-300), 0.99))
-                if error <= 0.01:
-                    break
-        return np.sqrt(variance), error
+        for done in range(0, _MOST_BATCHES, 4):
+            for value, squared in over_cores(rest, range(done, done + 4)):
+                total += value
+                square += squared
+            n = (done + 4) * _BATCH
+            variance = known + total / n
+            scatter = np.sqrt(np.maximum(square / n - (total / n) ** 2, 0.0) / n)
+            error = float(np.quantile(scatter / np.maximum(2.0 * variance, 1e-300), 0.99, method="higher"))
+            if error <= 0.01:
+                break
+        return np.sqrt(np.where(variance < 0.0, np.nan, variance)), error
 
     def _drawn_score(self, moment: Any, draw: int) -> Any:
         """One draw of the summed score (k,): independent cells of variance `moment`."""

@@ -12,7 +12,7 @@ from steelyard.result import replacing
 if TYPE_CHECKING:
     import os
 
-    from steelyard.models.bradley_terry import PairFit
+    from steelyard.models.pair_fit import PairFit
     from steelyard.pairs import Check
 
 
