@@ -16,10 +16,12 @@ cdef extern from "pair_likelihood.h":
         double *d_eta, double *d_tie, double *h_eta, double *h_cross, double *h_tie) nogil
     void sy_pair_outcomes(
         ptrdiff_t n, int model, const double *eta, double tie, double *p_a, double *p_tie) nogil
-    void sy_pair_accumulate(
-        ptrdiff_t n, ptrdiff_t k, ptrdiff_t p, int has_position, int has_tie, const int32_t *a,
-        const int32_t *b, const double *first, const double *d_eta, const double *d_tie,
-        const double *h_eta, const double *h_cross, const double *h_tie, double *score,
+    void sy_pair_score(
+        ptrdiff_t n, ptrdiff_t k, int has_position, int has_tie, const int32_t *a, const int32_t *b,
+        const double *first, const double *d_eta, const double *d_tie, double *score) nogil
+    void sy_pair_hessian(
+        ptrdiff_t n, ptrdiff_t k, ptrdiff_t p, int has_position, int has_tie, const int32_t *a, const int32_t *b,
+        const double *first, const double *h_eta, const double *h_cross, const double *h_tie,
         double *hessian) nogil
 
 MODELS = {
@@ -54,18 +56,31 @@ def pair_outcomes(int model, const double[::1] eta, double tie, double[::1] p_a,
         sy_pair_outcomes(n, model, &eta[0], tie, &p_a[0], &p_tie[0])
 
 
-def pair_accumulate(
+def pair_score(
     ptrdiff_t k, bint has_position, bint has_tie, const int32_t[::1] a, const int32_t[::1] b,
     const double[::1] first, const double[:, ::1] derivatives, double[::1] score,
-    double[:, ::1] hessian,
 ):
-    cdef ptrdiff_t n = a.shape[0], p = score.shape[0]
+    cdef ptrdiff_t n = a.shape[0]
     if b.shape[0] != n or first.shape[0] != n or derivatives.shape[0] != 6 or derivatives.shape[1] != n:
         raise ValueError("a, b, first and derivatives (6 x n) must have one length")
-    if p != k + has_position + has_tie or hessian.shape[0] != p or hessian.shape[1] != p:
-        raise ValueError("score and hessian must have k arms, then position, then tie")
+    if score.shape[0] != k + has_position + has_tie:
+        raise ValueError("score must have k arms, then position, then tie")
     with nogil:
-        sy_pair_accumulate(
-            n, k, p, has_position, has_tie, &a[0], &b[0], &first[0], &derivatives[1, 0],
-            &derivatives[2, 0], &derivatives[3, 0], &derivatives[4, 0], &derivatives[5, 0], &score[0],
-            &hessian[0, 0])
+        sy_pair_score(
+            n, k, has_position, has_tie, &a[0], &b[0], &first[0], &derivatives[1, 0], &derivatives[2, 0],
+            &score[0])
+
+
+def pair_hessian(
+    ptrdiff_t k, bint has_position, bint has_tie, const int32_t[::1] a, const int32_t[::1] b,
+    const double[::1] first, const double[:, ::1] derivatives, double[:, ::1] hessian,
+):
+    cdef ptrdiff_t n = a.shape[0], p = hessian.shape[0]
+    if b.shape[0] != n or first.shape[0] != n or derivatives.shape[0] != 6 or derivatives.shape[1] != n:
+        raise ValueError("a, b, first and derivatives (6 x n) must have one length")
+    if p != k + has_position + has_tie or hessian.shape[1] != p:
+        raise ValueError("hessian must have k arms, then position, then tie")
+    with nogil:
+        sy_pair_hessian(
+            n, k, p, has_position, has_tie, &a[0], &b[0], &first[0], &derivatives[3, 0], &derivatives[4, 0],
+            &derivatives[5, 0], &hessian[0, 0])

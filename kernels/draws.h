@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-void sy_multinomial(ptrdiff_t m, const double *counts, const double *cumulative, uint64_t seed, uint64_t replicate,
+void sy_multinomial(ptrdiff_t m, const double *counts, const double *cumulative, const int64_t *guide, uint64_t seed, uint64_t replicate,
                     double *drawn);
 void sy_normals(ptrdiff_t m, uint64_t seed, uint64_t replicate, double *drawn);
 #endif

@@ -155,31 +155,42 @@ void sy_pair_outcomes(ptrdiff_t n, int model, const double *eta, double tie, dou
     }
 }
 
-/* Adds n cells' derivatives to the score (p) and the dense Hessian (p x p, both triangles); parameters are
-   the k arms, then position, then tie where the model has them. */
-void sy_pair_accumulate(ptrdiff_t n, ptrdiff_t k, ptrdiff_t p, int has_position, int has_tie, const int32_t *a,
-                        const int32_t *b, const double *first, const double *d_eta, const double *d_tie,
-                        const double *h_eta, const double *h_cross, const double *h_tie, double *score,
-                        double *hessian) {
+/* Adds n cells' derivatives to the score (p); parameters are the k arms, then position, then tie where the
+   model has them. */
+void sy_pair_score(ptrdiff_t n, ptrdiff_t k, int has_position, int has_tie, const int32_t *a, const int32_t *b,
+                   const double *first, const double *d_eta, const double *d_tie, double *score) {
+    double position = 0.0, tie = 0.0;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        score[a[i]] += d_eta[i];
+        score[b[i]] -= d_eta[i];
+        position += d_eta[i] * first[i];
+        tie += d_tie[i];
+    }
+    if (has_position)
+        score[k] += position;
+    if (has_tie)
+        score[k + (has_position ? 1 : 0)] += tie;
+}
+
+/* Adds n cells' curvatures to the dense Hessian (p x p, both triangles). */
+void sy_pair_hessian(ptrdiff_t n, ptrdiff_t k, ptrdiff_t p, int has_position, int has_tie, const int32_t *a,
+                     const int32_t *b, const double *first, const double *h_eta, const double *h_cross,
+                     const double *h_tie, double *hessian) {
     const ptrdiff_t position = k, tie = k + (has_position ? 1 : 0);
     for (ptrdiff_t i = 0; i < n; i++) {
         const ptrdiff_t x = a[i], y = b[i];
         const double h = h_eta[i];
-        score[x] += d_eta[i];
-        score[y] -= d_eta[i];
         hessian[x * p + x] += h;
         hessian[y * p + y] += h;
         hessian[x * p + y] -= h;
         hessian[y * p + x] -= h;
         if (has_position) {
             const double hf = h * first[i];
-            score[position] += d_eta[i] * first[i];
             hessian[x * p + position] += hf;
             hessian[y * p + position] -= hf;
             hessian[position * p + position] += hf * first[i];
         }
         if (has_tie) {
-            score[tie] += d_tie[i];
             hessian[x * p + tie] += h_cross[i];
             hessian[y * p + tie] -= h_cross[i];
             hessian[tie * p + tie] += h_tie[i];

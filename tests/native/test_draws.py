@@ -14,9 +14,11 @@ words = st.integers(0, 2**64 - 1)
 
 
 def multinomial(counts, seed, replicate, module=native):
-    counts, cumulative = frozen(counts, np.cumsum(counts))
+    cumulative = np.cumsum(counts)
+    guide = np.searchsorted(cumulative, np.arange(len(counts)) * cumulative[-1:].sum() / max(len(counts), 1), side="right")
+    counts, cumulative, guide = frozen(counts, cumulative, np.minimum(guide, len(counts) - 1))
     drawn = np.full(len(counts), -1.0)
-    module.multinomial(counts, cumulative, seed, replicate, drawn)
+    module.multinomial(counts, cumulative, guide, seed, replicate, drawn)
     return drawn
 
 
@@ -95,8 +97,11 @@ def test_normals_are_normal_and_cut_by_replicate():
 
 def test_wrong_lengths():
     long, short = np.ones(3), np.ones(2)
-    for arrays in [(long, short, long), (long, long, short)]:
+    guide = np.zeros(3, np.int64)
+    for arrays in [(long, short, guide, long), (long, long, guide[:2], long), (long, long, guide, short)]:
         with pytest.raises(ValueError, match="one length"):
-            native.multinomial(*arrays[:2], 0, 0, arrays[2])
+            native.multinomial(*arrays[:3], 0, 0, arrays[3])
+    with pytest.raises(ValueError, match="guide must name cells"):
+        native.multinomial(long, long, guide + 3, 0, 0, long)
     with pytest.raises(OverflowError):
-        native.multinomial(long, long, -1, 0, long)
+        native.multinomial(long, long, guide, -1, 0, long)

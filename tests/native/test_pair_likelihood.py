@@ -115,8 +115,9 @@ def test_accumulate_equals_twin(n, k, position, tie, seed):
     start = rng.normal(size=(p, p))
     got = [np.ones(p), start + start.T]
     want = [array.copy() for array in got]
-    native.pair_accumulate(k, position, tie, a, b, first, derivatives, *got)
-    twin.pair_accumulate(k, position, tie, a, b, first, derivatives, *want)
+    for module, (score, hessian) in ((native, got), (twin, want)):
+        module.pair_score(k, position, tie, a, b, first, derivatives, score)
+        module.pair_hessian(k, position, tie, a, b, first, derivatives, hessian)
     for mine, twins in zip(got, want, strict=True):
         np.testing.assert_allclose(mine, twins, rtol=1e-12, atol=1e-12)
     np.testing.assert_array_equal(got[1], got[1].T)
@@ -192,7 +193,8 @@ def test_score_and_hessian_at_ten_scales(model, scale):
     def accumulated(x):
         out = likelihood(model, frozen(a, b, first, outcomes, x[:k]), x[k], x[-1] if has_tie else 0.0)
         score, hessian = np.zeros(len(x)), np.zeros((len(x), len(x)))
-        native.pair_accumulate(k, True, has_tie, a, b, first, out, score, hessian)
+        native.pair_score(k, True, has_tie, a, b, first, out, score)
+        native.pair_hessian(k, True, has_tie, a, b, first, out, hessian)
         return out[0].sum(), score, hessian
 
     value, score, hessian = accumulated(at)
@@ -290,11 +292,15 @@ def test_wrong_lengths():
         (native.pair_likelihood, (0, a, a, x, outcomes, theta, 0.0, 0.0, np.zeros((6, 2)))),
         (native.pair_outcomes, (0, x, 0.0, x[:2], x)),
         (native.pair_outcomes, (0, x, 0.0, x, x[:2])),
-        (native.pair_accumulate, (2, True, True, a, a[:2], x, out, score, hessian)),
-        (native.pair_accumulate, (2, True, True, a, a, x[:2], out, score, hessian)),
-        (native.pair_accumulate, (2, True, True, a, a, x, out[:5], score, hessian)),
-        (native.pair_accumulate, (3, True, True, a, a, x, out, score, hessian)),
-        (native.pair_accumulate, (2, True, True, a, a, x, out, score, hessian[:3])),
+        (native.pair_hessian, (2, True, True, a, a[:2], x, out, hessian)),
+        (native.pair_score, (2, True, True, a, a[:2], x, out, score)),
+        (native.pair_hessian, (2, True, True, a, a, x[:2], out, hessian)),
+        (native.pair_score, (2, True, True, a, a, x[:2], out, score)),
+        (native.pair_hessian, (2, True, True, a, a, x, out[:5], hessian)),
+        (native.pair_score, (2, True, True, a, a, x, out[:5], score)),
+        (native.pair_hessian, (3, True, True, a, a, x, out, hessian)),
+        (native.pair_score, (3, True, True, a, a, x, out, score)),
+        (native.pair_hessian, (2, True, True, a, a, x, out, hessian[:3])),
     ]:
         with pytest.raises(ValueError, match="must"):
             function(*arguments)

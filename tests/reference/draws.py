@@ -13,6 +13,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 def multinomial(
     counts: NDArray[np.float64],
     cumulative: NDArray[np.float64],
+    guide: NDArray[np.int64],
     seed: int,
     replicate: int,
     drawn: NDArray[np.float64],

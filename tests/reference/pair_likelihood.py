@@ -111,7 +111,7 @@ def pair_outcomes(model: int, eta: Array, tie: float, p_a: Array, p_tie: Array) 
         p_a[:], p_tie[:] = np.exp(log_p[:, 0]), np.exp(log_p[:, 1])
 
 
-def pair_accumulate(
+def pair_score(
     k: int,
     has_position: bool,
     has_tie: bool,
@@ -120,19 +120,39 @@ def pair_accumulate(
     first: Array,
     derivatives: Array,
     score: Array,
+) -> None:
+    """Add X'd to score (p,): parameters are k arms, then position, then tie."""
+    by_eta, by_tie = _designs(k, has_position, has_tie, a, b, first)
+    score += by_eta.T @ derivatives[1] + by_tie.T @ derivatives[2]
+
+
+def pair_hessian(
+    k: int,
+    has_position: bool,
+    has_tie: bool,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    first: Array,
+    derivatives: Array,
     hessian: Array,
 ) -> None:
-    """Add X'd to score (p,) and X'HX to hessian (p, p): parameters are k arms, then position, then tie."""
-    n, (_, d_eta, d_tie, h_eta, h_cross, h_tie) = len(a), derivatives
-    by_eta, by_tie = np.zeros((n, len(score))), np.zeros((n, len(score)))
+    """Add X'HX to hessian (p, p)."""
+    by_eta, by_tie = _designs(k, has_position, has_tie, a, b, first)
+    h_eta, h_cross, h_tie = derivatives[3:, :, None]
+    cross = by_eta.T @ (h_cross * by_tie)
+    hessian += by_eta.T @ (h_eta * by_eta) + cross + cross.T + by_tie.T @ (h_tie * by_tie)
+
+
+def _designs(
+    k: int, has_position: bool, has_tie: bool, a: NDArray[np.int32], b: NDArray[np.int32], first: Array
+) -> tuple[Array, Array]:
+    """(n, p) derivatives of eta and of the tie parameter by the parameters."""
+    n = len(a)
+    by_eta, by_tie = (np.zeros((n, k + has_position + has_tie)) for _ in range(2))
     np.add.at(by_eta, (np.arange(n), a), 1.0)
     np.add.at(by_eta, (np.arange(n), b), -1.0)
     if has_position:
         by_eta[:, k] = first
-    score += by_eta.T @ d_eta
-    hessian += by_eta.T @ (h_eta[:, None] * by_eta)
     if has_tie:
         by_tie[:, -1] = 1.0
-        cross = by_eta.T @ (h_cross[:, None] * by_tie)
-        score += by_tie.T @ d_tie
-        hessian += cross + cross.T + by_tie.T @ (h_tie[:, None] * by_tie)
+    return by_eta, by_tie

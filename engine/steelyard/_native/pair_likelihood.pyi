@@ -18,7 +18,7 @@ def pair_likelihood(
 def pair_outcomes(
     model: int, eta: NDArray[np.float64], tie: float, p_a: NDArray[np.float64], p_tie: NDArray[np.float64]
 ) -> None: ...
-def pair_accumulate(
+def pair_score(
     k: int,
     has_position: bool,
     has_tie: bool,
@@ -27,5 +27,14 @@ def pair_accumulate(
     first: NDArray[np.float64],
     derivatives: NDArray[np.float64],
     score: NDArray[np.float64],
+) -> None: ...
+def pair_hessian(
+    k: int,
+    has_position: bool,
+    has_tie: bool,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    first: NDArray[np.float64],
+    derivatives: NDArray[np.float64],
     hessian: NDArray[np.float64],
 ) -> None: ...

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from steelyard.errors import SteelyardError
+from steelyard.solve import STEP
 
 
 def fewest_rows(
@@ -17,7 +18,7 @@ def fewest_rows(
 
     counts: (m, 3) rows by cell and outcome. effect: (m, 3) influence of one row on the contrast. Rows are
     taken in order of influence against the sign of the contrast; the smallest number that turns the exact
-    refit around is found by bisection. Null where half of the rows are not enough, or no fit is left.
+    refit around, or to a tie as exactly as refits are (1e-9), is found by bisection. Null where half of the rows are not enough, or no fit is left.
     """
     pull = effect.ravel() * np.sign(contrast)
     order = np.argsort(-pull, kind="stable")
@@ -34,7 +35,7 @@ def fewest_rows(
             after = refit(counts - taken(rows))
         except SteelyardError:
             return None
-        return after if after * contrast <= 0 else None
+        return after if after * np.sign(contrast) <= STEP else None
 
     most = int(min(available.sum(), counts.sum() // 2))
     high = 1

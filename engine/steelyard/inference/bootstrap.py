@@ -48,10 +48,11 @@ def multinomial_refits(counts: Any, arms: int, refit: Callable[[Any], Any], repl
     """
     flat = np.ascontiguousarray(counts.ravel())
     cumulative = np.cumsum(flat)
+    guide = np.searchsorted(cumulative, np.arange(len(flat)) * (cumulative[-1] / len(flat)), "right")
 
     def replicate(r: int) -> Any:
         drawn = np.empty(len(flat))
-        multinomial(flat, cumulative, seed, r, drawn)
+        multinomial(flat, cumulative, guide, seed, r, drawn)
         try:
             return refit(drawn.reshape(counts.shape))
         except SteelyardError:

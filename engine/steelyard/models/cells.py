@@ -11,13 +11,13 @@ import scipy  # its parts load when first used
 
 from steelyard._native.draws import normals
 from steelyard._native.laplacian import laplacian_product
-from steelyard._native.pair_likelihood import MODELS, pair_accumulate, pair_likelihood
+from steelyard._native.pair_likelihood import MODELS, pair_hessian, pair_likelihood, pair_score
 from steelyard.blocks import Block
 from steelyard.errors import NotIdentifiedError
 from steelyard.inference.influence import Influence
 from steelyard.pairs import PairTable
 from steelyard.passes import over_cores
-from steelyard.solve import Point, conjugate_gradients, dense_solver, newton, one_blas_thread
+from steelyard.solve import STEP, TOLERANCE, Point, conjugate_gradients, dense_solver, newton, one_blas_thread
 
 WIDEST_DENSE = 4000  # parameters up to which the Hessian is a dense matrix
 _BATCH = 8  # draws solved together beyond
@@ -125,12 +125,17 @@ class Cells:
         pair_likelihood(MODELS[self.model], self.a, self.b, self.first, weights, theta, position, tie, out)
         return out
 
-    def accumulated(self, derivatives: Any) -> tuple[Any, Any]:
-        """Score (p,) and the matrix (p, p) of the cells' second-order terms."""
-        score, matrix = np.zeros(self.size), np.zeros((self.size, self.size))
-        pair_accumulate(len(self.arms), self.position, self.has_tie, self.a, self.b, self.first, derivatives,
-                        score, matrix)  # fmt: skip
-        return score, matrix
+    def score(self, derivatives: Any) -> Any:
+        """(p,) sum of the cells' first-order terms."""
+        score = np.zeros(self.size)
+        pair_score(len(self.arms), self.position, self.has_tie, self.a, self.b, self.first, derivatives, score)
+        return score
+
+    def matrix(self, derivatives: Any) -> Any:
+        """(p, p) sum of the cells' second-order terms."""
+        matrix = np.zeros((self.size, self.size))
+        pair_hessian(len(self.arms), self.position, self.has_tie, self.a, self.b, self.first, derivatives, matrix)
+        return matrix
 
     def _start(self) -> Any:
         start = np.zeros(self.size)
@@ -158,12 +163,28 @@ class Cells:
         return Estimate(parameter, k, position, tie, solution.point.value + penalty, solution.iterations,
                         solution.gradient_norm)  # fmt: skip
 
+    def refitted(self, start: Any, bread: Any) -> Any:
+        """The maximum (p,) near `start`: Newton steps by the inverse `bread` (p, p) of a Hessian near by.
+
+        The same stop as :func:`newton`. Where a step is not half the last one, Newton with Hessians of its own.
+        """
+        parameter, room, last, k = start, np.zeros((6, len(self.a))), np.inf, len(self.arms)
+        while True:
+            score = self.score(self.derivatives(parameter, self.sums, room))
+            score[:k] -= self.ridge * parameter[:k]
+            step = bread @ score
+            size = float(np.abs(step).max())
+            if size <= STEP and float(np.abs(score).max()) <= TOLERANCE * self.n:
+                return parameter
+            if not size <= 0.5 * last:
+                return self.maximise(start).parameter
+            parameter, last = parameter + step, size
+
     def _dense_point(self, parameter: Any) -> Point:
         if self.model == "rao-kupper" and parameter[-1] <= 0:
             return Point(-np.inf, np.zeros(self.size), lambda v: v)
         derivatives = self.derivatives(parameter, self.sums)
-        score, hessian = self.accumulated(derivatives)
-        k = len(self.arms)
+        score, hessian, k = self.score(derivatives), self.matrix(derivatives), len(self.arms)
         score[:k] -= self.ridge * parameter[:k]
         value = float(derivatives[0].sum()) - 0.5 * self.ridge * float(parameter[:k] @ parameter[:k])
         return Point(value, score, lambda v: dense_solver(self._pinned(hessian))(v))
@@ -185,7 +206,7 @@ class Cells:
         """Bread and row meat; kind "model" takes the information itself as meat. None beyond dense size."""
         if self.size > WIDEST_DENSE:
             return None
-        _, hessian = self.accumulated(self.derivatives(estimate.parameter, self.sums))
+        hessian = self.matrix(self.derivatives(estimate.parameter, self.sums))
         k = len(self.arms)
         bread = dense_solver(self._pinned(hessian))(np.eye(self.size))
         if not self.ridge:
@@ -193,7 +214,7 @@ class Cells:
             bread[:, :k] -= bread[:, :k].mean(axis=1, keepdims=True)
         if kind == "model":
             return Influence(bread, hessian)
-        return Influence(bread, self.accumulated(self._moments(estimate))[1])
+        return Influence(bread, self.matrix(self._moments(estimate)))
 
     def _moments(self, estimate: Estimate) -> Any:
         """(6, m) with the second moments of row scores where accumulate expects curvatures."""
@@ -329,8 +350,7 @@ class _SparseProblem:
         cells = self.cells
         out = cells.derivatives(parameter, cells.sums, self.room[0])
         self.room.rotate()
-        score = np.bincount(cells.a, out[1], self.k) - np.bincount(cells.b, out[1], self.k)
-        score -= cells.ridge * parameter
+        score = cells.score(out) - cells.ridge * parameter
         value = float(out[0].sum()) - 0.5 * cells.ridge * float(parameter @ parameter)
         curvature = out[3]
 

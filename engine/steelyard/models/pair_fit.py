@@ -323,7 +323,9 @@ class PairFit:
                 groups = strong_components(len(cells.arms), drawn.a, drawn.b, sums)
                 if groups.any():
                     raise NotIdentifiedError("an arm has no finite score in this replicate")
-            return drawn.maximise(start).theta
+            if self.influence is None:
+                return drawn.maximise(start).theta
+            return drawn.refitted(start, self.influence.bread)[: len(cells.arms)]
 
         return refit
 
