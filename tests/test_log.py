@@ -219,3 +219,9 @@ def test_blas_gets_its_threads_back():
     with one_blas_thread(), one_blas_thread():
         assert set(threads()) == {1}
     assert threads() == before
+
+
+def test_arms_as_numbers_beside_arms_as_text():
+    frame = pl.DataFrame({"a": [1, 2, 10, 1], "b": ["2", "x", "1", "10"], "y": [1, 0, 1, 1]})
+    assert sy.scan(frame, a="a", b="b", outcome="y").arms() == ["1", "10", "2", "x"]
+    assert sy.scan(frame.filter(pl.col("b") != "x"), a="a", b="b", outcome="y").arms() == ["1", "2", "10"]

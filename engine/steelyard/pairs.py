@@ -253,7 +253,8 @@ def _read(log: PreferenceLog, threads: int | None) -> tuple[PairTable, dict[str,
     values = total.values[: len(sa)]
     labels = encoder.arms.labels()
     names = pl.Series("arm", labels, dtype=pl.String)
-    order = names.cast(pl.Int128).arg_sort() if encoder.arms.numeric else names.arg_sort()
+    whole = names.cast(pl.Int128, strict=False) if encoder.arms.numeric else names
+    order = (names if whole.null_count() else whole).arg_sort()  # a column of numbers may stand beside one of text
     code = np.empty(len(labels), np.int32)
     code[order] = np.arange(len(labels), dtype=np.int32)
     sums = np.concatenate([counted, values[:, :3]])

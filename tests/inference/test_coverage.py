@@ -35,6 +35,23 @@ def test_intervals_bands_and_rank_sets_cover():
     assert np.mean(ranks) >= 0.94  # conservative: a rank set may say less than its pairwise bands
 
 
+@pytest.mark.slow
+def test_clustered_intervals_cover_where_raters_repeat_themselves():
+    inside, plain = [], []
+    for seed in range(1000):
+        rng = np.random.default_rng(seed)
+        rater = np.repeat(np.arange(300), 3)  # who gives each answer three times
+        a = rng.integers(0, K, 300)[rater]
+        b = (a + rng.integers(1, K, 300)[rater]) % K
+        y = (rng.random(300)[rater] < 1 / (1 + np.exp(THETA[b] - THETA[a]))).astype(float)
+        log = sy.scan({"a": a, "b": b, "y": y, "rater": rater}, a="a", b="b", outcome="y", cluster="rater")
+        for kind, found in (("cluster", inside), ("sandwich", plain)):
+            table = sy.BradleyTerry(covariance=kind).fit(log).table().sort("arm")
+            found.append((table["low"].to_numpy() <= THETA) & (table["high"].to_numpy() >= THETA))
+    assert 0.93 <= np.mean(inside) <= 0.97
+    assert np.mean(plain) < 0.80  # three rows that are one
+
+
 def test_bootstraps_agree_with_the_sandwich():
     fit = sy.BradleyTerry().fit(simulated(3))
     se = fit.table().sort("arm")["se"].to_numpy()

@@ -214,23 +214,27 @@ def test_model_covariance_needs_a_true_likelihood():
     assert np.allclose(fit.covariance, expected, atol=1e-8)
 
 
-def test_sparse_and_dense_routes_agree(monkeypatch):
+@pytest.mark.parametrize("position", [False, True])
+@pytest.mark.parametrize("ties", ["half", "davidson", "rao-kupper"])
+@pytest.mark.parametrize("ridge", [0.0, 1.0])
+def test_sparse_and_dense_routes_agree(monkeypatch, position, ties, ridge):
     _, a, b, y = small(7, n=2000, k=30)
-    dense = sy.BradleyTerry().fit(scanned(a, b, y))
+    spec = sy.BradleyTerry(ties=ties, position=position, ridge=ridge)
+    dense = spec.fit(scanned(a, b, y))
     monkeypatch.setattr("steelyard.models.cells.WIDEST_DENSE", 10)
-    for ridge in (0.0, 1.0):
-        sparse = sy.BradleyTerry(ridge=ridge).fit(scanned(a, b, y))
-        if not ridge:
-            assert np.abs(sparse.score - dense.score).max() < 1e-8
-            assert sparse.contrast("1", "2").se == pytest.approx(dense.contrast("1", "2").se, rel=1e-7)
+    sparse = spec.fit(scanned(a, b, y))
+    assert np.abs(sparse.score - dense.score).max() < 1e-8
+    assert sparse.contrast("1", "2").se == pytest.approx(dense.contrast("1", "2").se, rel=1e-7)
+    got, want = sparse.coefficients(), dense.coefficients()
+    assert np.abs(got.drop("term").to_numpy() - want.drop("term").to_numpy()).max(initial=0.0) < 1e-7
 
 
-@pytest.mark.parametrize("kind", ["sandwich", "model"])
-def test_standard_errors_without_a_matrix_agree_with_the_exact_ones(monkeypatch, kind):
-    _, a, b, y = small(7, n=900, k=120, ties=False)
-    exact = sy.BradleyTerry(covariance=kind).fit(scanned(a, b, y)).table().sort("arm")
+@pytest.mark.parametrize("spec", [{}, {"covariance": "model"}, {"ties": "davidson", "position": True}])
+def test_standard_errors_without_a_matrix_agree_with_the_exact_ones(monkeypatch, spec):
+    _, a, b, y = small(7, n=900, k=120, ties=0.2 * ("ties" in spec))
+    exact = sy.BradleyTerry(**spec).fit(scanned(a, b, y)).table().sort("arm")
     monkeypatch.setattr("steelyard.models.cells.WIDEST_DENSE", 10)
-    fit = sy.BradleyTerry(covariance=kind).fit(scanned(a, b, y))
+    fit = sy.BradleyTerry(**spec).fit(scanned(a, b, y))
     table = fit.table().sort("arm")
     ratio = (table["se"] / exact["se"]).drop_nulls().to_numpy()
     assert table["se"].is_null().equals(exact["se"].is_null())

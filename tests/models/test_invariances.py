@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import steelyard as sy
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from steelyard import pairs, passes
+from steelyard import graph, pairs, passes
 
 SPECS = [{}, {"ties": "davidson"}, {"ties": "rao-kupper"}, {"link": "probit"}]
 
@@ -96,3 +96,20 @@ def test_dense_and_sparse_tables_are_one(seed, monkeypatch):
     sparse = pairs.pair_table(log)
     for name in ("a", "b", "first", "sums", "squares", "rows"):
         assert np.array_equal(getattr(dense, name), getattr(sparse, name)), name
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(2, 5), st.integers(1, 14), st.booleans(), st.booleans(), st.integers(0, 10**6))
+def test_separation_equals_the_linear_program(k, m, position, tie_model, seed):
+    rng = np.random.default_rng(seed)
+    a = rng.integers(0, k, m)
+    b = (a + rng.integers(1, k, m)) % k
+    first = (rng.random(m) < 0.8) * float(position)
+    sums = rng.integers(0, 2, (m, 3)) * (rng.random(3) < 0.7)
+    assume(not graph.strong_components(k, a, b, sums).any())
+    used = sums.any(axis=1)
+    design = np.zeros((m, k + 1))
+    design[np.arange(m), a], design[np.arange(m), b], design[:, k] = 1.0, -1.0, first
+    flat = first[used].any() and np.linalg.matrix_rank(design[used]) < k
+    want = flat or graph.separated_by_program(k, a, b, first, sums, tie_model)
+    assert graph.separated(k, a, b, first * used, sums, tie_model) == want

@@ -14,9 +14,9 @@ words = st.integers(0, 2**64 - 1)
 
 
 def multinomial(counts, seed, replicate, module=native):
-    cumulative = np.cumsum(counts)
-    guide = np.searchsorted(cumulative, np.arange(len(counts)) * cumulative[-1:].sum() / max(len(counts), 1), side="right")
-    counts, cumulative, guide = frozen(counts, cumulative, np.minimum(guide, len(counts) - 1))
+    cumulative, m = np.cumsum(counts), len(counts)
+    guide = np.searchsorted(cumulative, np.arange(m) * counts.sum() / max(m, 1), side="right")
+    counts, cumulative, guide = frozen(counts, cumulative, np.minimum(guide, m - 1))
     drawn = np.full(len(counts), -1.0)
     module.multinomial(counts, cumulative, guide, seed, replicate, drawn)
     return drawn

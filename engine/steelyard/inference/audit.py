@@ -18,7 +18,8 @@ def fewest_rows(
 
     counts: (m, 3) rows by cell and outcome. effect: (m, 3) influence of one row on the contrast. Rows are
     taken in order of influence against the sign of the contrast; the smallest number that turns the exact
-    refit around, or to a tie as exactly as refits are (1e-9), is found by bisection. Null where half of the rows are not enough, or no fit is left.
+    refit around, or to a tie as exactly as refits are (1e-9), is found by bisection. Null where half of the
+    rows are not enough, or no fit is left.
     """
     pull = effect.ravel() * np.sign(contrast)
     order = np.argsort(-pull, kind="stable")

@@ -148,8 +148,10 @@ class BradleyTerry:
             )
         if ties and not wins + losses:
             raise NotIdentifiedError(f'only ties in the log: ties="{self.ties}" cannot tell scores. Use ties="half".')
-        if (self.position or ties) and separated(len(cells.arms), cells.a, cells.b,
-                                                 cells.first * self.position, cells.sums, ties):  # fmt: skip
+        first = cells.first * self.position
+        if (self.position or ties) and separated(
+            len(cells.arms), cells.a, cells.b, first, cells.sums, ties, self.ridge > 0
+        ):
             raise NotIdentifiedError(
                 "the log does not identify the position or tie effect: some direction of the parameters never "
                 "lowers the likelihood (every pair shown in one order only, or the first shown always wins)."

@@ -149,10 +149,13 @@ class Cells:
     @one_blas_thread()
     def maximise(self, start: Any = None) -> Estimate:
         """Newton from `start` (default: all scores 0, ties at their share)."""
-        dense = self.size <= WIDEST_DENSE
-        if not dense and self.size > len(self.arms):
-            raise NotIdentifiedError(f"position and tie effects are fitted for up to {WIDEST_DENSE} arms only")
-        evaluate = self._dense_point if dense else _SparseProblem(self).point
+        inside = self._dense_point if self.size <= WIDEST_DENSE else _SparseProblem(self).point
+
+        def evaluate(parameter: Any) -> Point:
+            if self.model == "rao-kupper" and parameter[-1] <= 0:
+                return Point(-np.inf, np.zeros(self.size), lambda v: v)
+            return inside(parameter)
+
         solution = newton(evaluate, self._start() if start is None else start, self.n)
         parameter = solution.parameter.copy()
         k = len(self.arms)
@@ -181,8 +184,6 @@ class Cells:
             parameter, last = parameter + step, size
 
     def _dense_point(self, parameter: Any) -> Point:
-        if self.model == "rao-kupper" and parameter[-1] <= 0:
-            return Point(-np.inf, np.zeros(self.size), lambda v: v)
         derivatives = self.derivatives(parameter, self.sums)
         score, hessian, k = self.score(derivatives), self.matrix(derivatives), len(self.arms)
         score[:k] -= self.ridge * parameter[:k]
@@ -236,26 +237,26 @@ class Cells:
 
     def row_effects(self, estimate: Estimate, direction: Any) -> Any:
         """(m, 3) influence of one row of each cell and outcome on direction' parameter, direction (p,) = A^+ c."""
-        k = len(self.arms)
-        along = direction[self.a] - direction[self.b]
-        if self.position:
-            along = along + direction[k] * self.first
+        along, along_tie = self._along(direction)
         effects = np.empty((len(self.a), 3))
         for outcome in range(3):
             d_eta, d_tie = self._outcome_scores(estimate, outcome)
-            effects[:, outcome] = d_eta * along + (d_tie * direction[-1] if self.has_tie else 0.0)
+            effects[:, outcome] = d_eta * along + d_tie * along_tie
         return effects
 
-    def contrast_variance(self, estimate: Estimate, i: int, j: int, kind: str) -> float:
-        """Variance of score i minus score j by one conjugate-gradient solve: no matrix is held."""
+    def _along(self, direction: Any) -> tuple[Any, float]:
+        """Change of eta (m,) and of the tie parameter when the parameters move along `direction` (p,)."""
+        scores, position, tie = self.split(direction)
+        return scores[self.a] - scores[self.b] + position * self.first, tie
+
+    def contrast_variance(self, estimate: Estimate, contrast: Any, kind: str) -> float:
+        """Variance of contrast' parameter, contrast (p,), by conjugate gradients: no matrix is held."""
         problem = _SparseProblem(self)
-        right = np.zeros((len(self.arms), 1))
-        right[i], right[j] = 1.0, -1.0
-        problem.curve(self.derivatives(estimate.parameter, self.sums)[3])
-        along = problem.solve(right, 1e-10)[:, 0]
-        if kind == "model":
-            return float(along @ (problem.product(along[:, None])[:, 0] - self.ridge * along))
-        return float((self.squares * self.row_effects(estimate, along) ** 2).sum())
+        derivatives = self.derivatives(estimate.parameter, self.sums)
+        problem.curve(derivatives)
+        along, along_tie = self._along(problem.solve(contrast[:, None], 1e-10)[:, 0])
+        _, _, _, by_eta, by_both, by_tie = derivatives if kind == "model" else self._moments(estimate)
+        return float((by_eta * along**2 + 2.0 * by_both * along * along_tie + by_tie * along_tie**2).sum())
 
     def spread(self, estimate: Estimate, kind: str) -> tuple[Any, float]:
         """Standard errors of the scores (k,) without holding a matrix, and their relative Monte Carlo error.
@@ -266,10 +267,11 @@ class Cells:
         1 % (one Monte Carlo standard error) or 1,024 draws are done. NaN where that left a variance below 0.
         """
         problem, k = _SparseProblem(self), len(self.arms)
-        curvature = self.derivatives(estimate.parameter, self.sums)[3]
-        problem.curve(curvature)
+        derivatives = self.derivatives(estimate.parameter, self.sums)
+        problem.curve(derivatives)
         diagonal = problem.diagonal[:, None]
-        moment = curvature if kind == "model" else self._moments(estimate)[3]
+        moments = derivatives if kind == "model" else self._moments(estimate)
+        curvature, moment = derivatives[3], moments[3]
         own = (np.bincount(self.a, moment, k) + np.bincount(self.b, moment, k)) / problem.diagonal**2
         shared = curvature * moment
         towards = np.bincount(self.a, shared / problem.diagonal[self.b], k)
@@ -278,9 +280,9 @@ class Cells:
 
         def rest(batch: int) -> tuple[Any, Any]:
             """Sums over one batch of draws of what is not known exactly, and of its square."""
-            score = np.stack([self._drawn_score(moment, batch * _BATCH + r) for r in range(_BATCH)], axis=1)
-            u = score / diagonal
-            pull = problem.solve(score, 1e-6) - u
+            score = np.stack([self._drawn_score(moments, batch * _BATCH + r) for r in range(_BATCH)], axis=1)
+            u = score[:k] / diagonal
+            pull = problem.solve(score, 1e-6)[:k] - u
             first = u - problem.product(u) / diagonal  # the neighbours' own u, pulled once
             value = 2.0 * u * (pull - first) + pull**2
             return value.sum(axis=1), (value**2).sum(axis=1)
@@ -298,13 +300,18 @@ class Cells:
                 break
         return np.sqrt(np.where(variance < 0.0, np.nan, variance)), error
 
-    def _drawn_score(self, moment: Any, draw: int) -> Any:
-        """One draw of the summed score (k,): independent cells of variance `moment`."""
-        draws, k = np.empty((1, len(moment))), len(self.arms)
+    def _drawn_score(self, moments: Any, draw: int) -> Any:
+        """One draw of the summed score (p,): independent cells with second moments as rows 3 to 5 of (6, m)."""
+        draws, noise = np.empty((1, 2 * len(self.a))), np.zeros((6, len(self.a)))
         normals(0, draw, draws)
-        noise = draws[0] * np.sqrt(moment)
-        drawn: Any = np.bincount(self.a, noise, k) - np.bincount(self.b, noise, k)
-        return drawn
+        first, second = np.split(draws[0], 2)
+        _, _, _, by_eta, by_both, by_tie = moments
+        root = np.sqrt(by_eta)
+        noise[1] = root * first
+        if self.has_tie:
+            lean = np.divide(by_both, root, out=np.zeros_like(root), where=root > 0)
+            noise[2] = lean * first + np.sqrt(np.maximum(by_tie - lean**2, 0.0)) * second
+        return self.score(noise)
 
 
 def _folded(k: int, a: Any, b: Any, sums: Any, squares: Any, rows: Any) -> tuple[Any, ...]:
@@ -331,40 +338,62 @@ def _folded(k: int, a: Any, b: Any, sums: Any, squares: Any, rows: Any) -> tuple
 
 
 class _SparseProblem:
-    """Newton's pieces on the graph Laplacian of the cells: only edges and diagonals are held."""
+    """Newton's pieces on the graph Laplacian of the cells: only edges, diagonals and a border are held.
+
+    The border is the few dense columns of the position effect and the tie parameter; it is solved for by its
+    Schur complement.
+    """
 
     def __init__(self, cells: Cells) -> None:
         self.cells = cells
         self.k = len(cells.arms)
-        m = len(cells.a)
-        rows, columns = np.concatenate([cells.a, cells.b]), np.concatenate([cells.b, cells.a])
+        low, high = np.minimum(cells.a, cells.b), np.maximum(cells.a, cells.b)
+        self.fold: Any = None  # the edge of each cell, where a pair has two: one for each order
+        if cells.position:
+            key, self.fold = np.unique(low.astype(np.int64) * self.k + high, return_inverse=True)
+            low, high = key // self.k, key % self.k
+        m = len(low)
+        rows, columns = np.concatenate([low, high]), np.concatenate([high, low])
         graph = scipy.sparse.coo_array((np.tile(np.arange(m), 2), (rows, columns)), shape=(self.k, self.k)).tocsr()
         self.start = graph.indptr.astype(np.int64)
         self.neighbour = graph.indices.astype(np.int32)
         self.cell = graph.data
         self.edge: Any = np.empty(2 * m)
-        self.room = deque(np.zeros((6, m)) for _ in range(2))  # this point's derivatives and the next trial's
+        self.room = deque(
+            np.zeros((6, len(cells.a))) for _ in range(2)
+        )  # this point's derivatives and the next trial's
         self.diagonal: Any = np.empty(self.k)
+        self.border: Any = np.empty((self.k, cells.size - self.k))
+        self.corner: Any = np.empty((cells.size - self.k,) * 2)
 
     def point(self, parameter: Any) -> Point:
         cells = self.cells
         out = cells.derivatives(parameter, cells.sums, self.room[0])
         self.room.rotate()
-        score = cells.score(out) - cells.ridge * parameter
-        value = float(out[0].sum()) - 0.5 * cells.ridge * float(parameter @ parameter)
-        curvature = out[3]
+        theta = parameter[: self.k]
+        score = cells.score(out)
+        score[: self.k] -= cells.ridge * theta
+        value = float(out[0].sum()) - 0.5 * cells.ridge * float(theta @ theta)
 
         def solve(v: Any) -> Any:
-            self.curve(curvature)
+            self.curve(out)
             return self.solve(v[:, None], 1e-4)[:, 0]
 
         return Point(value, score, solve)
 
-    def curve(self, curvature: Any) -> None:
-        """Takes the cells' curvatures (m,) as edge weights of the Laplacian."""
+    def curve(self, derivatives: Any) -> None:
+        """Takes the cells' curvatures, rows 3 to 5 of (6, m), as edge weights of the Laplacian and as its border."""
         cells = self.cells
-        np.take(curvature, self.cell, out=self.edge, mode="clip")
+        _, _, _, curvature, cross, by_tie = derivatives
+        edges = curvature if self.fold is None else np.bincount(self.fold, curvature)
+        np.take(edges, self.cell, out=self.edge, mode="clip")
         self.diagonal = np.bincount(cells.a, curvature, self.k) + np.bincount(cells.b, curvature, self.k) + cells.ridge
+        columns = [curvature * cells.first] * cells.position + [cross] * cells.has_tie
+        for place, column in enumerate(columns):
+            self.border[:, place] = np.bincount(cells.a, column, self.k) - np.bincount(cells.b, column, self.k)
+        whole = np.array([[curvature @ cells.first**2, cross @ cells.first], [cross @ cells.first, by_tie.sum()]])
+        used = np.flatnonzero([cells.position, cells.has_tie])
+        self.corner = whole[np.ix_(used, used)]
 
     def product(self, x: Any) -> Any:
         out = np.empty_like(x)
@@ -372,6 +401,14 @@ class _SparseProblem:
         return out
 
     def solve(self, right: Any, tolerance: float) -> Any:
+        """(Hessian) x = right for (p, r) right-hand sides; the scores of x sum to 0 where there is no ridge."""
+        r = right.shape[1]
+        solved = self._solve_scores(np.column_stack([right[: self.k], self.border]), tolerance)
+        x, border = solved[:, :r], solved[:, r:]
+        rest = np.linalg.solve(self.corner - self.border.T @ border, right[self.k :] - self.border.T @ x)
+        return np.concatenate([x - border @ rest, rest])
+
+    def _solve_scores(self, right: Any, tolerance: float) -> Any:
         if self.cells.ridge:
             return conjugate_gradients(self.product, self.diagonal, right, tolerance)
         right = right - right.mean(axis=0)  # sums to 0 but for rounding, which no x could answer

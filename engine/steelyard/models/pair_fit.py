@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from steelyard.models.bradley_terry import BradleyTerry
 
 _SCALES = {"logit": (1.0, 0.0), "elo": (400.0 / np.log(10.0), 1000.0)}
+_MANY_ARMS = "beyond 4,000 arms: no rank set; standard error to within {:.1f} % (Monte Carlo)"
 _UNSETTLED = "its standard error did not settle in the Monte Carlo draws: ask for a contrast"
 
 
@@ -178,6 +179,8 @@ class PairFit:
         rank_low[unknown], rank_high[unknown] = 0, 0
         for j, missed in zip(unknown, np.isnan(spread[~sure]), strict=True):
             why[j] = _UNSETTLED if missed else "every comparison has the same outcome: no spread, so no interval"
+        if self.influence is None:
+            why = [reason or _MANY_ARMS.format(100 * self.spread_error) for reason in why]
         frame = pl.DataFrame(
             {
                 "arm": self.pairs.arms, "score": zero + unit * self.score, "se": unit * se,
@@ -205,7 +208,7 @@ class PairFit:
         terms = ["position"] * self.spec.position + ["tie"] * (self.spec.ties in ("davidson", "rao-kupper"))
         for i, term in enumerate(terms):
             value = self.estimate.position if term == "position" else self.estimate.tie
-            se = float(np.sqrt(self.covariance[m + i, m + i]))
+            se = float(np.sqrt(self._variance(np.eye(1, len(self.estimate.parameter), m + i)[0])))
             rows.append((term, value, se, value - z * se, value + z * se, _p_value(value / se)))
         names = ["term", "estimate", "se", "low", "high", "p_value"]
         types = [pl.String, *[pl.Float64] * 5]
@@ -228,17 +231,20 @@ class PairFit:
         if i == j:
             return Contrast(0.0, 0.0, 0.0, 0.0, 1.0)
         place = np.cumsum(self.main) - 1
-        se = float(np.sqrt(max(self._variance(place[i], place[j]), 0.0)))
+        along = np.zeros(len(self.estimate.parameter))
+        along[place[i]], along[place[j]] = 1.0, -1.0
+        se = float(np.sqrt(max(self._variance(along), 0.0)))
         if se <= 1e-9:
             return Contrast(estimate, None, None, None, None, "every comparison has the same outcome: no spread")
         z = _quantile(level)
         return Contrast(estimate, se, estimate - z * se, estimate + z * se, _p_value(estimate / se))
 
-    def _variance(self, i: int, j: int) -> float:
+    def _variance(self, along: Any) -> float:
+        """Variance of along' parameter; along: (p,)."""
         if self.influence is None:
-            return self.cells.contrast_variance(self.estimate, i, j, self.kind)
-        v = self.covariance
-        return float(v[i, i] + v[j, j] - 2 * v[i, j])
+            return self.cells.contrast_variance(self.estimate, along, self.kind)
+        used = np.flatnonzero(along)
+        return float(along[used] @ self.covariance[np.ix_(used, used)] @ along[used])
 
     def win_probability(self, x: str, y: str) -> float | None:
         """P(x beats y) without position effect, ties counted half; null where not identified."""
