@@ -4,12 +4,14 @@
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t
 
-cdef extern from "pair_likelihood.h":
+cdef extern from "common.h":
     enum:
         SY_BRADLEY_TERRY
         SY_DAVIDSON
         SY_RAO_KUPPER
         SY_PROBIT
+
+cdef extern from "pair_likelihood.h":
     void sy_pair_likelihood(
         ptrdiff_t n, int model, const int32_t *a, const int32_t *b, const double *first,
         const double *outcomes, const double *theta, double kappa, double tie, double *value,

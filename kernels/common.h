@@ -15,6 +15,8 @@
 #define SY_CLONES
 #endif
 
+enum sy_model { SY_BRADLEY_TERRY, SY_DAVIDSON, SY_RAO_KUPPER, SY_PROBIT };
+
 #define SY_CHUNK 256 /* rows kept in stack buffers between two vector loops */
 
 static inline double sy_double(uint64_t bits) {

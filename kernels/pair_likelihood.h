@@ -3,8 +3,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum sy_model { SY_BRADLEY_TERRY, SY_DAVIDSON, SY_RAO_KUPPER, SY_PROBIT };
-
 void sy_pair_likelihood(ptrdiff_t n, int model, const int32_t *a, const int32_t *b, const double *first,
                         const double *outcomes, const double *theta, double kappa, double tie, double *value,
                         double *d_eta, double *d_tie, double *h_eta, double *h_cross, double *h_tie);

@@ -1,0 +1,22 @@
+import numpy as np
+from numpy.typing import NDArray
+
+__test__: dict[str, str]  # Cython's docstring examples
+
+def row_likelihood(
+    model: int,
+    k: int,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    context: NDArray[np.float64] | None,
+    columns: NDArray[np.float64],
+    offset: NDArray[np.float64] | None,
+    y: NDArray[np.float64],
+    weight: NDArray[np.float64] | None,
+    count: NDArray[np.float64] | None,
+    meat: bool,
+    parameter: NDArray[np.float64],
+    by_eta: NDArray[np.float64] | None,
+    score: NDArray[np.float64],
+    hessian: NDArray[np.float64] | None,
+) -> float: ...
