@@ -7,6 +7,7 @@ Arrow string views that polars already holds (kernels/encode_views.c); nothing c
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,7 @@ class Block:
     a, b: arm codes (n,), negative where null or unknown. Outcome either as label codes (n,) with the
     value of each label, NaN for one that is not an outcome, or as numbers y (n,), NaN where null.
     weight, count: (n,) NaN where null. first: (n,) 1 where being shown first counts. clusters: codes.
+    columns: (d, n) covariates, NaN where null.
     arms: how many arms the dictionary held when this block was encoded.
     """
 
@@ -159,6 +161,19 @@ class Block:
     count: NDArray[np.float64] | None
     first: NDArray[np.uint8] | None
     clusters: tuple[NDArray[np.int32], ...] = ()
+    columns: NDArray[np.float64] | None = None
+
+    def where(self, good: Any) -> Block:
+        """The rows of a mask (n,); start is then no row number any more."""
+
+        def cut(column: Any) -> Any:
+            return None if column is None else np.ascontiguousarray(column[..., good])
+
+        return replace(
+            self, n=int(good.sum()), a=cut(self.a), b=cut(self.b), label=cut(self.label), y=cut(self.y),
+            weight=cut(self.weight), count=cut(self.count), first=cut(self.first),
+            clusters=tuple(cut(codes) for codes in self.clusters), columns=cut(self.columns),
+        )  # fmt: skip
 
     def rest(self, start: int) -> Block:
         """The block without its first rows."""
@@ -170,6 +185,7 @@ class Block:
             self, start=self.start + start, n=self.n - start, a=self.a[start:], b=self.b[start:],
             label=cut(self.label), y=cut(self.y), weight=cut(self.weight), count=cut(self.count),
             first=cut(self.first), clusters=tuple(codes[start:] for codes in self.clusters),
+            columns=None if self.columns is None else self.columns[:, start:],
         )  # fmt: skip
 
 
@@ -181,6 +197,7 @@ class Encoder:
     arms: Dictionary = field(default_factory=Dictionary)
     labels: Dictionary = field(default_factory=Dictionary)
     clusters: dict[str, Dictionary] = field(default_factory=dict)
+    covariates: Sequence[str] = ()
     rows: int = 0
     _room: list[NDArray[np.int32]] = field(default_factory=list)  # of blocks that are done with
 
@@ -212,7 +229,17 @@ class Encoder:
             weight=_optional(batch, "weight"), count=_optional(batch, "count"),
             first=batch["position"].cast(pl.UInt8).to_numpy() if "position" in batch.columns else None,
             clusters=tuple(codes.encode(batch[name]) for name, codes in self.clusters.items()),
+            columns=self._columns(batch) if self.covariates else None,
         )  # fmt: skip
+
+    def _columns(self, batch: pl.DataFrame) -> NDArray[np.float64]:
+        columns = np.empty((len(self.covariates), batch.height))
+        for name, to in zip(self.covariates, columns, strict=True):
+            column = batch[f"covariate {name}"]
+            if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+                raise LogError(f"covariate {name!r} holds {column.dtype}, but numbers belong there")
+            to[:] = numbers(column)
+        return columns
 
 
 def numbers(column: pl.Series) -> NDArray[np.float64]:

@@ -65,11 +65,15 @@ def separated(k: int, a: Any, b: Any, first: Any, sums: Any, tie_model: bool, ri
     if ridge:
         counts = first > 0
         return not (((wins | draws) & counts).any() and ((losses | draws) & counts).any()) if counts.any() else False
-    if tie_model and not ((wins & losses).any() and draws.any()):
-        return separated_by_program(k, a, b, first, sums, tie_model)
-    if not first.any():
-        return False
-    return any(_explained(k, a, b, sign * first, wins | draws, losses | draws) for sign in (1.0, -1.0))
+    if (
+        tie_model
+        and not ((wins & losses).any() and draws.any())
+        and separated_by_program(k, a, b, first, sums, tie_model)
+    ):
+        return True
+    return bool(first.any()) and any(
+        _explained(k, a, b, sign * first, wins | draws, losses | draws) for sign in (1.0, -1.0)
+    )
 
 
 def _explained(k: int, a: Any, b: Any, shift: Any, wins: Any, losses: Any) -> bool:

@@ -58,9 +58,10 @@ class PreferenceLog:
     def cluster_names(self) -> list[str]:
         return [f"cluster_{i}" for i in range(len(self.cluster))]
 
-    def selected(self, clusters: Sequence[str] = ()) -> pl.LazyFrame:
+    def selected(self, clusters: Sequence[str] = (), covariates: Sequence[str] = ()) -> pl.LazyFrame:
         """The columns a pass reads, under their role names; tallies unfolded to one row an outcome.
 
+        covariates: names among the log's; their columns are named "covariate length".
         Cluster columns are named cluster_0, cluster_1, ...; "cluster_0+cluster_1" is their intersection.
         """
         schema = self.schema()
@@ -69,6 +70,8 @@ class PreferenceLog:
             parts = [_expression(self.cluster[int(p[8:])], schema, "cluster") for p in name.split("+")]
             texts = [part.cast(pl.String) for part in parts]
             roles[name] = texts[0] if len(texts) == 1 else pl.concat_str(texts, separator="\x1f")
+        for name in covariates:
+            roles[f"covariate {name}"] = _expression(self.covariate(name), schema, "covariate")
         if "position" in roles:
             roles["position"] = roles["position"].cast(pl.Boolean).fill_null(value=False)
         expressions = [expression.alias(name) for name, expression in roles.items()]
@@ -87,6 +90,13 @@ class PreferenceLog:
             self.source.select(*expressions, pl.lit(pl.Series([[1.0, 0.0, 0.5]])).first().alias("outcome"), tally)
             .explode("outcome", "count")
         )  # fmt: skip
+
+    def covariate(self, name: str) -> Column:
+        """The column of a covariate; LogError where the log has none of that name."""
+        if name not in self.covariates:
+            known = list(self.covariates) or "none"
+            raise LogError(f"{self.name} has no covariate {name!r}: scan it with covariates={{...}}; it has {known}")
+        return self.covariates[name]
 
     def arms(self) -> list[str]:
         """Names of the arms, sorted; one pass."""
@@ -145,6 +155,9 @@ def scan(
         Sampling weight of a row (>= 0), and how many identical comparisons it stands for.
     position
         Boolean: whether being shown first counts in this row (default: everywhere).
+    covariates
+        Name to column or expression, each a difference that changes sign when a and b swap
+        (``{"length": pl.col("length_a") - pl.col("length_b")}``); a fit adjusts for them.
     cluster
         Columns whose values share a rater, prompt, ...: standard errors are clustered by them.
     on_bad

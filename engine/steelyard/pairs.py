@@ -184,31 +184,14 @@ class _Partial:
     bad: dict[str, tuple[int, list[int]]] = field(default_factory=dict)
 
 
-def _count_block(block: Block, counts: _Counts) -> _Partial:
-    """Plain rows go to a square table in one native loop; anything else through verdicts and cells."""
-    if block.arms <= WIDEST_DENSE and block.weight is None and block.count is None and block.first is None:
-        done = counts.take(block)
-        if done == block.n:
-            return _Partial()
-        block = block.rest(done)
-    kept, bad = clean(block)
-    local = _Cells()
-    cell = local.cells(kept.a, kept.b, kept.first)
-    m = int(local.count[0])
-    sums, squares, rows = np.zeros((m, 3)), np.zeros((m, 3)), np.zeros(m)
-    assert kept.y is not None
-    soft = pair_sums(kept.a, kept.b, kept.first, cell, kept.y, kept.weight, kept.count, block.arms, sums, squares, rows)
-    return _Partial((*local.decoded(), np.column_stack([sums, squares, rows])), soft, bad)
-
-
-def clean(block: Block) -> tuple[Block, dict[str, tuple[int, list[int]]]]:
-    """The good rows of a block, outcomes as numbers; and the others by reason with first row numbers."""
-    kept, status, _at = good_rows(block)
+def clean(block: Block) -> tuple[Block, dict[str, tuple[int, list[int]]], NDArray[np.intp]]:
+    """The good rows of a block, the others by reason with first row numbers, and where the good rows stood."""
+    kept, status, at = good_rows(block)
     bad = {}
     for code in np.unique(status[status > 0]):
         where = np.flatnonzero(status == code)
         bad[STATUS[code]] = (len(where), [int(block.start + i) for i in where[:_KEEP_ROWS]])
-    return kept, bad
+    return kept, bad, at
 
 
 def good_rows(block: Block) -> tuple[Block, NDArray[np.uint8], NDArray[np.intp]]:
@@ -224,52 +207,91 @@ def good_rows(block: Block) -> tuple[Block, NDArray[np.uint8], NDArray[np.intp]]
         start=block.start, n=len(at), arms=block.arms, a=take(block.a), b=take(block.b), label=None, value=None,
         y=take(y), weight=take(block.weight), count=take(block.count), first=take(block.first),
         clusters=tuple(take(codes) for codes in block.clusters),
+        columns=block.columns if block.columns is None or not bad else np.ascontiguousarray(block.columns[:, at]),
     )  # fmt: skip
     return kept, status, at
 
 
-def _read(log: PreferenceLog, threads: int | None) -> tuple[PairTable, dict[str, tuple[int, list[int]]], Encoder]:
-    encoder = Encoder(dict(log.outcomes))
-    total, counts = _Cells(), _Counts()
-    bad: dict[str, tuple[int, list[int]]] = {}
-    soft = 0
+class Tally:
+    """The table of pairs in the making: count blocks in any thread, merge the parts in block order."""
 
-    def merge(part: _Partial) -> None:
-        nonlocal soft
-        soft += part.soft
+    def __init__(self) -> None:
+        self._total, self._counts, self._soft = _Cells(), _Counts(), 0
+        self.bad: dict[str, tuple[int, list[int]]] = {}
+
+    def count(self, block: Block) -> _Partial:
+        """Plain rows go to a square table in one native loop; anything else through verdicts and cells."""
+        if block.arms <= WIDEST_DENSE and block.weight is None and block.count is None and block.first is None:
+            done = self._counts.take(block)
+            if done == block.n:
+                return _Partial()
+            block = block.rest(done)
+        kept, bad, _ = clean(block)
+        local = _Cells()
+        cell = local.cells(kept.a, kept.b, kept.first)
+        m = int(local.count[0])
+        sums, squares, rows = np.zeros((m, 3)), np.zeros((m, 3)), np.zeros(m)
+        assert kept.y is not None
+        soft = pair_sums(
+            kept.a, kept.b, kept.first, cell, kept.y, kept.weight, kept.count, block.arms, sums, squares, rows
+        )
+        return _Partial((*local.decoded(), np.column_stack([sums, squares, rows])), soft, bad)
+
+    def merge(self, part: _Partial) -> None:
+        self._soft += part.soft
         if part.sparse is not None:
             a, b, first, values = part.sparse
-            cell = total.cells(a, b, first)
-            total.values[cell] += values
+            cell = self._total.cells(a, b, first)
+            self._total.values[cell] += values
         for reason, (count, rows) in part.bad.items():
-            seen, kept = bad.get(reason, (0, []))
-            bad[reason] = (seen + count, (kept + rows)[:_KEEP_ROWS])
+            seen, kept = self.bad.get(reason, (0, []))
+            self.bad[reason] = (seen + count, (kept + rows)[:_KEEP_ROWS])
 
-    run_pass(log, encoder, lambda block: _count_block(block, counts), merge, threads)
-    dense = counts.total(min(len(encoder.arms), WIDEST_DENSE))
-    a, b = np.nonzero(dense.any(axis=2))
-    counted = dense[a, b].astype(np.float64)
-    sa, sb, sfirst = total.decoded()
-    values = total.values[: len(sa)]
-    labels = encoder.arms.labels()
-    names = pl.Series("arm", labels, dtype=pl.String)
-    whole = names.cast(pl.Int128, strict=False) if encoder.arms.numeric else names
+    def table(self, log: PreferenceLog, encoder: Encoder) -> tuple[PairTable, NDArray[np.int32]]:
+        """The table, its arms sorted; and where each of the encoder's arm codes stands in it."""
+        dense = self._counts.total(min(len(encoder.arms), WIDEST_DENSE))
+        a, b = np.nonzero(dense.any(axis=2))
+        counted = dense[a, b].astype(np.float64)
+        sa, sb, sfirst = self._total.decoded()
+        values = self._total.values[: len(sa)]
+        names, code = _sorted(encoder.arms)
+        sums = np.concatenate([counted, values[:, :3]])
+        plain = "weight" not in log.roles and not self._soft  # then the squares of the weights are the counts
+        columns = [
+            code[np.concatenate([a, sa]).astype(np.intp)],
+            code[np.concatenate([b, sb]).astype(np.intp)],
+            np.concatenate([np.ones(len(a)), sfirst.astype(np.float64)]),
+            sums,
+            sums if plain else np.concatenate([counted, values[:, 3:6]]),
+            sums.sum(axis=1) if plain else np.concatenate([counted.sum(axis=1), values[:, 6]]),
+        ]
+        dropped = {reason: count for reason, (count, _) in self.bad.items()}
+        return _merged(names, columns, self._soft, "weight" in log.roles, dropped), code
+
+    def refuse(self, log: PreferenceLog, encoder: Encoder, usable: float) -> None:
+        """Raises LogError where rows are bad and the log says so, or none is left."""
+        real = {reason: found for reason, found in self.bad.items() if reason not in HARMLESS}
+        if real and log.on_bad == "raise":
+            raise LogError(_complaint(log, real, encoder))
+        if not usable:
+            gone = "; ".join(f"{count} rows: {reason}" for reason, (count, _) in self.bad.items())
+            raise LogError(f"{log.name} has no comparison to learn from ({gone or 'it is empty'}).")
+
+
+def _sorted(arms: Dictionary) -> tuple[pl.Series, NDArray[np.int32]]:
+    """Names in order, and where each code stands among them."""
+    names = pl.Series("arm", arms.labels(), dtype=pl.String)
+    whole = names.cast(pl.Int128, strict=False) if arms.numeric else names
     order = (names if whole.null_count() else whole).arg_sort()  # a column of numbers may stand beside one of text
-    code = np.empty(len(labels), np.int32)
-    code[order] = np.arange(len(labels), dtype=np.int32)
-    sums = np.concatenate([counted, values[:, :3]])
-    plain = "weight" not in log.roles and not soft  # then the squares of the weights are the counts themselves
-    columns = [
-        code[np.concatenate([a, sa]).astype(np.intp)],
-        code[np.concatenate([b, sb]).astype(np.intp)],
-        np.concatenate([np.ones(len(a)), sfirst.astype(np.float64)]),
-        sums,
-        sums if plain else np.concatenate([counted, values[:, 3:6]]),
-        sums.sum(axis=1) if plain else np.concatenate([counted.sum(axis=1), values[:, 6]]),
-    ]
-    dropped = {reason: count for reason, (count, _) in bad.items()}
-    table = _merged(names.gather(order), columns, soft, "weight" in log.roles, dropped)
-    return table, bad, encoder
+    code = np.empty(len(names), np.int32)
+    code[order] = np.arange(len(names), dtype=np.int32)
+    return names.gather(order), code
+
+
+def _read(log: PreferenceLog, threads: int | None) -> tuple[PairTable, Tally, Encoder]:
+    encoder, tally = Encoder(dict(log.outcomes)), Tally()
+    run_pass(log, encoder, tally.count, tally.merge, threads)
+    return tally.table(log, encoder)[0], tally, encoder
 
 
 def pair_table(log: PreferenceLog, threads: int | None = None) -> PairTable:
@@ -280,13 +302,8 @@ def pair_table(log: PreferenceLog, threads: int | None = None) -> PairTable:
     LogError
         Where rows are bad and the log says ``on_bad="raise"``, and for a log without usable rows.
     """
-    table, bad, encoder = _read(log, threads)
-    real = {reason: found for reason, found in bad.items() if reason not in HARMLESS}
-    if real and log.on_bad == "raise":
-        raise LogError(_complaint(log, real, encoder))
-    if not table.rows.sum():
-        gone = "; ".join(f"{count} rows: {reason}" for reason, count in table.dropped.items())
-        raise LogError(f"{log.name} has no comparison to learn from ({gone or 'it is empty'}).")
+    table, tally, encoder = _read(log, threads)
+    tally.refuse(log, encoder, table.rows.sum())
     return table
 
 
@@ -294,7 +311,7 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
     parts = []
     for reason, (count, rows) in bad.items():
         role = {"null arm": "a, b", "an arm compared with itself": "a, b", "unknown outcome": "outcome"}.get(
-            reason, "weight" if "weight" in reason else "count"
+            reason, "weight" if "weight" in reason else "count" if "count" in reason else "covariates"
         )
         names = ", ".join(str(log.roles.get(r.strip(), r.strip())) for r in role.split(","))
         text = f"{count} row{'s' * (count != 1)}: {reason} (column {names}; first rows {rows})"
@@ -374,7 +391,7 @@ class Check:
 
 def check(log: PreferenceLog) -> Check:
     """Counts rows, arms, ties and bad rows, and finds the components of the comparison graph."""
-    table, bad, encoder = _read(log, None)
+    table, tally, encoder = _read(log, None)
     groups = components(len(table.arms), table.a, table.b)
     names = table.arms.to_list()
     return Check(
@@ -382,7 +399,7 @@ def check(log: PreferenceLog) -> Check:
         usable=int(table.rows.sum()),
         arms=len(names),
         ties=int(table.sums[:, 1].sum()),
-        unlabelled=bad.get("not labelled", (0, []))[0],
-        bad={reason: found for reason, found in bad.items() if reason not in HARMLESS},
+        unlabelled=tally.bad.get("not labelled", (0, []))[0],
+        bad={reason: found for reason, found in tally.bad.items() if reason not in HARMLESS},
         components=[[names[i] for i in np.flatnonzero(groups == g)] for g in np.unique(groups)],
     )

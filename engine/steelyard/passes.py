@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
@@ -71,9 +71,21 @@ def over_cores(function: Callable[[T], S], items: Iterable[T]) -> list[S]:
         return list(pool.map(function, items))
 
 
+def in_order(function: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
+    """function(item) for every item, in order, on all cores; few results wait at any time."""
+    pending: deque[Future[S]] = deque()
+    with ThreadPoolExecutor(cores()) as pool:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > cores() + 1:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
 def batches(log: PreferenceLog, encoder: Encoder):  # type: ignore[no-untyped-def]
     """The log's columns as frames of exactly 2^17 rows (the last one shorter)."""
-    frame = log.selected(list(encoder.clusters))
+    frame = log.selected(list(encoder.clusters), encoder.covariates)
     try:
         for batch in frame.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True):
             if batch.height:

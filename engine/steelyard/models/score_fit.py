@@ -1,0 +1,289 @@
+"""Scores of arms with their uncertainty: the tables, contrasts and probabilities that every fit offers."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from math import erfc, sqrt
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from steelyard._native.pair_likelihood import MODELS, pair_outcomes
+from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.errors import NotIdentifiedError
+from steelyard.inference import Influence, arm_critical, rank_sets
+from steelyard.inference.bands import DRAWS
+from steelyard.models.cells import Estimate
+from steelyard.pairs import PairTable
+from steelyard.result import Contrast, replacing
+
+if TYPE_CHECKING:
+    from steelyard.log import PreferenceLog
+    from steelyard.models.bradley_terry import BradleyTerry
+
+_SCALES = {"logit": (1.0, 0.0), "elo": (400.0 / np.log(10.0), 1000.0)}
+_MANY_ARMS = "beyond 4,000 arms: no rank set; standard error to within {:.1f} % (Monte Carlo)"
+_UNSETTLED = "its standard error did not settle in the Monte Carlo draws: ask for a contrast"
+
+
+class ScoreFit:
+    """What a fit with one score an arm offers, whatever it was fitted to.
+
+    spec: the model. pairs: the log's table of pairs. score: (K,) in the order of `arms`, NaN where not
+    identified. why: reason for each NaN. estimate: the solver's answer, scores of the identified arms first.
+    influence: of the estimate's parameters. kind: of the covariance.
+    """
+
+    spec: BradleyTerry
+    pairs: PairTable
+    score: Any
+    why: list[str | None]
+    estimate: Estimate
+    influence: Influence | None
+    kind: str
+    covariates: tuple[str, ...] = ()
+
+    @property
+    def arms(self) -> list[str]:
+        return self.pairs.arms.to_list()
+
+    @property
+    def main(self) -> Any:
+        """(K,) bool: the arms with a finite score."""
+        return np.isfinite(self.score)
+
+    @property
+    def estimand(self) -> str:
+        tie = {"half": "a tie counts half", "drop": "ties left out"}.get(self.spec.ties, f"{self.spec.ties} ties")
+        shrunk = f", shrunk by ridge {self.spec.ridge:g}" if self.spec.ridge else ""
+        equal = f", at equal {' and '.join(self.covariates)}" if self.covariates else ""
+        return (
+            f"{'Thurstone-Mosteller' if self.spec.link == 'probit' else 'Bradley-Terry'} scores ({tie}{shrunk}{equal}) "
+            "of the comparisons as logged; their mean over the scored arms is 0"
+        )
+
+    @property
+    def converged(self) -> bool:
+        return True  # a fit that has not converged is an error, never a result
+
+    @property
+    def iterations(self) -> int:
+        return self.estimate.iterations
+
+    @property
+    def gradient_norm(self) -> float:
+        """Largest score entry, divided by n."""
+        return self.estimate.gradient_norm
+
+    @property
+    def log_likelihood(self) -> float:
+        return self.estimate.log_likelihood
+
+    @property
+    def covariance(self) -> Any:
+        """(p, p) covariance of the identified scores, then position, then tie."""
+        return self._known_influence().covariance
+
+    def _known_influence(self) -> Influence:
+        if self.influence is None:
+            raise NotIdentifiedError("beyond 4,000 arms no full covariance is held: ask for a contrast")
+        return self.influence
+
+    @cached_property
+    def _draws(self) -> Any:
+        return self._known_influence().draws(DRAWS, seed=0)[:, : self.main.sum()]
+
+    def _spread(self) -> Any:
+        """(k,) standard errors of the identified scores."""
+        return np.sqrt(np.clip(np.diag(self.covariance)[: self.main.sum()], 0.0, None))
+
+    @property
+    def spread_error(self) -> float:
+        """Relative Monte Carlo error of the standard errors in :meth:`table`; 0 where they are exact."""
+        return 0.0
+
+    def _critical(self, spread: Any, level: float) -> float:
+        """Standard errors that all intervals must reach to hold at once; Bonferroni's beyond 4,000 arms."""
+        if self.influence is not None:
+            return arm_critical(self._draws, spread, level)
+        return _quantile(1.0 - (1.0 - level) / len(spread))
+
+    # --- tables ----------------------------------------------------------------------------------
+    def table(self, level: float = 0.95, scale: str = "logit", simultaneous: bool = False) -> pl.DataFrame:
+        """One row an arm: arm score se low high rank rank_low rank_high comparisons reason.
+
+        level: of the intervals (simultaneous: all at once) and of the rank sets (always all at once).
+        scale: "logit" (the model's own), or "elo" (400 / ln 10 times that, plus 1000).
+        Beyond 4,000 arms standard errors are partly Monte Carlo (:attr:`spread_error`) and rank sets null.
+        """
+        _check_level(level)
+        if scale not in _SCALES:
+            raise ValueError(f"scale must be 'logit' or 'elo', not {scale!r}")
+        unit, zero = _SCALES[scale]
+        main, k = self.main, len(self.score)
+        se, low, high = (np.full(k, np.nan) for _ in range(3))
+        rank, rank_low, rank_high = (np.zeros(k, np.int64) for _ in range(3))
+        score = self.score[main]
+        rank[main] = 1 + (score[None, :] > score[:, None]).sum(axis=1) if k <= 4000 else 1 + np.argsort(
+            np.argsort(-score, kind="stable"))  # fmt: skip
+        why = list(self.why)
+        spread, critical = self._spread(), _quantile(level)
+        if simultaneous:
+            critical = self._critical(spread, level)
+        if self.influence is not None:
+            m = int(main.sum())
+            rank_low[main], rank_high[main] = rank_sets(score, self.covariance[:m, :m], self._draws, level)
+        sure = spread > 1e-9
+        se[main] = np.where(sure, spread, np.nan)
+        low[main], high[main] = score - critical * se[main], score + critical * se[main]
+        unknown = np.flatnonzero(main)[~sure]
+        rank_low[unknown], rank_high[unknown] = 0, 0
+        for j, missed in zip(unknown, np.isnan(spread[~sure]), strict=True):
+            why[j] = _UNSETTLED if missed else "every comparison has the same outcome: no spread, so no interval"
+        if self.influence is None:
+            why = [reason or _MANY_ARMS.format(100 * self.spread_error) for reason in why]
+        frame = pl.DataFrame(
+            {
+                "arm": self.pairs.arms, "score": zero + unit * self.score, "se": unit * se,
+                "low": zero + unit * low, "high": zero + unit * high, "rank": rank, "rank_low": rank_low,
+                "rank_high": rank_high, "comparisons": self._comparisons(), "reason": pl.Series(why, dtype=pl.String),
+            }
+        )  # fmt: skip
+        ranks = ("rank", "rank_low", "rank_high")
+        return frame.with_columns(
+            pl.col("score", "se", "low", "high").fill_nan(None),
+            *(pl.when(pl.col(name) > 0).then(pl.col(name)).alias(name) for name in ranks),
+        ).sort("score", descending=True, nulls_last=True, maintain_order=True)
+
+    def _comparisons(self) -> Any:
+        played = np.zeros(len(self.score))
+        for side in (self.pairs.a, self.pairs.b):
+            np.add.at(played, side, self.pairs.rows)
+        return played.astype(np.int64)
+
+    def coefficients(self, level: float = 0.95) -> pl.DataFrame:
+        """Covariates, position effect and tie parameter (log nu, or tau): term estimate se low high p_value reason."""
+        _check_level(level)
+        m, z = int(self.main.sum()), _quantile(level)
+        rows: list[tuple[Any, ...]] = []
+        for term, place, why in self._terms():
+            if place is None:
+                rows.append((term, None, None, None, None, None, why))
+                continue
+            along = np.zeros(len(self.estimate.parameter))
+            along[m + place] = 1.0
+            value, se = float(self.estimate.parameter[m + place]), float(np.sqrt(self._variance(along)))
+            rows.append((term, value, se, value - z * se, value + z * se, _p_value(value / se), None))
+        names = ["term", "estimate", "se", "low", "high", "p_value", "reason"]
+        types = [pl.String, *[pl.Float64] * 5, pl.String]
+        return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
+
+    def _terms(self) -> list[tuple[str, int | None, str | None]]:
+        """Each coefficient beside the scores: its name, its place after them, or None and the reason."""
+        names = ["position"] * self.spec.position + ["tie"] * (self.spec.ties in ("davidson", "rao-kupper"))
+        return [(name, place, None) for place, name in enumerate(names)]
+
+    def _code(self, arm: str) -> int:
+        try:
+            return self.arms.index(str(arm))
+        except ValueError:
+            raise NotIdentifiedError(f"arm {arm!r} is not in the log; it has {self.arms[:10]}") from None
+
+    def contrast(self, x: str, y: str, level: float = 0.95) -> Contrast:
+        """Score of x minus score of y, with a two-sided test that they are equal."""
+        _check_level(level)
+        i, j = self._code(x), self._code(y)
+        for code in (i, j):
+            if self.why[code]:
+                return Contrast(None, None, None, None, None, f"{self.arms[code]}: {self.why[code]}")
+        estimate = float(self.score[i] - self.score[j])
+        if i == j:
+            return Contrast(0.0, 0.0, 0.0, 0.0, 1.0)
+        place = np.cumsum(self.main) - 1
+        along = np.zeros(len(self.estimate.parameter))
+        along[place[i]], along[place[j]] = 1.0, -1.0
+        se = float(np.sqrt(max(self._variance(along), 0.0)))
+        if se <= 1e-9:
+            return Contrast(estimate, None, None, None, None, "every comparison has the same outcome: no spread")
+        z = _quantile(level)
+        return Contrast(estimate, se, estimate - z * se, estimate + z * se, _p_value(estimate / se))
+
+    def _variance(self, along: Any) -> float:
+        """Variance of along' parameter; along: (p,)."""
+        used = np.flatnonzero(along)
+        return float(along[used] @ self.covariance[np.ix_(used, used)] @ along[used])
+
+    def win_probability(self, x: str, y: str) -> float | None:
+        """P(x beats y) without position effect, ties counted half; null where not identified."""
+        i, j = self._code(x), self._code(y)
+        p_a, p_tie = self._outcomes(np.array([self.score[i] - self.score[j]]))
+        value = float(p_a[0] + p_tie[0] / 2)
+        return value if np.isfinite(value) else None
+
+    def win_matrix(self) -> pl.DataFrame:
+        """P(row beats column), ties counted half, for every two arms; null where not identified."""
+        gap = self.score[:, None] - self.score[None, :]
+        p_a, p_tie = self._outcomes(gap.ravel())
+        matrix = (p_a + p_tie / 2).reshape(gap.shape)
+        columns = {name: pl.Series(matrix[:, j]).fill_nan(None) for j, name in enumerate(self.arms)}
+        return pl.DataFrame({"arm": self.pairs.arms, **columns})
+
+    def _outcomes(self, eta: Any) -> tuple[Any, Any]:
+        p_a, p_tie = np.empty(len(eta)), np.empty(len(eta))
+        pair_outcomes(MODELS[self.spec.model], np.ascontiguousarray(eta), self.estimate.tie, p_a, p_tie)
+        return p_a, np.where(np.isfinite(eta), p_tie, np.nan)
+
+    # --- scoring logs ----------------------------------------------------------------------------
+    def predict(self, log: PreferenceLog) -> pl.LazyFrame:
+        """Rows in log order: margin p_a p_tie p_b log_likelihood; null for arms without a score."""
+        names = ("margin", "p_a", "p_tie", "p_b", "log_likelihood")
+        schema = pl.Schema(dict.fromkeys(names, pl.Float64))
+        selected = log.selected(covariates=self.covariates)
+        return selected.map_batches(lambda batch: self._scored(log, batch), schema=schema, streamable=True)
+
+    def _margin(self, block: Block) -> Any:
+        """(n,) linear predictor of a block's rows, NaN for arms without a score."""
+        score = np.append(self.score, np.nan)
+        a, b = np.maximum(block.a, -1), np.maximum(block.b, -1)
+        first = 1.0 if block.first is None else block.first
+        return score[a] - score[b] + (self.estimate.position * first if self.spec.position else 0.0)
+
+    def _scored(self, log: PreferenceLog, batch: pl.DataFrame) -> pl.DataFrame:
+        encoder = Encoder(dict(log.outcomes), arms=Dictionary(self.arms), covariates=self.covariates)
+        block = encoder.block(batch)
+        eta = self._margin(block)
+        p_a, p_tie = self._outcomes(eta)
+        p_b = 1.0 - p_a - p_tie
+        y: Any = block.y
+        if block.label is not None and block.value is not None:
+            y = np.append(block.value, np.nan)[np.maximum(block.label, -1)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.spec.model in ("davidson", "rao-kupper"):
+                likelihood = np.log(np.select([y == 1.0, y == 0.5, y == 0.0], [p_a, p_tie, p_b], np.nan))
+            else:
+                likelihood = y * np.log(p_a) + (1.0 - y) * np.log(p_b)
+        columns = {"margin": eta, "p_a": p_a, "p_tie": p_tie, "p_b": p_b, "log_likelihood": likelihood}
+        return pl.DataFrame({name: pl.Series(values).fill_nan(None) for name, values in columns.items()})
+
+    def sink(self, log: PreferenceLog, path: str | os.PathLike[str]) -> None:
+        """Streams :meth:`predict` to Parquet in bounded memory; the file appears whole or not at all."""
+        with replacing(path) as temporary:
+            self.predict(log).sink_parquet(temporary)
+
+
+def _check_level(level: float) -> None:
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level must lie between 0 and 1, not {level!r}")
+
+
+def _quantile(level: float) -> float:
+    """How many standard errors a two-sided interval reaches."""
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _p_value(z: float) -> float:
+    """Two-sided, exact in the tails: 2 Phi(-|z|) = erfc(|z| / sqrt 2)."""
+    return erfc(abs(z) / sqrt(2.0))

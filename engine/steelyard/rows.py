@@ -1,0 +1,71 @@
+"""The rows of a log, encoded once for the passes of an iterative fit, with the table of their pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.pairs import PairTable, Tally, clean
+from steelyard.passes import run_pass
+
+if TYPE_CHECKING:
+    from steelyard.log import PreferenceLog
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Good rows in log order. pairs: their table. blocks: codes are those of the table; columns (d, n) finite.
+
+    clusters: how many groups each cluster column has.
+    """
+
+    pairs: PairTable
+    blocks: list[Block]
+    clusters: tuple[int, ...]
+
+
+def read_rows(
+    log: PreferenceLog, covariates: Sequence[str], clusters: Sequence[str] = (), threads: int | None = None
+) -> Rows:
+    """Encodes the rows of a log in one pass.
+
+    Raises LogError for bad rows, null or infinite covariates among them, as the log's on_bad says.
+    """
+    encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in clusters}, covariates=covariates)
+    tally, blocks = Tally(), []
+
+    def take(block: Block) -> tuple[Any, Block]:
+        kept, bad, at = clean(block)
+        kept, more = _finite(kept, at + block.start, covariates)
+        part = tally.count(kept)
+        part.bad.update(bad | more)
+        return part, replace(kept, a=kept.a.copy(), b=kept.b.copy())  # a pass writes over its codes once merged
+
+    def merge(taken: tuple[Any, Block]) -> None:
+        part, block = taken
+        tally.merge(part)
+        blocks.append(block)
+
+    run_pass(log, encoder, take, merge, threads)
+    pairs, code = tally.table(log, encoder)
+    tally.refuse(log, encoder, pairs.rows.sum())
+    blocks = [replace(block, a=code[block.a], b=code[block.b]) for block in blocks]
+    return Rows(pairs, blocks, tuple(len(dictionary) for dictionary in encoder.clusters.values()))
+
+
+def _finite(block: Block, row: Any, names: Sequence[str]) -> tuple[Block, dict[str, tuple[int, list[int]]]]:
+    """The rows whose covariates are all finite; the others by covariate. row: (n,) row numbers in the log."""
+    columns = block.columns
+    if columns is None or np.isfinite(columns).all():
+        return block, {}
+    finite = np.isfinite(columns)
+    bad = {}
+    for name, column in zip(names, finite, strict=True):
+        where = np.flatnonzero(~column)
+        if len(where):
+            bad[f"null or infinite covariate {name!r}"] = (len(where), [int(row[i]) for i in where[:10]])
+    return block.where(finite.all(axis=0)), bad
