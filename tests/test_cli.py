@@ -1,5 +1,7 @@
 """The command line: what it prints and writes, and how it refuses."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 import steelyard as sy
@@ -110,3 +112,19 @@ def test_a_folder_that_is_read_only_or_full_leaves_nothing(log, tmp_path, monkey
     assert result.exit_code == 1
     assert ("cannot write board.csv: Permission denied" if place == "open" else "No space left") in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_covariates_by_name_and_expression(tmp_path):
+    log = str(Path(sy.__file__).parent / "data" / "llmfao.parquet")
+    length = ["--covariate", "length=(left_len - right_len) / 1000"]
+    model, report, scored = (str(tmp_path / name) for name in ("m.sy", "r.html", "s.parquet"))
+    found = run.invoke(app, ["rank", log, *COLUMNS, *length, "--save", model, "--report", report])
+    assert found.exit_code == 0, found.output
+    assert "Coefficients" in found.output
+    assert "<td>length</td>" in Path(report).read_text()
+    assert run.invoke(app, ["predict", model, log, *COLUMNS, *length, "--out", scored]).exit_code == 0
+    assert pl.read_parquet(scored)["margin"].null_count() == 0
+    refused = run.invoke(app, ["predict", model, log, *COLUMNS, "--out", scored])
+    assert refused.exit_code == 1
+    assert "no covariate 'length'" in refused.output
+    assert run.invoke(app, ["rank", log, *COLUMNS, "--covariate", "length=)"]).exit_code == 2

@@ -197,7 +197,7 @@ class Encoder:
     arms: Dictionary = field(default_factory=Dictionary)
     labels: Dictionary = field(default_factory=Dictionary)
     clusters: dict[str, Dictionary] = field(default_factory=dict)
-    covariates: Sequence[str] = ()
+    covariates: Sequence[str] | None = None
     rows: int = 0
     _room: list[NDArray[np.int32]] = field(default_factory=list)  # of blocks that are done with
 
@@ -229,12 +229,12 @@ class Encoder:
             weight=_optional(batch, "weight"), count=_optional(batch, "count"),
             first=batch["position"].cast(pl.UInt8).to_numpy() if "position" in batch.columns else None,
             clusters=tuple(codes.encode(batch[name]) for name, codes in self.clusters.items()),
-            columns=self._columns(batch) if self.covariates else None,
+            columns=None if self.covariates is None else self._columns(batch, self.covariates),
         )  # fmt: skip
 
-    def _columns(self, batch: pl.DataFrame) -> NDArray[np.float64]:
-        columns = np.empty((len(self.covariates), batch.height))
-        for name, to in zip(self.covariates, columns, strict=True):
+    def _columns(self, batch: pl.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
+        columns = np.empty((len(names), batch.height))
+        for name, to in zip(names, columns, strict=True):
             column = batch[f"covariate {name}"]
             if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
                 raise LogError(f"covariate {name!r} holds {column.dtype}, but numbers belong there")

@@ -44,6 +44,14 @@ Weight = Annotated[str | None, typer.Option("--weight", help="column of sampling
 Count = Annotated[str | None, typer.Option("--count", help="column: comparisons a row stands for")]
 Position = Annotated[str | None, typer.Option("--position", help="boolean column: being shown first counts")]
 Cluster = Annotated[list[str] | None, typer.Option("--cluster", help="column that errors are clustered by; repeatable")]
+Covariates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--covariate",
+        metavar="NAME=SQL",
+        help="adjust for a difference of the two sides, as in length='len_a - len_b'; repeatable",
+    ),
+]
 OnBad = Annotated[str, typer.Option("--on-bad", help="raise, drop or quarantine")]
 Method = Annotated[str, typer.Option(help="bradley-terry, win-rate, elo, eigenvector, pagerank or newman")]
 Out = Annotated[Path | None, typer.Option("--out", help="write the table: .parquet, .csv or .json")]
@@ -107,6 +115,11 @@ def _scan(log: str, **options: Any) -> sy.PreferenceLog:
         options["outcomes"] = {label: float(value) for label, _, value in pairs} or None
     except ValueError:
         raise ValueError("--outcomes takes LABEL=VALUE, as in --outcomes left=1 --outcomes right=0") from None
+    named = [text.partition("=") for text in options.pop("covariates", None) or ()]
+    try:
+        options["covariates"] = {name: pl.sql_expr(sql) for name, _, sql in named}
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"--covariate takes NAME=SQL, as in --covariate length='len_a - len_b' ({error})") from None
     return sy.scan(log, options.pop("format"), **options)
 
 
@@ -133,8 +146,8 @@ def check(
 def rank(
     log: Log, format: Format = None, a: A = None, b: B = None, outcome: Outcome = None,
     outcomes: Outcomes = None, weight: Weight = None,
-    count: Count = None, position: Position = None, cluster: Cluster = None, on_bad: OnBad = "raise",
-    method: Method = "bradley-terry",
+    count: Count = None, position: Position = None, cluster: Cluster = None, covariate: Covariates = None,
+    on_bad: OnBad = "raise", method: Method = "bradley-terry",
     ties: Annotated[str, typer.Option(help="half, drop, davidson or rao-kupper")] = "half",
     link: Annotated[str, typer.Option(help="logistic or probit")] = "logistic",
     position_effect: Annotated[bool, typer.Option("--position-effect", help="estimate and remove it")] = False,
@@ -154,7 +167,8 @@ def rank(
         if method != "bradley-terry" and (report or save):
             raise ValueError("--report and --save go with --method bradley-terry")
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight,
-                        count=count, position=position, cluster=cluster, on_bad=on_bad)  # fmt: skip
+                        count=count, position=position, cluster=cluster, covariates=covariate,
+                        on_bad=on_bad)  # fmt: skip
         if method != "bradley-terry":
             with _working("ranking"):
                 board = sy.rank(scanned, method=method)
@@ -169,6 +183,8 @@ def rank(
                 fit.save(save)
         _write(board, out)
         _print(frame_table(board, "Leaderboard"))
+        if method == "bradley-terry" and len(effects := fit.coefficients(level)):
+            _print(frame_table(effects, "Coefficients (on the logit scale)"))
         if method == "bradley-terry" and fit.dropped:
             typer.echo(
                 "left out: " + "; ".join(f"{count} rows: {reason}" for reason, count in fit.dropped.items()), err=True
@@ -181,12 +197,13 @@ def predict(
     log: Log,
     out: Annotated[Path, typer.Option("--out", help="Parquet file of margins and probabilities")],
     format: Format = None, a: A = None, b: B = None, outcome: Outcome = None,
-    outcomes: Outcomes = None, position: Position = None,
+    outcomes: Outcomes = None, position: Position = None, covariate: Covariates = None,
 ) -> None:  # fmt: skip
     """Score every row of a log, in order, in bounded memory."""
     with _errors():
         _outputs(log, None, out)
-        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, position=position)
+        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, position=position,
+                        covariates=covariate)  # fmt: skip
         with _working("scoring"):
             sy.load(model).sink(scanned, out)
         typer.echo(f"wrote {out}")

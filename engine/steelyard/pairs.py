@@ -311,10 +311,11 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
     parts = []
     for reason, (count, rows) in bad.items():
         role = {"null arm": "a, b", "an arm compared with itself": "a, b", "unknown outcome": "outcome"}.get(
-            reason, "weight" if "weight" in reason else "count" if "count" in reason else "covariates"
+            reason, "weight" if "weight" in reason else "count"
         )
         names = ", ".join(str(log.roles.get(r.strip(), r.strip())) for r in role.split(","))
-        text = f"{count} row{'s' * (count != 1)}: {reason} (column {names}; first rows {rows})"
+        column = "" if "covariate" in reason else f"column {names}; "
+        text = f"{count} row{'s' * (count != 1)}: {reason} ({column}first rows {rows})"
         if reason == "unknown outcome":
             strange = [label for label in encoder.labels.labels() if label not in log.outcomes]
             text += f" {strange[:5]}" if strange else " (numbers must lie in [0, 1])"

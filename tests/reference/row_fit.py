@@ -26,31 +26,35 @@ def log_density(eta, y, tie, model):
 
 
 class RowFit:
-    """a, b, y: rows. times: how often each row occurs. first: where the position effect applies, or None."""
+    """a, b, y: rows. times: how often each row occurs. first: where the position effect applies, or None.
+    columns: (n, d) covariates, or None; their coefficients follow the scores."""
 
-    def __init__(self, a, b, y, k, model="bradley-terry", times=None, weight=None, first=None):
+    def __init__(self, a, b, y, k, model="bradley-terry", times=None, weight=None, first=None, columns=None):
         self.a, self.b, self.y, self.k, self.model = a, b, y, k, model
         self.times = np.ones(len(a)) if times is None else times
         self.weight = np.ones(len(a)) if weight is None else weight
         self.first, self.has_tie = first, model in ("davidson", "rao-kupper")
-        self.p = k + (first is not None) + self.has_tie
+        columns = np.zeros((len(a), 0)) if columns is None else columns  # (n, d) covariates, then the position
+        self.columns = columns if first is None else np.column_stack([columns, first])
+        self.p = k + self.columns.shape[1] + self.has_tie
+
+    def eta(self, parameter):
+        beta = parameter[self.k : self.k + self.columns.shape[1]]
+        return parameter[self.a] - parameter[self.b] + self.columns @ beta
 
     def full(self, free):
         return np.concatenate([[0.0], free])
 
     def rows(self, parameter):
         """(n, p) score of one row each, without its times."""
-        eta = parameter[self.a] - parameter[self.b]
-        if self.first is not None:
-            eta = eta + parameter[self.k] * self.first
+        eta = self.eta(parameter)
         tie = parameter[-1] if self.has_tie else 0.0
         d_eta = log_density(eta + 1j * STEP, self.y, tie, self.model).imag / STEP * self.weight
         scores = np.zeros((len(eta), self.p))
         index = np.arange(len(eta))
         scores[index, self.a] += d_eta
         scores[index, self.b] -= d_eta
-        if self.first is not None:
-            scores[:, self.k] = d_eta * self.first
+        scores[:, self.k : self.k + self.columns.shape[1]] = d_eta[:, None] * self.columns
         if self.has_tie:
             d_tie = log_density(eta + 0j, self.y, tie + 1j * STEP, self.model).imag / STEP
             scores[:, -1] = d_tie * self.weight
@@ -67,9 +71,7 @@ class RowFit:
 
         def negative(free):
             parameter = self.full(free)
-            eta = parameter[self.a] - parameter[self.b]
-            if self.first is not None:
-                eta = eta + parameter[self.k] * self.first
+            eta = self.eta(parameter)
             tie = parameter[-1] if self.has_tie else 0.0
             with np.errstate(invalid="ignore", divide="ignore"):
                 value = -(self.times * self.weight * log_density(eta + 0j, self.y, tie, self.model).real).sum() / n

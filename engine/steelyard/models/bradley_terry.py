@@ -5,6 +5,7 @@ log -> pair table (one pass) -> estimable arms -> Newton -> influence -> tables 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ from steelyard.graph import reasons, separated, strong_components
 from steelyard.inference import Influence
 from steelyard.models.cells import Cells, Estimate
 from steelyard.models.pair_fit import PairFit
+from steelyard.models.row_fit import RowFit, fit_rows
 from steelyard.pairs import PairTable, pair_table
 from steelyard.result import LOADERS
 
@@ -33,6 +35,7 @@ class BradleyTerry:
     position : estimate the effect of being shown first, and remove it from the scores
     ridge : r in the penalty r/2 ||theta||^2 on the summed log-likelihood; 0 by default
     separation : "flag" (arms without a finite score get null and a reason) or "raise"
+    covariates : names among the log's; default all of them, () for none. Scores are then those at equal covariates
     covariance : "sandwich", "model" (only for true likelihoods), "cluster"; default "cluster" where the log
         has clusters, else "sandwich"
 
@@ -52,6 +55,7 @@ class BradleyTerry:
     ridge: float = 0.0
     separation: Literal["flag", "raise"] = "flag"
     covariance: Literal["sandwich", "model", "cluster"] | None = None
+    covariates: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -75,8 +79,10 @@ class BradleyTerry:
                 self.link, "probit")
         )  # fmt: skip
 
-    def fit(self, log: PreferenceLog, threads: int | None = None) -> PairFit:
-        """Scores of every arm that the log identifies. One pass; one more for clusters.
+    def fit(self, log: PreferenceLog, threads: int | None = None) -> PairFit | RowFit:
+        """Scores of every arm that the log identifies.
+
+        One pass, and one more for clusters; with covariates the rows are kept, and read once a Newton step.
 
         Raises
         ------
@@ -90,6 +96,9 @@ class BradleyTerry:
         kind = self.covariance or ("cluster" if log.cluster else "sandwich")
         if kind == "cluster" and not log.cluster:
             raise ValueError('covariance="cluster" needs a log scanned with cluster=')
+        names = tuple(log.covariates if self.covariates is None else self.covariates)
+        if names:
+            return fit_rows(self, log, names, kind, threads)
         fit = self.fit_table(pair_table(log, threads), kind)
         if kind != "cluster":
             return fit
@@ -97,15 +106,9 @@ class BradleyTerry:
 
     def fit_table(self, pairs: PairTable, kind: str = "sandwich") -> PairFit:
         """The fit of a pair table; kind is "sandwich", "model" or "cluster" (its influence is then pending)."""
-        if pairs.soft and self.ties != "half":
-            raise LogError(
-                f"{pairs.soft} rows have soft labels between 0, 1/2 and 1; ties={self.ties!r} needs hard ones. "
-                'Use ties="half".'
-            )
-        if kind == "model" and self.ties == "half" and pairs.sums[:, 1].any():
-            raise ValueError('ties="half" is no true likelihood: use covariance="sandwich", or a tie model')
+        self.check_labels(pairs, kind)
         cells = Cells.of(pairs, self.model, self.position, self.ridge, keep_ties=self.ties != "drop")
-        main, why = self._main(pairs, cells)
+        main, why = self.main_group(pairs, cells)
         cells = cells.within(main)
         self._identified(cells)
         estimate = cells.maximise()
@@ -114,7 +117,18 @@ class BradleyTerry:
         score[main] = estimate.theta
         return PairFit(self, pairs, score, why, estimate, cells.influence(estimate, kind), kind)
 
-    def _main(self, pairs: PairTable, cells: Cells) -> tuple[Any, list[str | None]]:
+    def check_labels(self, pairs: PairTable, kind: str) -> None:
+        """Refuses labels that the model, or the model-based covariance, cannot read."""
+        if pairs.soft and self.ties != "half":
+            raise LogError(
+                f"{pairs.soft} rows have soft labels between 0, 1/2 and 1; ties={self.ties!r} needs hard ones. "
+                'Use ties="half".'
+            )
+        if kind == "model" and self.ties == "half" and pairs.sums[:, 1].any():
+            raise ValueError('ties="half" is no true likelihood: use covariance="sandwich", or a tie model')
+
+    def main_group(self, pairs: PairTable, cells: Cells) -> tuple[Any, list[str | None]]:
+        """(K,) bool: the arms that are fitted; and the reason for each of the others."""
         k = len(pairs.arms)
         if k < 2:
             raise NotIdentifiedError(f"the log knows {k} arm; a comparison needs two")

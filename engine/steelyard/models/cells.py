@@ -13,11 +13,21 @@ from steelyard._native.draws import normals
 from steelyard._native.laplacian import laplacian_product
 from steelyard._native.pair_likelihood import MODELS, pair_hessian, pair_likelihood, pair_score
 from steelyard.blocks import Block
-from steelyard.errors import NotIdentifiedError
+from steelyard.inference.clusters import summed
 from steelyard.inference.influence import Influence
 from steelyard.pairs import PairTable
 from steelyard.passes import over_cores
-from steelyard.solve import STEP, TOLERANCE, Point, conjugate_gradients, dense_solver, newton, one_blas_thread
+from steelyard.solve import (
+    STEP,
+    TOLERANCE,
+    Point,
+    centred_inverse,
+    conjugate_gradients,
+    dense_solver,
+    newton,
+    one_blas_thread,
+    pinned,
+)
 
 WIDEST_DENSE = 4000  # parameters up to which the Hessian is a dense matrix
 _BATCH = 8  # draws solved together beyond
@@ -137,7 +147,7 @@ class Cells:
         pair_hessian(len(self.arms), self.position, self.has_tie, self.a, self.b, self.first, derivatives, matrix)
         return matrix
 
-    def _start(self) -> Any:
+    def start(self) -> Any:
         start = np.zeros(self.size)
         if self.has_tie:
             wins, ties, losses = self.sums.sum(axis=0)
@@ -156,7 +166,7 @@ class Cells:
                 return Point(-np.inf, np.zeros(self.size), lambda v: v)
             return inside(parameter)
 
-        solution = newton(evaluate, self._start() if start is None else start, self.n)
+        solution = newton(evaluate, self.start() if start is None else start, self.n)
         parameter = solution.parameter.copy()
         k = len(self.arms)
         if not self.ridge:
@@ -188,19 +198,7 @@ class Cells:
         score, hessian, k = self.score(derivatives), self.matrix(derivatives), len(self.arms)
         score[:k] -= self.ridge * parameter[:k]
         value = float(derivatives[0].sum()) - 0.5 * self.ridge * float(parameter[:k] @ parameter[:k])
-        return Point(value, score, lambda v: dense_solver(self._pinned(hessian))(v))
-
-    def _pinned(self, hessian: Any) -> Any:
-        """The Hessian with the free constant of the scores tied down: H + c 11'/k on the scores.
-
-        The constant vector spans its null space, so on the complement nothing changes: exact, no ridge.
-        """
-        k = len(self.arms)
-        if self.ridge:
-            return hessian + np.diag(np.concatenate([np.full(k, self.ridge), np.zeros(self.size - k)]))
-        pinned = hessian.copy()
-        pinned[:k, :k] += np.trace(hessian[:k, :k]) / k**2
-        return pinned
+        return Point(value, score, lambda v: dense_solver(pinned(hessian, k, self.ridge))(v))
 
     @one_blas_thread()
     def influence(self, estimate: Estimate, kind: str) -> Influence | None:
@@ -209,10 +207,7 @@ class Cells:
             return None
         hessian = self.matrix(self.derivatives(estimate.parameter, self.sums))
         k = len(self.arms)
-        bread = dense_solver(self._pinned(hessian))(np.eye(self.size))
-        if not self.ridge:
-            bread[:k] -= bread[:k].mean(axis=0)
-            bread[:, :k] -= bread[:, :k].mean(axis=1, keepdims=True)
+        bread = centred_inverse(hessian, k, self.ridge)
         if kind == "model":
             return Influence(bread, hessian)
         return Influence(bread, self.matrix(self._moments(estimate)))
@@ -451,20 +446,4 @@ class ClusterSums:
             columns, values = [*columns, np.full(len(a), self.estimate.k)], [*values, out[1] * first]
         if self.model in ("davidson", "rao-kupper"):
             columns, values = [*columns, np.full(len(a), len(self.estimate.parameter) - 1)], [*values, out[2]]
-        parts = []
-        for codes in block.clusters:
-            cluster = codes[use].astype(np.int64)
-            key = np.concatenate([(cluster << 32) | column for column in columns])
-            unique, group = np.unique(key, return_inverse=True)
-            parts.append((unique, np.bincount(group, np.concatenate(values), len(unique))))
-        return parts
-
-    def gathered(self, parts: list[Any], groups: int) -> Any:
-        """(clusters, p) sums over all blocks; NotIdentifiedError where a row has no cluster."""
-        key, values = (np.concatenate(column) for column in zip(*parts, strict=True))
-        row, column = key >> 32, key & 0xFFFFFFFF
-        if (row < 0).any():
-            raise NotIdentifiedError("the cluster column has nulls: fill them, each with a value of its own")
-        shape = (groups, len(self.estimate.parameter))
-        matrix = scipy.sparse.coo_array((values, (row, column)), shape=shape).tocsr()
-        return matrix[np.diff(matrix.indptr) > 0]
+        return [summed(codes[use], columns, values) for codes in block.clusters]

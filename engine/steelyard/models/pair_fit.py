@@ -16,7 +16,7 @@ from steelyard.graph import strong_components
 from steelyard.inference import Bootstrap, Influence
 from steelyard.inference.audit import fewest_rows
 from steelyard.inference.bootstrap import multinomial_refits
-from steelyard.inference.influence import cluster_sets, multiway
+from steelyard.inference.clusters import cluster_names, clustered_meat
 from steelyard.models.cells import Cells, ClusterSums, Estimate
 from steelyard.models.score_fit import ScoreFit
 from steelyard.pairs import PairTable, good_rows, pair_table
@@ -156,9 +156,7 @@ class PairFit(ScoreFit):
 
     def influence_by_cluster(self, log: PreferenceLog, threads: int | None = None) -> Influence:
         """The influence with scores summed within clusters first: one more pass over the rows."""
-        known = self._known_influence()
-        sets = cluster_sets(len(log.cluster))
-        names = ["+".join(f"cluster_{i}" for i in chosen) for chosen in sets]
+        known, names = self._known_influence(), cluster_names(len(log.cluster))
         encoder = Encoder(dict(log.outcomes), arms=Dictionary(self.arms),
                           clusters={name: Dictionary() for name in names})  # fmt: skip
         place = np.where(self.main, np.cumsum(self.main) - 1, -1).astype(np.int32)
@@ -169,14 +167,8 @@ class PairFit(ScoreFit):
             return sums.block(good_rows(block)[0])
 
         run_pass(log, encoder, kernel, parts.append, threads)
-        scores = {}
-        for i, (chosen, name) in enumerate(zip(sets, names, strict=True)):
-            groups = len(encoder.clusters[name])
-            if groups < 2:
-                raise NotIdentifiedError(f"cluster column {name!r} has {groups} group; clustered errors need two")
-            scores[chosen] = sums.gathered([part[i] for part in parts], groups)
-        meat, clipped = multiway(scores)
-        return Influence(known.bread, meat, clipped)
+        groups = tuple(len(encoder.clusters[name]) for name in names)
+        return Influence(known.bread, *clustered_meat(parts, names, groups, len(self.estimate.parameter)))
 
     def update(self, more: PreferenceLog) -> PairFit:
         """The fit of both logs together; nothing already counted is read again."""

@@ -252,7 +252,7 @@ class ScoreFit:
         return score[a] - score[b] + (self.estimate.position * first if self.spec.position else 0.0)
 
     def _scored(self, log: PreferenceLog, batch: pl.DataFrame) -> pl.DataFrame:
-        encoder = Encoder(dict(log.outcomes), arms=Dictionary(self.arms), covariates=self.covariates)
+        encoder = Encoder(dict(log.outcomes), arms=Dictionary(self.arms), covariates=self.covariates or None)
         block = encoder.block(batch)
         eta = self._margin(block)
         p_a, p_tie = self._outcomes(eta)

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     import os
 
     from steelyard.models.pair_fit import PairFit
+    from steelyard.models.row_fit import RowFit
     from steelyard.pairs import Check
 
 
 def write_report(
     path: str | os.PathLike[str],
-    fit: PairFit,
+    fit: PairFit | RowFit,
     check: Check,
     title: str = "Leaderboard",
     level: float = 0.95,
@@ -44,7 +45,8 @@ def write_report(
         simultaneous=simultaneous, rows=table.rows(named=True),
         capped=len(table) > MOST_ARMS, most=MOST_ARMS, forest=Markup(forest_plot(table)),
         coverage=Markup(coverage_plot(fit.pairs, table["arm"].to_list())), dropped=list(fit.dropped.items()),
-        nulls=table.filter(table["reason"].is_not_null()).rows(named=True),
+        nulls=table.filter(table["se"].is_null()).rows(named=True),
+        coefficients=fit.coefficients(level).rows(named=True),
     )  # fmt: skip
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

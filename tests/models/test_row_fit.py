@@ -1,0 +1,252 @@
+"""Fits with covariates: independent references on rows, real logs, known truth, and bad input."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import statsmodels.api as sm
+import steelyard as sy
+from steelyard import passes
+from steelyard.models.row_fit import fit_rows
+
+from tests.reference.row_fit import RowFit
+
+DATA = Path(__file__).parent.parent / "data"
+MODELS = {
+    "bradley-terry": {"ties": "half"},
+    "davidson": {"ties": "davidson"},
+    "rao-kupper": {"ties": "rao-kupper"},
+    "probit": {"link": "probit"},
+}
+
+
+def llmfao():
+    frame = pl.read_parquet(DATA.parent.parent / "engine/steelyard/data/llmfao.parquet")
+    frame = frame.filter(pl.col("judge") == "crowd")
+    return frame.select(
+        pl.col("left").alias("a"), pl.col("right").alias("b"), pl.col("judge_id").alias("cluster"),
+        pl.col("winner").replace_strict({"left": 1.0, "right": 0.0}, default=0.5).alias("y"),
+        ((pl.col("left_len") - pl.col("right_len")) / 1000).alias("length"),
+    )  # fmt: skip
+
+
+def mt_bench():
+    frame = pl.read_parquet(DATA / "mt_bench_judgments.parquet").filter(pl.col("source") == "human")
+    length = pl.col("len_a").log1p() - pl.col("len_b").log1p()
+    return frame.select(
+        pl.col("model_a").alias("a"), pl.col("model_b").alias("b"), pl.col("judge").alias("cluster"),
+        pl.col("winner").replace_strict({"model_a": 1.0, "model_b": 0.0}, default=0.5).alias("y"),
+        length.alias("length"),
+    ).drop_nulls("length")  # fmt: skip
+
+
+def simulated(seed, n=600, k=5, ties=0.2):
+    rng = np.random.default_rng(seed)
+    theta = rng.normal(0, 0.7, k)
+    a = rng.integers(0, k, n)
+    b = (a + rng.integers(1, k, n)) % k
+    length = rng.normal(size=n) + 0.5 * (theta[a] - theta[b])
+    y = (rng.random(n) < 1 / (1 + np.exp(-(theta[a] - theta[b] + 0.3 * length + 0.1)))).astype(float)
+    y[rng.random(n) < ties] = 0.5
+    return pl.DataFrame({"a": a, "b": b, "y": y, "length": length, "noise": rng.normal(size=n) * 100})
+
+
+def scanned(frame, covariates=("length",), **roles):
+    return sy.scan(frame, a="a", b="b", outcome="y", covariates={name: name for name in covariates}, **roles)
+
+
+def reference(frame, model, first=None, covariates=("length",), **options):
+    names = sorted(set(frame["a"]) | set(frame["b"]))
+    codes = {name: i for i, name in enumerate(names)}
+    a, b = (frame[side].replace_strict(codes, return_dtype=pl.Int64).to_numpy() for side in "ab")
+    columns = frame.select(covariates).to_numpy().astype(float)
+    return RowFit(a, b, frame["y"].to_numpy(), len(names), model, first=first, columns=columns, **options)
+
+
+@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize(("source", "position"), [(llmfao, False), (mt_bench, True), (lambda: simulated(1), True)])
+def test_equals_an_independent_fit_of_the_rows(source, position, model):
+    frame = source()
+    fit = sy.BradleyTerry(position=position, **MODELS[model]).fit(scanned(frame))
+    row = reference(frame, model, np.ones(frame.height) if position else None)
+    parameter = row.solve()
+    np.testing.assert_allclose(fit.estimate.parameter, parameter, atol=1e-8)
+    want = row.sandwich(parameter)
+    np.testing.assert_allclose(fit.covariance, want, atol=1e-8 * np.abs(want).max())
+    assert fit.gradient_norm <= 1e-10
+    coefficients = fit.coefficients()
+    assert coefficients["term"].to_list()[0] == "length"
+    np.testing.assert_allclose(coefficients["se"], np.sqrt(np.diag(want)[row.k :]), rtol=1e-8)
+
+
+def test_equals_statsmodels_clustered_and_not():
+    frame = llmfao().filter(pl.col("y") != 0.5)
+    names = sorted(set(frame["a"]) | set(frame["b"]))
+    design = np.stack([(frame["a"] == name).to_numpy() * 1.0 - (frame["b"] == name).to_numpy() for name in names[1:]]
+                      + [frame["length"].to_numpy()], axis=1)  # fmt: skip
+    group = frame["cluster"].rank("dense").to_numpy().astype(int)
+    model = sm.GLM(frame["y"].to_numpy(), design, family=sm.families.Binomial())
+    plain = model.fit(tol=1e-14, maxiter=100, cov_type="HC0")
+    clustered = model.fit(tol=1e-14, maxiter=100, cov_type="cluster",
+                          cov_kwds={"groups": group, "use_correction": False})  # fmt: skip
+    groups = len(set(group.tolist()))
+    fit = sy.BradleyTerry().fit(scanned(frame))
+    assert fit.coefficients()["estimate"][0] == pytest.approx(plain.params[-1], abs=1e-8)
+    assert fit.coefficients()["se"][0] == pytest.approx(plain.bse[-1], rel=1e-7)
+    contrast = fit.contrast(names[3], names[0])
+    assert contrast.estimate == pytest.approx(plain.params[2], abs=1e-8)
+    assert contrast.se == pytest.approx(plain.bse[2], rel=1e-7)
+    by_cluster = sy.BradleyTerry().fit(scanned(frame, cluster="cluster"))
+    assert by_cluster.kind == "cluster"
+    factor = np.sqrt(groups / (groups - 1))
+    assert by_cluster.coefficients()["se"][0] == pytest.approx(clustered.bse[-1] * factor, rel=1e-7)
+    assert by_cluster.contrast(names[3], names[0]).se == pytest.approx(clustered.bse[2] * factor, rel=1e-7)
+
+
+@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("kind", ["sandwich", "model", "cluster"])
+def test_equals_the_compressed_fit_where_both_apply(model, kind):
+    frame = simulated(2, ties=0.0 if MODELS[model].get("ties", "half") == "half" else 0.2).with_columns(
+        w=pl.Series(np.random.default_rng(0).uniform(0.5, 2.0, 600)),
+        c=pl.Series(np.random.default_rng(1).integers(1, 4, 600)),
+        cluster=pl.Series(np.arange(600) % 50),
+    )
+    roles = {"weight": "w", "count": "c", "cluster": "cluster"}
+    log = scanned(frame, (), **roles)
+    spec = sy.BradleyTerry(position=True, covariance=kind, **MODELS[model])
+    table, rows = spec.fit(log), fit_rows(spec, log, (), kind, None)
+    np.testing.assert_allclose(rows.estimate.parameter, table.estimate.parameter, atol=1e-9)
+    np.testing.assert_allclose(rows.covariance, table.covariance, atol=1e-9 * np.abs(table.covariance).max())
+    assert rows.log_likelihood == pytest.approx(table.log_likelihood, rel=1e-12)
+    assert rows.n == table.n
+    for column in ("rank", "rank_low", "rank_high", "comparisons"):
+        assert rows.table()[column].equals(table.table()[column])
+
+
+def test_ridge_soft_labels_and_dropped_ties():
+    frame = simulated(3)
+    soft = frame.with_columns(y=pl.Series(np.random.default_rng(0).random(600)))
+    log = scanned(soft, ())
+    spec = sy.BradleyTerry(ridge=2.0)
+    np.testing.assert_allclose(
+        fit_rows(spec, log, (), "sandwich", None).covariance, spec.fit(log).covariance, rtol=1e-8
+    )
+    dropped = sy.BradleyTerry(ties="drop").fit(scanned(frame))
+    hard = sy.BradleyTerry().fit(scanned(frame.filter(pl.col("y") != 0.5)))
+    np.testing.assert_allclose(dropped.score, hard.score, atol=1e-10)
+    assert dropped.dropped == {"tie, or comparison with an arm outside the main group": 600 - hard.n}
+
+
+def test_units_of_a_covariate_only_change_its_coefficient():
+    frame = simulated(4)
+    one = sy.BradleyTerry().fit(scanned(frame))
+    big = sy.BradleyTerry().fit(scanned(frame.with_columns(pl.col("length") * 1e8)))
+    np.testing.assert_allclose(big.score, one.score, atol=1e-9)
+    assert big.coefficients()["p_value"][0] == pytest.approx(one.coefficients()["p_value"][0], rel=1e-6)
+
+
+def test_one_thread_and_two_give_the_same_bits(monkeypatch):
+    frame = simulated(5, n=300_000, k=8)
+    two = sy.BradleyTerry().fit(scanned(frame))
+    monkeypatch.setattr(passes, "cores", lambda: 1)
+    one = sy.BradleyTerry().fit(scanned(frame), threads=1)
+    assert (one.estimate.parameter == two.estimate.parameter).all()
+    assert (one.covariance == two.covariance).all()
+
+
+@pytest.mark.slow
+def test_a_style_effect_comes_back_and_scores_cover():
+    theta, k = np.array([0.9, 0.5, 0.2, -0.2, -0.5, -0.9]), 6
+    effects, inside = [], []
+    for seed in range(500):
+        rng = np.random.default_rng(seed)
+        a = rng.integers(0, k, 2000)
+        b = (a + rng.integers(1, k, 2000)) % k
+        length = rng.normal(size=2000) + theta[a] - theta[b]  # good arms write long answers
+        y = (rng.random(2000) < 1 / (1 + np.exp(-(theta[a] - theta[b] + 0.3 * length)))).astype(float)
+        fit = sy.BradleyTerry().fit(scanned(pl.DataFrame({"a": a, "b": b, "y": y, "length": length})))
+        effects.append(fit.coefficients()["estimate"][0])
+        table = fit.table().sort("arm")
+        inside.append((table["low"].to_numpy() <= theta) & (table["high"].to_numpy() >= theta))
+    assert abs(np.mean(effects) - 0.3) < 0.01
+    assert 0.93 <= np.mean(inside) <= 0.97
+
+
+def test_collinear_and_empty_columns_are_null_with_a_reason():
+    frame = simulated(6).with_columns(
+        twice=pl.col("length") * 2, nothing=pl.lit(0.0), by_arm=pl.col("a").cast(pl.Float64) - pl.col("b"),
+        mixed=pl.col("noise") - pl.col("length"),
+    )  # fmt: skip
+    fit = sy.BradleyTerry().fit(scanned(frame, ("length", "twice", "nothing", "noise", "by_arm", "mixed")))
+    rows = {row["term"]: row for row in fit.coefficients().iter_rows(named=True)}
+    assert rows["twice"]["reason"] == "collinear with length: its effect cannot be told from theirs"
+    assert "cancels out" in rows["nothing"]["reason"]
+    assert "collinear with the arms" in rows["by_arm"]["reason"]
+    assert "collinear with length and noise" in rows["mixed"]["reason"]
+    for name in ("twice", "nothing", "by_arm", "mixed"):
+        assert [rows[name][column] for column in ("estimate", "se", "low", "high", "p_value")] == [None] * 5
+    plain = sy.BradleyTerry().fit(scanned(frame, ("length", "noise")))
+    np.testing.assert_allclose(fit.score, plain.score, atol=1e-10)
+    assert rows["length"]["se"] == pytest.approx(plain.coefficients()["se"][0])
+
+
+def test_bad_covariates_are_named_counted_or_dropped():
+    frame = simulated(7).with_row_index("row").with_columns(
+        length=pl.when(pl.col("row") == 3).then(None).when(pl.col("row") == 9).then(np.inf).otherwise("length"),
+        text=pl.lit("x"),
+    )  # fmt: skip
+    with pytest.raises(sy.LogError, match=r"2 rows: null or infinite covariate 'length' \(first rows \[3, 9\]\)"):
+        sy.BradleyTerry().fit(scanned(frame))
+    kept = sy.BradleyTerry().fit(scanned(frame, on_bad="drop"))
+    clean = sy.BradleyTerry().fit(scanned(frame.filter(~pl.col("row").is_in([3, 9]))))
+    np.testing.assert_allclose(kept.score, clean.score, atol=1e-12)
+    assert kept.dropped == {"null or infinite covariate 'length'": 2}
+    with pytest.raises(sy.LogError, match="covariate 'text' holds String"):
+        sy.BradleyTerry().fit(scanned(frame, ("text",)))
+    with pytest.raises(sy.LogError, match="no covariate 'style'"):
+        sy.BradleyTerry(covariates=["style"]).fit(scanned(frame, on_bad="drop"))
+    assert isinstance(sy.BradleyTerry(covariates=()).fit(scanned(frame)), sy.PairFit)
+
+
+def test_a_covariate_that_tells_every_outcome_is_refused():
+    frame = simulated(8, ties=0.0).with_columns(length=pl.col("y") - 0.5)
+    with pytest.raises(sy.SteelyardError, match="no finite maximum"):
+        sy.BradleyTerry().fit(scanned(frame))
+
+
+def test_predict_sink_save_load_bootstrap_and_audit(tmp_path):
+    frame = simulated(9)
+    log = scanned(frame)
+    fit = sy.BradleyTerry(position=True, ties="davidson").fit(log)
+    scored = fit.predict(log).collect()
+    beta, position = fit.coefficients()["estimate"].to_list()[:2]
+    score = dict(zip(fit.arms, fit.score, strict=True))
+    margin = [score[str(r["a"])] - score[str(r["b"])] + beta * r["length"] + position for r in frame.to_dicts()]
+    np.testing.assert_allclose(scored["margin"], margin, atol=1e-12)
+    assert scored["log_likelihood"].sum() == pytest.approx(fit.log_likelihood, rel=1e-10)
+    fit.save(tmp_path / "board.sy")
+    loaded = sy.load(tmp_path / "board.sy")
+    assert loaded.table().equals(fit.table())
+    assert loaded.coefficients().equals(fit.coefficients())
+    assert loaded.predict(log).collect().equals(scored)
+    fit.sink(log, tmp_path / "scored.parquet")
+    assert pl.read_parquet(tmp_path / "scored.parquet").equals(scored)
+    drawn = fit.bootstrap(4000, seed=1).table().sort("arm")
+    np.testing.assert_allclose(drawn["se"], fit.table().sort("arm")["se"], rtol=0.05)
+    with pytest.raises(ValueError, match="without covariates"):
+        fit.bootstrap(10, method="multinomial")
+    with pytest.raises(ValueError, match="needs the rows"):
+        loaded.audit("0", over="1")
+
+
+def test_audit_drops_rows_and_refits():
+    frame = simulated(10)
+    fit = sy.BradleyTerry().fit(scanned(frame))
+    order = fit.table()["arm"].to_list()
+    audit = fit.audit(order[0], over=order[1])
+    assert audit.rows == audit.cells["rows"].sum()
+    assert audit.before > 0 >= audit.after
+    small = frame.with_columns(c=pl.lit(1))
+    again = sy.BradleyTerry().fit(scanned(small, count="c")).audit(order[0], over=order[1])
+    assert again.rows == audit.rows
