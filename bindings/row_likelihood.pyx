@@ -48,8 +48,8 @@ def row_likelihood(
         raise ValueError("parameter and score must have k x q arms, then the columns, then tie")
     if hessian is not None and (hessian.shape[0] != p or hessian.shape[1] != p):
         raise ValueError("hessian must be p x p")
-    if by_eta is not None and (by_eta.shape[0] != 3 or by_eta.shape[1] != n):
-        raise ValueError("by_eta must be 3 x n: d_eta d_tie h_eta")
+    if by_eta is not None and (by_eta.shape[0] != 4 or by_eta.shape[1] != n):
+        raise ValueError("by_eta must be 4 x n: d_eta d_tie h_eta h_cross")
     if n == 0:
         return 0.0
     if k:

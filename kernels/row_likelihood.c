@@ -136,7 +136,7 @@ static void moments(ptrdiff_t m, int ties, const double *count, chunk *s) {
 
 /* One block of n rows. a, b: arm codes below k. context: q x n or NULL (then q = 1, all ones). columns: d x n.
    offset: n or NULL. y: outcome in [0, 1] from a's side. weight, count: n or NULL. parameter: p.
-   by_eta: 3 x n or NULL, gets d_eta, d_tie, h_eta row by row. score: p, added to. hessian: p x p, its upper
+   by_eta: 4 x n or NULL, gets d_eta, d_tie, h_eta, h_cross row by row. score: p, added to. hessian: p x p, its upper
    triangle added to; NULL: none. meat: the Hessian's place takes the second moments of the row scores instead.
    Returns the log-likelihood. */
 double sy_row_likelihood(ptrdiff_t n, int model, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, const int32_t *a,
@@ -164,10 +164,13 @@ double sy_row_likelihood(ptrdiff_t n, int model, ptrdiff_t k, ptrdiff_t q, ptrdi
         outcomes_of(m, model, y + at, weight ? weight + at : NULL, count ? count + at : NULL, s.outcomes);
         sy_likelihood(m, model, s.eta, s.outcomes, tie, s.value, s.d_eta, s.d_tie, s.h_eta, s.h_cross, s.h_tie);
         total += sum(s.value);
+        if (meat)
+            moments(m, ties, count ? count + at : NULL, &s);
         if (by_eta) {
             memcpy(by_eta + at, s.d_eta, (size_t)m * sizeof(double));
             memcpy(by_eta + n + at, s.d_tie, (size_t)m * sizeof(double));
             memcpy(by_eta + 2 * n + at, s.h_eta, (size_t)m * sizeof(double));
+            memcpy(by_eta + 3 * n + at, s.h_cross, (size_t)m * sizeof(double));
         }
         if (k)
             arms_score(m, q, left, right, n, v, s.d_eta, score);
@@ -177,8 +180,6 @@ double sy_row_likelihood(ptrdiff_t n, int model, ptrdiff_t k, ptrdiff_t q, ptrdi
             score[p - 1] += sum(s.d_tie);
         if (!hessian)
             continue;
-        if (meat)
-            moments(m, ties, count ? count + at : NULL, &s);
         if (k) {
             arms_hessian(m, q, p, left, right, n, v, s.h_eta, hessian);
             arms_columns(m, k, q, d, p, left, right, n, v, z, s.h_eta, ties ? s.h_cross : NULL, hessian);

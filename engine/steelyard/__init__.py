@@ -12,6 +12,8 @@ from steelyard.log import PreferenceLog, scan
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.rankers import rank
+from steelyard.models.reward import RewardFit, RewardModel
+from steelyard.models.row_fit import RowFit
 from steelyard.result import Contrast, DropAudit, load
 
 __version__ = "0.1.0"
@@ -27,6 +29,9 @@ __all__ = [
     "OverlapError",
     "PairFit",
     "PreferenceLog",
+    "RewardFit",
+    "RewardModel",
+    "RowFit",
     "SteelyardError",
     "load",
     "rank",

@@ -145,7 +145,7 @@ class Block:
     a, b: arm codes (n,), negative where null or unknown. Outcome either as label codes (n,) with the
     value of each label, NaN for one that is not an outcome, or as numbers y (n,), NaN where null.
     weight, count: (n,) NaN where null. first: (n,) 1 where being shown first counts. clusters: codes.
-    columns: (d, n) covariates, NaN where null.
+    columns: (d, n) covariates, NaN where null. features: (n, m) those of a minus those of b, NaN where null.
     arms: how many arms the dictionary held when this block was encoded.
     """
 
@@ -162,6 +162,7 @@ class Block:
     first: NDArray[np.uint8] | None
     clusters: tuple[NDArray[np.int32], ...] = ()
     columns: NDArray[np.float64] | None = None
+    features: NDArray[Any] | None = None
 
     def where(self, good: Any) -> Block:
         """The rows of a mask (n,); start is then no row number any more."""
@@ -173,6 +174,7 @@ class Block:
             self, n=int(good.sum()), a=cut(self.a), b=cut(self.b), label=cut(self.label), y=cut(self.y),
             weight=cut(self.weight), count=cut(self.count), first=cut(self.first),
             clusters=tuple(cut(codes) for codes in self.clusters), columns=cut(self.columns),
+            features=None if self.features is None else np.ascontiguousarray(self.features[good]),
         )  # fmt: skip
 
     def rest(self, start: int) -> Block:
@@ -185,7 +187,7 @@ class Block:
             self, start=self.start + start, n=self.n - start, a=self.a[start:], b=self.b[start:],
             label=cut(self.label), y=cut(self.y), weight=cut(self.weight), count=cut(self.count),
             first=cut(self.first), clusters=tuple(codes[start:] for codes in self.clusters),
-            columns=None if self.columns is None else self.columns[:, start:],
+            columns=None if self.columns is None else self.columns[:, start:], features=cut(self.features),
         )  # fmt: skip
 
 
@@ -198,6 +200,7 @@ class Encoder:
     labels: Dictionary = field(default_factory=Dictionary)
     clusters: dict[str, Dictionary] = field(default_factory=dict)
     covariates: Sequence[str] | None = None
+    features: bool = False
     rows: int = 0
     _room: list[NDArray[np.int32]] = field(default_factory=list)  # of blocks that are done with
 
@@ -230,6 +233,7 @@ class Encoder:
             first=batch["position"].cast(pl.UInt8).to_numpy() if "position" in batch.columns else None,
             clusters=tuple(codes.encode(batch[name]) for name, codes in self.clusters.items()),
             columns=None if self.covariates is None else self._columns(batch, self.covariates),
+            features=self._differences(batch) if self.features else None,
         )  # fmt: skip
 
     def _columns(self, batch: pl.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
@@ -240,6 +244,34 @@ class Encoder:
                 raise LogError(f"covariate {name!r} holds {column.dtype}, but numbers belong there")
             to[:] = numbers(column)
         return columns
+
+    def _differences(self, batch: pl.DataFrame) -> Any:
+        a, b = (_matrix(batch[f"feature_{side}"], self.rows - batch.height) for side in "ab")
+        if a.shape != b.shape:
+            raise LogError(f"features of a have {a.shape[1]} entries, those of b {b.shape[1]}; they must be alike")
+        return a - b
+
+
+def _matrix(column: pl.Series, start: int) -> Any:
+    """(n, m) a column of fixed-size lists, NaN rows where null; LogError for lists of several lengths."""
+    if isinstance(column.dtype, pl.List):
+        lengths = column.list.len()
+        width: Any = lengths.max() or 0
+        ragged = (lengths != width).arg_true()
+        if len(ragged):
+            raise LogError(
+                f"{len(ragged)} rows: a list of features shorter than {width} entries (first rows "
+                f"{(ragged[:10] + start).to_list()}). Every list must have one length."
+            )
+        column = column.list.to_array(width)
+    kind = column.dtype
+    if not isinstance(kind, pl.Array) or not kind.inner.is_numeric():
+        raise LogError(f"features hold {kind}; give columns of fixed-size lists of numbers")
+    column = column.cast(pl.Array(pl.Float32 if kind.inner == pl.Float32 else pl.Float64, kind.size))
+    if column.null_count():
+        blank = pl.lit([np.nan] * kind.size, dtype=column.dtype)
+        column = pl.select(pl.when(column.is_null()).then(blank).otherwise(column)).to_series()
+    return column.explode().fill_null(np.nan).to_numpy().reshape(len(column), kind.size)
 
 
 def numbers(column: pl.Series) -> NDArray[np.float64]:

@@ -38,6 +38,8 @@ class PreferenceLog:
     cluster: tuple[Column, ...] = ()
     context: tuple[Column, ...] = ()
     covariates: Mapping[str, Column] = field(default_factory=dict)
+    features: tuple[Any, ...] = ()
+    group: Column | None = None
     on_bad: str = "raise"
 
     def schema(self) -> pl.Schema:
@@ -58,7 +60,9 @@ class PreferenceLog:
     def cluster_names(self) -> list[str]:
         return [f"cluster_{i}" for i in range(len(self.cluster))]
 
-    def selected(self, clusters: Sequence[str] = (), covariates: Sequence[str] = ()) -> pl.LazyFrame:
+    def selected(
+        self, clusters: Sequence[str] = (), covariates: Sequence[str] = (), features: bool = False
+    ) -> pl.LazyFrame:
         """The columns a pass reads, under their role names; tallies unfolded to one row an outcome.
 
         covariates: names among the log's; their columns are named "covariate length".
@@ -67,11 +71,17 @@ class PreferenceLog:
         schema = self.schema()
         roles = {name: _expression(column, schema, name) for name, column in self.roles.items()}
         for name in clusters:
+            if name == "group":
+                roles[name] = self._group(schema)
+                continue
             parts = [_expression(self.cluster[int(p[8:])], schema, "cluster") for p in name.split("+")]
             texts = [part.cast(pl.String) for part in parts]
             roles[name] = texts[0] if len(texts) == 1 else pl.concat_str(texts, separator="\x1f")
         for name in covariates:
             roles[f"covariate {name}"] = _expression(self.covariate(name), schema, "covariate")
+        if features:
+            for side, columns in zip("ab", self.features, strict=True):
+                roles[f"feature_{side}"] = _features(columns, schema)
         if "position" in roles:
             roles["position"] = roles["position"].cast(pl.Boolean).fill_null(value=False)
         expressions = [expression.alias(name) for name, expression in roles.items()]
@@ -97,6 +107,28 @@ class PreferenceLog:
             known = list(self.covariates) or "none"
             raise LogError(f"{self.name} has no covariate {name!r}: scan it with covariates={{...}}; it has {known}")
         return self.covariates[name]
+
+    def _group(self, schema: pl.Schema) -> pl.Expr:
+        if self.group is None:
+            raise LogError(f"{self.name} has no rater group: scan it with group=")
+        return _expression(self.group, schema, "group").cast(pl.String)
+
+    def context_names(self) -> list[str]:
+        """Names of the context columns."""
+        return [column if isinstance(column, str) else column.meta.output_name() for column in self.context]
+
+    def feature_names(self) -> list[str]:
+        """Names of the features: of a's columns, or the column's name with a number for each entry of its lists."""
+        if not self.features:
+            raise LogError(f"{self.name} has no features: scan it with features=(columns of a, columns of b)")
+        columns = self.features[0]
+        if not isinstance(columns, str | pl.Expr):
+            return [column if isinstance(column, str) else column.meta.output_name() for column in columns]
+        name = columns if isinstance(columns, str) else columns.meta.output_name()
+        lists = self.source.select(_features(columns, self.schema()).alias(name)).head(1).collect()[name]
+        if not isinstance(lists.dtype, pl.List | pl.Array) or not len(lists) or lists[0] is None:
+            raise LogError(f"column {name!r} (role features) holds {lists.dtype}; give lists of numbers in every row")
+        return [f"{name}[{i}]" for i in range(len(lists[0]))]
 
     def arms(self) -> list[str]:
         """Names of the arms, sorted; one pass."""
@@ -134,7 +166,9 @@ def scan(
     position: Column | None = None,
     context: Column | Sequence[Column] = (),
     covariates: Mapping[str, Column] | None = None,
+    features: tuple[Any, Any] | None = None,
     cluster: Column | Sequence[Column] = (),
+    group: Column | None = None,
     on_bad: str = "raise",
 ) -> PreferenceLog:
     """A preference log, lazily.
@@ -155,11 +189,18 @@ def scan(
         Sampling weight of a row (>= 0), and how many identical comparisons it stands for.
     position
         Boolean: whether being shown first counts in this row (default: everywhere).
+    context
+        Columns known before the answers were shown (of the prompt, of the rater); a reward may interact with them.
     covariates
         Name to column or expression, each a difference that changes sign when a and b swap
         (``{"length": pl.col("length_a") - pl.col("length_b")}``); a fit adjusts for them.
+    features
+        Those of a and those of b: two columns of fixed-size lists (embeddings), or two lists of numeric columns in
+        the same order; :class:`RewardModel` reads them. With features, a and b may be left out.
     cluster
         Columns whose values share a rater, prompt, ...: standard errors are clustered by them.
+    group
+        Column of the rater's group or objective.
     on_bad
         ``"raise"``, ``"drop"`` (counted), or ``"quarantine"`` (as drop; rows by ``log.quarantined()``).
 
@@ -189,6 +230,8 @@ def scan(
         "position": position if position is not None else (preset.position if preset else None),
     }
     tallies = preset.tallies if preset and outcome is None else ()
+    if features is not None:
+        roles |= {side: roles[side] if roles[side] is not None else pl.lit(f"response {side}") for side in "ab"}
     needed = ("a", "b") if tallies else ("a", "b", "outcome")
     missing = [name for name in needed if roles[name] is None]
     if missing:
@@ -208,6 +251,8 @@ def scan(
         cluster=_several(cluster),
         context=_several(context),
         covariates=dict(covariates or {}),
+        features=_sides(features),
+        group=group,
         on_bad=on_bad,
     )
 
@@ -218,6 +263,29 @@ def _label(key: Any) -> str:
 
 def _several(columns: Column | Sequence[Column]) -> tuple[Column, ...]:
     return (columns,) if isinstance(columns, str | pl.Expr) else tuple(columns)
+
+
+def _sides(features: tuple[Any, Any] | None) -> tuple[Any, ...]:
+    if features is None:
+        return ()
+    if len(features) != 2:
+        raise LogError(f"features takes two sides, those of a and those of b, not {len(features)}")
+    sides = tuple(side if isinstance(side, str | pl.Expr) else tuple(side) for side in features)
+    if len({len(side) if isinstance(side, tuple) else 0 for side in sides}) > 1:
+        raise LogError(f"features of a and of b must be as many, in the same order; got {sides}")
+    return sides
+
+
+def _features(columns: Any, schema: pl.Schema) -> pl.Expr:
+    """One column of lists for the features of one side."""
+    if isinstance(columns, str | pl.Expr):
+        return _expression(columns, schema, "features")
+    parts = [_expression(column, schema, "features") for column in columns]
+    text = [column for column in columns if isinstance(column, str) and not schema[column].is_numeric()
+            and schema[column] != pl.Boolean]  # fmt: skip
+    if text:
+        raise LogError(f"columns {text} (role features) do not hold numbers: cast or encode them")
+    return pl.concat_arr([part.cast(pl.Float64) for part in parts])
 
 
 def _open(source: Any) -> tuple[pl.LazyFrame, str]:

@@ -208,6 +208,7 @@ def good_rows(block: Block) -> tuple[Block, NDArray[np.uint8], NDArray[np.intp]]
         y=take(y), weight=take(block.weight), count=take(block.count), first=take(block.first),
         clusters=tuple(take(codes) for codes in block.clusters),
         columns=block.columns if block.columns is None or not bad else np.ascontiguousarray(block.columns[:, at]),
+        features=take(block.features),
     )  # fmt: skip
     return kept, status, at
 
@@ -314,7 +315,7 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
             reason, "weight" if "weight" in reason else "count"
         )
         names = ", ".join(str(log.roles.get(r.strip(), r.strip())) for r in role.split(","))
-        column = "" if "covariate" in reason else f"column {names}; "
+        column = "" if "infinite covariate" in reason or "infinite feature" in reason else f"column {names}; "
         text = f"{count} row{'s' * (count != 1)}: {reason} ({column}first rows {rows})"
         if reason == "unknown outcome":
             strange = [label for label in encoder.labels.labels() if label not in log.outcomes]

@@ -20,27 +20,36 @@ if TYPE_CHECKING:
 class Rows:
     """Good rows in log order. pairs: their table. blocks: codes are those of the table; columns (d, n) finite.
 
-    clusters: how many groups each cluster column has.
+    clusters: the labels of each cluster column.
     """
 
     pairs: PairTable
     blocks: list[Block]
-    clusters: tuple[int, ...]
+    clusters: tuple[Dictionary, ...]
 
 
 def read_rows(
-    log: PreferenceLog, covariates: Sequence[str], clusters: Sequence[str] = (), threads: int | None = None
+    log: PreferenceLog,
+    covariates: Sequence[str],
+    clusters: Sequence[str] = (),
+    threads: int | None = None,
+    features: Sequence[str] = (),
 ) -> Rows:
-    """Encodes the rows of a log in one pass.
+    """Encodes the rows of a log in one pass. covariates, features: their names.
 
     Raises LogError for bad rows, null or infinite covariates among them, as the log's on_bad says.
     """
-    encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in clusters}, covariates=covariates)
+    encoder = Encoder(
+        dict(log.outcomes),
+        clusters={name: Dictionary() for name in clusters},
+        covariates=covariates,
+        features=bool(features),
+    )
     tally, blocks = Tally(), []
 
     def take(block: Block) -> tuple[Any, Block]:
         kept, bad, at = clean(block)
-        kept, more = _finite(kept, at + block.start, covariates)
+        kept, more = _finite(kept, at + block.start, covariates, features)
         part = tally.count(kept)
         part.bad.update(bad | more)
         return part, replace(kept, a=kept.a.copy(), b=kept.b.copy())  # a pass writes over its codes once merged
@@ -54,18 +63,22 @@ def read_rows(
     pairs, code = tally.table(log, encoder)
     tally.refuse(log, encoder, pairs.rows.sum())
     blocks = [replace(block, a=code[block.a], b=code[block.b]) for block in blocks]
-    return Rows(pairs, blocks, tuple(len(dictionary) for dictionary in encoder.clusters.values()))
+    return Rows(pairs, blocks, tuple(encoder.clusters.values()))
 
 
-def _finite(block: Block, row: Any, names: Sequence[str]) -> tuple[Block, dict[str, tuple[int, list[int]]]]:
-    """The rows whose covariates are all finite; the others by covariate. row: (n,) row numbers in the log."""
-    columns = block.columns
-    if columns is None or np.isfinite(columns).all():
-        return block, {}
-    finite = np.isfinite(columns)
+def _finite(
+    block: Block, row: Any, names: Sequence[str], features: Sequence[str]
+) -> tuple[Block, dict[str, tuple[int, list[int]]]]:
+    """The rows whose covariates and features are all finite; the others by column. row: (n,) in the log."""
+    good = np.ones(block.n, bool)
     bad = {}
-    for name, column in zip(names, finite, strict=True):
-        where = np.flatnonzero(~column)
-        if len(where):
-            bad[f"null or infinite covariate {name!r}"] = (len(where), [int(row[i]) for i in where[:10]])
-    return block.where(finite.all(axis=0)), bad
+    for kind, labels, columns in (("covariate", names, block.columns), ("feature", features, block.features)):
+        if columns is None or np.isfinite(columns).all():
+            continue
+        finite = np.isfinite(columns if kind == "covariate" else columns.T)
+        good &= finite.all(axis=0)
+        for name, column in zip(labels, finite, strict=True):
+            where = np.flatnonzero(~column)
+            if len(where):
+                bad[f"null or infinite {kind} {name!r}"] = (len(where), [int(row[i]) for i in where[:10]])
+    return block if good.all() else block.where(good), bad

@@ -99,24 +99,22 @@ def dense_solver(hessian: Any) -> Callable[[Any], Any]:
     return lambda v: scipy.linalg.cho_solve(factor, v, check_finite=False)
 
 
-def pinned(hessian: Any, k: int, ridge: float) -> Any:
-    """The Hessian (p, p) with its first k parameters, the scores, shrunk by `ridge`, or their constant tied down.
+def pinned(hessian: Any, k: int, penalty: Any) -> Any:
+    """The Hessian (p, p) with its penalty (p,), and where that leaves the first k, the scores, free: tied down.
 
     H + c 11'/k on the scores: the constant vector spans its null space, so on the complement nothing changes;
     exact, no ridge.
     """
-    tied = hessian.copy()
-    if ridge:
-        tied[:k, :k] += ridge * np.eye(k)
-    elif k:
+    tied = hessian + np.diag(penalty)
+    if k and not penalty[:k].any():
         tied[:k, :k] += np.trace(hessian[:k, :k]) / k**2
     return tied
 
 
-def centred_inverse(hessian: Any, k: int, ridge: float) -> Any:
-    """(p, p) the inverse on parameters whose first k, the scores, sum to 0; with ridge the plain inverse."""
-    inverse = dense_solver(pinned(hessian, k, ridge))(np.eye(len(hessian)))
-    if k and not ridge:
+def centred_inverse(hessian: Any, k: int, penalty: Any) -> Any:
+    """(p, p) the inverse on parameters whose first k, the scores, sum to 0; the plain one where they are shrunk."""
+    inverse = dense_solver(pinned(hessian, k, penalty))(np.eye(len(hessian)))
+    if k and not penalty[:k].any():
         inverse[:k] -= inverse[:k].mean(axis=0)
         inverse[:, :k] -= inverse[:, :k].mean(axis=1, keepdims=True)
     return inverse

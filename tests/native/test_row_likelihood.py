@@ -30,7 +30,7 @@ def block(seed, n, k, q, d, model, weighted=True):
 def evaluate(module, model, k, columns, parameter, meat=False, hessian=True):
     a, b, context, z, offset, y, weight, count = columns
     p = len(parameter)
-    by_eta, score, matrix = np.zeros((3, len(y))), np.zeros(p), np.zeros((p, p))
+    by_eta, score, matrix = np.zeros((4, len(y))), np.zeros(p), np.zeros((p, p))
     value = module.row_likelihood(MODELS[model], k, a, b, context, z, offset, y, weight, count, meat, parameter,
                                   by_eta, score, matrix if hessian else None)  # fmt: skip
     return value, score, matrix, by_eta

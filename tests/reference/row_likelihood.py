@@ -30,8 +30,10 @@ def row_likelihood(
     pair_likelihood(model, codes, codes + n, np.zeros(n), outcomes, np.concatenate([eta, np.zeros(n)]), 0.0,
                     parameter[-1] if ties else 0.0, out)  # fmt: skip
     value, d_eta, d_tie, h_eta, h_cross, h_tie = out
-    if by_eta is not None:
-        by_eta[:] = d_eta, d_tie, h_eta
+    if by_eta is not None and meat:
+        by_eta[:] = d_eta, d_tie, d_eta**2 / c, d_eta * d_tie / c
+    elif by_eta is not None:
+        by_eta[:] = d_eta, d_tie, h_eta, h_cross
     tie_column = np.zeros((n, p))
     if ties:
         tie_column[:, -1] = 1.0

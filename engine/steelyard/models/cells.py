@@ -118,6 +118,11 @@ class Cells:
     def n(self) -> float:
         return float(self.sums.sum())
 
+    @property
+    def penalty(self) -> Any:
+        """(p,) ridge on the scores, none on position and tie."""
+        return np.where(np.arange(self.size) < len(self.arms), self.ridge, 0.0)
+
     def split(self, parameter: Any) -> tuple[Any, float, float]:
         """Scores, position effect and tie parameter (0 where the model has none)."""
         k = len(self.arms)
@@ -198,7 +203,7 @@ class Cells:
         score, hessian, k = self.score(derivatives), self.matrix(derivatives), len(self.arms)
         score[:k] -= self.ridge * parameter[:k]
         value = float(derivatives[0].sum()) - 0.5 * self.ridge * float(parameter[:k] @ parameter[:k])
-        return Point(value, score, lambda v: dense_solver(pinned(hessian, k, self.ridge))(v))
+        return Point(value, score, lambda v: dense_solver(pinned(hessian, k, self.penalty))(v))
 
     @one_blas_thread()
     def influence(self, estimate: Estimate, kind: str) -> Influence | None:
@@ -207,7 +212,7 @@ class Cells:
             return None
         hessian = self.matrix(self.derivatives(estimate.parameter, self.sums))
         k = len(self.arms)
-        bread = centred_inverse(hessian, k, self.ridge)
+        bread = centred_inverse(hessian, k, self.penalty)
         if kind == "model":
             return Influence(bread, hessian)
         return Influence(bread, self.matrix(self._moments(estimate)))

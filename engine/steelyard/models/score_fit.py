@@ -29,41 +29,22 @@ _MANY_ARMS = "beyond 4,000 arms: no rank set; standard error to within {:.1f} % 
 _UNSETTLED = "its standard error did not settle in the Monte Carlo draws: ask for a contrast"
 
 
-class ScoreFit:
-    """What a fit with one score an arm offers, whatever it was fitted to.
+Term = tuple[str, tuple[int, ...] | None, str | None]
+"""A coefficient: its name, the places after the scores that it is the sum of, or None and the reason."""
 
-    spec: the model. pairs: the log's table of pairs. score: (K,) in the order of `arms`, NaN where not
-    identified. why: reason for each NaN. estimate: the solver's answer, scores of the identified arms first.
-    influence: of the estimate's parameters. kind: of the covariance.
+
+class Fit:
+    """What every fit by likelihood offers: coefficients, and predictions of logs.
+
+    spec: the model. estimate: the solver's answer, scores of the identified arms first. influence: of the
+    estimate's parameters. kind: of the covariance. covariates: names of those that a margin needs.
     """
 
-    spec: BradleyTerry
-    pairs: PairTable
-    score: Any
-    why: list[str | None]
+    spec: Any
     estimate: Estimate
     influence: Influence | None
     kind: str
     covariates: tuple[str, ...] = ()
-
-    @property
-    def arms(self) -> list[str]:
-        return self.pairs.arms.to_list()
-
-    @property
-    def main(self) -> Any:
-        """(K,) bool: the arms with a finite score."""
-        return np.isfinite(self.score)
-
-    @property
-    def estimand(self) -> str:
-        tie = {"half": "a tie counts half", "drop": "ties left out"}.get(self.spec.ties, f"{self.spec.ties} ties")
-        shrunk = f", shrunk by ridge {self.spec.ridge:g}" if self.spec.ridge else ""
-        equal = f", at equal {' and '.join(self.covariates)}" if self.covariates else ""
-        return (
-            f"{'Thurstone-Mosteller' if self.spec.link == 'probit' else 'Bradley-Terry'} scores ({tie}{shrunk}{equal}) "
-            "of the comparisons as logged; their mean over the scored arms is 0"
-        )
 
     @property
     def converged(self) -> bool:
@@ -91,6 +72,122 @@ class ScoreFit:
         if self.influence is None:
             raise NotIdentifiedError("beyond 4,000 arms no full covariance is held: ask for a contrast")
         return self.influence
+
+    def coefficients(self, level: float = 0.95) -> pl.DataFrame:
+        """Covariates, position effect and tie parameter (log nu, or tau): term estimate se low high p_value reason."""
+        _check_level(level)
+        k, z = self.estimate.k, _quantile(level)
+        rows: list[tuple[Any, ...]] = []
+        for term, places, why in self._terms():
+            if places is None:
+                rows.append((term, None, None, None, None, None, why))
+                continue
+            along = np.zeros(len(self.estimate.parameter))
+            along[[k + place for place in places]] = 1.0
+            value, se = float(along @ self.estimate.parameter), float(np.sqrt(self._variance(along)))
+            rows.append((term, value, se, value - z * se, value + z * se, _p_value(value / se), None))
+        names = ["term", "estimate", "se", "low", "high", "p_value", "reason"]
+        types = [pl.String, *[pl.Float64] * 5, pl.String]
+        return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
+
+    def _terms(self) -> list[Term]:
+        """The coefficients beside the scores."""
+        names = ["position"] * self.spec.position + ["tie"] * (self.spec.ties in ("davidson", "rao-kupper"))
+        return [(name, (place,), None) for place, name in enumerate(names)]
+
+    def _contrast(self, along: Any, level: float) -> Contrast:
+        """along' parameter with its interval; along: (p,)."""
+        _check_level(level)
+        estimate = float(along @ self.estimate.parameter)
+        se = float(np.sqrt(max(self._variance(along), 0.0)))
+        if se <= 1e-9:
+            return Contrast(estimate, None, None, None, None, "every comparison has the same outcome: no spread")
+        z = _quantile(level)
+        return Contrast(estimate, se, estimate - z * se, estimate + z * se, _p_value(estimate / se))
+
+    def _variance(self, along: Any) -> float:
+        """Variance of along' parameter; along: (p,)."""
+        used = np.flatnonzero(along)
+        return float(along[used] @ self.covariance[np.ix_(used, used)] @ along[used])
+
+    def _outcomes(self, eta: Any) -> tuple[Any, Any]:
+        p_a, p_tie = np.empty(len(eta)), np.empty(len(eta))
+        pair_outcomes(MODELS[self.spec.model], np.ascontiguousarray(eta), self.estimate.tie, p_a, p_tie)
+        return p_a, np.where(np.isfinite(eta), p_tie, np.nan)
+
+    # --- scoring logs ----------------------------------------------------------------------------
+    def predict(self, log: PreferenceLog) -> pl.LazyFrame:
+        """Rows in log order: margin p_a p_tie p_b log_likelihood; null for arms without a score."""
+        names = ("margin", "p_a", "p_tie", "p_b", "log_likelihood")
+        schema = pl.Schema(dict.fromkeys(names, pl.Float64))
+        encoder, source = self._encoder(log), self._source(log)
+        selected = source.selected(list(encoder.clusters), encoder.covariates or (), encoder.features)
+        return selected.map_batches(lambda batch: self._scored(log, batch), schema=schema, streamable=True)
+
+    def _scored(self, log: PreferenceLog, batch: pl.DataFrame) -> pl.DataFrame:
+        block = self._encoder(log).block(batch)
+        eta = self._margin(block)
+        p_a, p_tie = self._outcomes(eta)
+        p_b = 1.0 - p_a - p_tie
+        y: Any = block.y
+        if block.label is not None and block.value is not None:
+            y = np.append(block.value, np.nan)[np.maximum(block.label, -1)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.spec.model in ("davidson", "rao-kupper"):
+                likelihood = np.log(np.select([y == 1.0, y == 0.5, y == 0.0], [p_a, p_tie, p_b], np.nan))
+            else:
+                likelihood = y * np.log(p_a) + (1.0 - y) * np.log(p_b)
+        columns = {"margin": eta, "p_a": p_a, "p_tie": p_tie, "p_b": p_b, "log_likelihood": likelihood}
+        return pl.DataFrame({name: pl.Series(values).fill_nan(None) for name, values in columns.items()})
+
+    def sink(self, log: PreferenceLog, path: str | os.PathLike[str]) -> None:
+        """Streams :meth:`predict` to Parquet in bounded memory; the file appears whole or not at all."""
+        with replacing(path) as temporary:
+            self.predict(log).sink_parquet(temporary)
+
+    def _encoder(self, log: PreferenceLog) -> Encoder:
+        """What turns the batches of a log into blocks that this fit can score."""
+        raise NotImplementedError
+
+    def _source(self, log: PreferenceLog) -> PreferenceLog:
+        """The log with the columns that the encoder reads."""
+        return log
+
+    def _margin(self, block: Block) -> Any:
+        """(n,) linear predictor of a block's rows, NaN where it cannot be told."""
+        raise NotImplementedError
+
+
+class ScoreFit(Fit):
+    """What a fit with one score an arm offers, whatever it was fitted to.
+
+    pairs: the log's table of pairs. score: (K,) in the order of `arms`, NaN where not identified.
+    why: reason for each NaN.
+    """
+
+    spec: BradleyTerry
+    pairs: PairTable
+    score: Any
+    why: list[str | None]
+
+    @property
+    def arms(self) -> list[str]:
+        return self.pairs.arms.to_list()
+
+    @property
+    def main(self) -> Any:
+        """(K,) bool: the arms with a finite score."""
+        return np.isfinite(self.score)
+
+    @property
+    def estimand(self) -> str:
+        tie = {"half": "a tie counts half", "drop": "ties left out"}.get(self.spec.ties, f"{self.spec.ties} ties")
+        shrunk = f", shrunk by ridge {self.spec.ridge:g}" if self.spec.ridge else ""
+        equal = f", at equal {' and '.join(self.covariates)}" if self.covariates else ""
+        return (
+            f"{'Thurstone-Mosteller' if self.spec.link == 'probit' else 'Bradley-Terry'} scores ({tie}{shrunk}{equal}) "
+            "of the comparisons as logged; their mean over the scored arms is 0"
+        )
 
     @cached_property
     def _draws(self) -> Any:
@@ -164,28 +261,6 @@ class ScoreFit:
             np.add.at(played, side, self.pairs.rows)
         return played.astype(np.int64)
 
-    def coefficients(self, level: float = 0.95) -> pl.DataFrame:
-        """Covariates, position effect and tie parameter (log nu, or tau): term estimate se low high p_value reason."""
-        _check_level(level)
-        m, z = int(self.main.sum()), _quantile(level)
-        rows: list[tuple[Any, ...]] = []
-        for term, place, why in self._terms():
-            if place is None:
-                rows.append((term, None, None, None, None, None, why))
-                continue
-            along = np.zeros(len(self.estimate.parameter))
-            along[m + place] = 1.0
-            value, se = float(self.estimate.parameter[m + place]), float(np.sqrt(self._variance(along)))
-            rows.append((term, value, se, value - z * se, value + z * se, _p_value(value / se), None))
-        names = ["term", "estimate", "se", "low", "high", "p_value", "reason"]
-        types = [pl.String, *[pl.Float64] * 5, pl.String]
-        return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
-
-    def _terms(self) -> list[tuple[str, int | None, str | None]]:
-        """Each coefficient beside the scores: its name, its place after them, or None and the reason."""
-        names = ["position"] * self.spec.position + ["tie"] * (self.spec.ties in ("davidson", "rao-kupper"))
-        return [(name, place, None) for place, name in enumerate(names)]
-
     def _code(self, arm: str) -> int:
         try:
             return self.arms.index(str(arm))
@@ -199,22 +274,12 @@ class ScoreFit:
         for code in (i, j):
             if self.why[code]:
                 return Contrast(None, None, None, None, None, f"{self.arms[code]}: {self.why[code]}")
-        estimate = float(self.score[i] - self.score[j])
         if i == j:
             return Contrast(0.0, 0.0, 0.0, 0.0, 1.0)
         place = np.cumsum(self.main) - 1
         along = np.zeros(len(self.estimate.parameter))
         along[place[i]], along[place[j]] = 1.0, -1.0
-        se = float(np.sqrt(max(self._variance(along), 0.0)))
-        if se <= 1e-9:
-            return Contrast(estimate, None, None, None, None, "every comparison has the same outcome: no spread")
-        z = _quantile(level)
-        return Contrast(estimate, se, estimate - z * se, estimate + z * se, _p_value(estimate / se))
-
-    def _variance(self, along: Any) -> float:
-        """Variance of along' parameter; along: (p,)."""
-        used = np.flatnonzero(along)
-        return float(along[used] @ self.covariance[np.ix_(used, used)] @ along[used])
+        return self._contrast(along, level)
 
     def win_probability(self, x: str, y: str) -> float | None:
         """P(x beats y) without position effect, ties counted half; null where not identified."""
@@ -231,18 +296,8 @@ class ScoreFit:
         columns = {name: pl.Series(matrix[:, j]).fill_nan(None) for j, name in enumerate(self.arms)}
         return pl.DataFrame({"arm": self.pairs.arms, **columns})
 
-    def _outcomes(self, eta: Any) -> tuple[Any, Any]:
-        p_a, p_tie = np.empty(len(eta)), np.empty(len(eta))
-        pair_outcomes(MODELS[self.spec.model], np.ascontiguousarray(eta), self.estimate.tie, p_a, p_tie)
-        return p_a, np.where(np.isfinite(eta), p_tie, np.nan)
-
-    # --- scoring logs ----------------------------------------------------------------------------
-    def predict(self, log: PreferenceLog) -> pl.LazyFrame:
-        """Rows in log order: margin p_a p_tie p_b log_likelihood; null for arms without a score."""
-        names = ("margin", "p_a", "p_tie", "p_b", "log_likelihood")
-        schema = pl.Schema(dict.fromkeys(names, pl.Float64))
-        selected = log.selected(covariates=self.covariates)
-        return selected.map_batches(lambda batch: self._scored(log, batch), schema=schema, streamable=True)
+    def _encoder(self, log: PreferenceLog) -> Encoder:
+        return Encoder(dict(log.outcomes), arms=Dictionary(self.arms), covariates=self.covariates or None)
 
     def _margin(self, block: Block) -> Any:
         """(n,) linear predictor of a block's rows, NaN for arms without a score."""
@@ -251,27 +306,10 @@ class ScoreFit:
         first = 1.0 if block.first is None else block.first
         return score[a] - score[b] + (self.estimate.position * first if self.spec.position else 0.0)
 
-    def _scored(self, log: PreferenceLog, batch: pl.DataFrame) -> pl.DataFrame:
-        encoder = Encoder(dict(log.outcomes), arms=Dictionary(self.arms), covariates=self.covariates or None)
-        block = encoder.block(batch)
-        eta = self._margin(block)
-        p_a, p_tie = self._outcomes(eta)
-        p_b = 1.0 - p_a - p_tie
-        y: Any = block.y
-        if block.label is not None and block.value is not None:
-            y = np.append(block.value, np.nan)[np.maximum(block.label, -1)]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if self.spec.model in ("davidson", "rao-kupper"):
-                likelihood = np.log(np.select([y == 1.0, y == 0.5, y == 0.0], [p_a, p_tie, p_b], np.nan))
-            else:
-                likelihood = y * np.log(p_a) + (1.0 - y) * np.log(p_b)
-        columns = {"margin": eta, "p_a": p_a, "p_tie": p_tie, "p_b": p_b, "log_likelihood": likelihood}
-        return pl.DataFrame({name: pl.Series(values).fill_nan(None) for name, values in columns.items()})
 
-    def sink(self, log: PreferenceLog, path: str | os.PathLike[str]) -> None:
-        """Streams :meth:`predict` to Parquet in bounded memory; the file appears whole or not at all."""
-        with replacing(path) as temporary:
-            self.predict(log).sink_parquet(temporary)
+def loaded_terms(facts: dict[str, Any]) -> list[Term]:
+    """Terms as JSON brings them back."""
+    return [(name, None if places is None else tuple(places), why) for name, places, why in facts["terms"]]
 
 
 def _check_level(level: float) -> None:

@@ -1,0 +1,319 @@
+"""Rewards of response features from comparisons, for everyone or for each rater group (estimators.md, 1-5, 9)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.errors import LogError, NotIdentifiedError
+from steelyard.inference import Influence
+from steelyard.inference.clusters import cluster_names
+from steelyard.models.bradley_terry import BradleyTerry
+from steelyard.models.cells import WIDEST_DENSE, Estimate
+from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, independent
+from steelyard.models.score_fit import Fit, Term, loaded_terms
+from steelyard.result import LOADERS, Contrast, write_archive
+from steelyard.rows import read_rows
+
+if TYPE_CHECKING:
+    from steelyard.log import PreferenceLog
+
+
+@dataclass(frozen=True)
+class RewardModel:
+    """A reward linear in response features, learned from comparisons: eta = beta' (phi_a - phi_b) + ...
+
+    The log is scanned with ``features=``; its covariates are adjusted for.
+
+    Parameters
+    ----------
+    interactions : pairs (feature, context) of names: the feature's effect may change with that context column, which
+        the log was scanned with; "all" for every pair. A context column alone cancels out of a comparison.
+    heads : "shared", or "per-group": coefficients of their own for each of the log's groups
+    ridge : shared heads: r in r/2 ||beta||^2 on the summed log-likelihood. Per-group heads: the same on what each
+        head has beside the shared one, so that small groups lean on all; 0 fits each group by itself
+    ties, link, position, covariance : as in :class:`BradleyTerry`
+
+    Examples
+    --------
+    >>> import polars as pl, steelyard as sy
+    >>> frame = pl.DataFrame({"len_a": [3.0, 1.0, 2.0, 5.0], "len_b": [1.0, 2.0, 4.0, 1.0], "y": [1, 0, 1, 1]})
+    >>> log = sy.scan(frame, outcome="y", features=(["len_a"], ["len_b"]))
+    >>> fit = sy.RewardModel(ridge=1.0).fit(log)
+    >>> fit.coefficients()["term"].to_list()
+    ['len_a']
+    """
+
+    interactions: Sequence[tuple[str, str]] | Literal["all"] = ()
+    heads: Literal["shared", "per-group"] = "shared"
+    ridge: float = 0.0
+    ties: Literal["half", "drop", "davidson", "rao-kupper"] = "half"
+    link: Literal["logistic", "probit"] = "logistic"
+    position: bool = False
+    covariance: Literal["sandwich", "model", "cluster"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.heads not in ("shared", "per-group"):
+            raise ValueError(f"heads must be 'shared' or 'per-group', not {self.heads!r}")
+        _ = self.scores  # checks the rest
+
+    @property
+    def scores(self) -> BradleyTerry:
+        """The same likelihood over arms."""
+        return BradleyTerry(self.ties, self.link, self.position, self.ridge, covariance=self.covariance)
+
+    @property
+    def model(self) -> str:
+        """The kernel's name of the likelihood."""
+        return self.scores.model
+
+    def fit(self, log: PreferenceLog, threads: int | None = None) -> RewardFit:
+        """The reward of every feature that the log identifies.
+
+        One pass to encode the rows, one a Newton step, one for the errors.
+
+        Raises
+        ------
+        LogError
+            A log without features, bad rows, ragged lists, values that are null or infinite.
+        NotIdentifiedError
+            Features that tell every outcome, without ridge; one cluster only.
+        ConvergenceError
+            Newton stopped short of max |score| <= 1e-10 n.
+        """
+        kind = self.covariance or ("cluster" if log.cluster else "sandwich")
+        if kind == "cluster" and not log.cluster:
+            raise ValueError('covariance="cluster" needs a log scanned with cluster=')
+        features = log.feature_names()
+        pairs = self._pairs(log, features)
+        contexts = list(dict.fromkeys(context for _, context in pairs))
+        covariates = (*log.covariates, *(f"context {name}" for name in contexts))
+        clusters = cluster_names(len(log.cluster)) if kind == "cluster" else []
+        grouped = ["group"] * (self.heads == "per-group")
+        rows = read_rows(_with_contexts(log, contexts), covariates, [*clusters, *grouped], threads, features)
+        self.scores.check_labels(rows.pairs, kind)
+        groups = rows.clusters[-1].labels() if grouped else []
+        design = Design(tuple(features), tuple(log.covariates), tuple(contexts), tuple(pairs), tuple(groups),
+                        pooled=self.ridge > 0, position=self.position)  # fmt: skip
+        blocks = [design.block(block, self.ties != "drop") for block in rows.blocks]
+        return self._fitted(log, design, blocks, kind, rows.clusters[: len(clusters)], rows.pairs.dropped)
+
+    def _pairs(self, log: PreferenceLog, features: list[str]) -> list[tuple[str, str]]:
+        known = log.context_names()
+        if self.interactions == "all":
+            return [(feature, context) for feature in features for context in known]
+        pairs = [(str(feature), str(context)) for feature, context in self.interactions]
+        for feature, context in pairs:
+            if feature not in features or context not in known:
+                raise LogError(
+                    f"interaction ({feature!r}, {context!r}): the log's features are {features[:10]}, "
+                    f"its context columns {known or 'none: scan it with context='}"
+                )
+        return pairs
+
+    def _fitted(
+        self, log: PreferenceLog, design: Design, blocks: list[Block], kind: str, clusters: tuple[Dictionary, ...],
+        dropped: dict[str, int],
+    ) -> RewardFit:  # fmt: skip
+        names, d = design.names, len(design.names)
+        if d > WIDEST_DENSE:
+            raise NotIdentifiedError(f"rewards are fitted for up to {WIDEST_DENSE} columns; these are {d}")
+        ties = self.ties in ("davidson", "rao-kupper")
+        penalty = np.zeros(d + ties)
+        penalty[design.shrunk(self.ridge)] = self.ridge
+        problem = RowProblem(blocks, 0, d, self.model, penalty)
+        start = np.zeros(d + ties)
+        if ties:
+            start[-1] = 0.5
+        free = np.flatnonzero(penalty[:d] == 0)
+        reasons: dict[int, str] = {}
+        if len(free):
+            hessian = problem.sums(start)[2][np.ix_(free, free)]
+            reasons = {int(free[j]): why for j, why in independent(hessian, 0, [names[j] for j in free])[1].items()}
+        kept = [j for j in range(d) if j not in reasons]
+        if reasons:
+            problem, start = problem.only(kept), np.delete(start, list(reasons))
+        estimate, known = problem.maximise(start)
+        influence = problem.influence(estimate, known, kind, tuple(len(labels) for labels in clusters))
+        place = {j: at for at, j in enumerate(kept)}
+        terms: list[Term] = [
+            (name, None if set(parts) & set(reasons) else tuple(place[j] for j in parts),
+             next((reasons[j] for j in parts if j in reasons), None))
+            for name, parts in design.terms()
+        ]  # fmt: skip
+        if ties:
+            terms.append(("tie", (len(kept),), None))
+        coefficients = np.zeros(d)
+        coefficients[kept] = estimate.parameter[: len(kept)]
+        return RewardFit(self, design, coefficients, estimate, influence, kind, terms, problem.rows, dropped)
+
+
+def _with_contexts(log: PreferenceLog, names: Sequence[str]) -> PreferenceLog:
+    """The log with context columns among its covariates, so that a pass brings them along."""
+    columns = dict(zip(log.context_names(), log.context, strict=True))
+    return replace(log, covariates={**log.covariates, **{f"context {name}": columns[name] for name in names}})
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which columns a reward has: features, interactions, both for each group, covariates, the position."""
+
+    features: tuple[str, ...]
+    covariates: tuple[str, ...]
+    contexts: tuple[str, ...]
+    interactions: tuple[tuple[str, str], ...]
+    groups: tuple[str, ...]
+    pooled: bool
+    position: bool
+
+    @property
+    def _base(self) -> list[str]:
+        return [*self.features, *(f"{feature}:{context}" for feature, context in self.interactions)]
+
+    @property
+    def _heads(self) -> int:
+        """How many copies of the features there are: the shared one, and one a group."""
+        return len(self.groups) + (self.pooled or not self.groups)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        base = self._base
+        shared = base if self.pooled or not self.groups else []
+        own = [f"{name} [{group}]" for group in self.groups for name in base]
+        return [*shared, *own, *self.covariates, *["position"] * self.position]
+
+    def terms(self) -> list[tuple[str, tuple[int, ...]]]:
+        """What is reported, and the columns whose coefficients it is the sum of: a pooled head is shared plus own."""
+        m, names = len(self._base), self.names
+        terms: list[tuple[str, tuple[int, ...]]] = []
+        for j, name in enumerate(names):
+            own = self.groups and self.pooled and m <= j < m * self._heads
+            terms.append((name, (j % m, j) if own else (j,)))
+        return terms
+
+    def shrunk(self, ridge: float) -> Any:
+        """Places of the columns under the ridge: the features, or with groups what each head has of its own."""
+        m = len(self._base)
+        first = m if self.groups and self.pooled else 0
+        return np.arange(first, m * self._heads if ridge else first)
+
+    def matrix(self, block: Block) -> Any:
+        """(n, d) of a block read with features, covariates, context columns, and the group as its last cluster."""
+        assert block.features is not None
+        assert block.columns is not None
+        features, z = block.features, block.columns.T
+        at = {name: j for j, name in enumerate(self.features)}
+        beside = {name: len(self.covariates) + j for j, name in enumerate(self.contexts)}
+        crossed = [features[:, at[f]] * z[:, beside[c]] for f, c in self.interactions]
+        base = np.column_stack([features, *crossed]) if crossed else features
+        parts = [base] if self.pooled or not self.groups else []
+        parts += [base * (block.clusters[-1] == g)[:, None] for g in range(len(self.groups))]
+        parts.append(z[:, : len(self.covariates)])
+        if self.position:
+            first = np.ones(block.n) if block.first is None else block.first.astype(np.float64)
+            parts.append(first[:, None])
+        if len(parts) == 2 and not self.covariates:
+            return base
+        return np.concatenate([part.astype(features.dtype, copy=False) for part in parts], axis=1)
+
+    def block(self, block: Block, keep_ties: bool) -> Block:
+        """The block as a RowProblem without scores reads it."""
+        assert block.y is not None
+        if self.groups and (block.clusters[-1] < 0).any():
+            raise LogError("the group column has nulls: fill them, or leave such rows out of the log")
+        if not keep_ties:
+            block = block.where(block.y != 0.5)
+        matrix, clusters = self.matrix(block), block.clusters[: len(block.clusters) - bool(self.groups)]
+        if matrix.shape[1] > WIDEST_FUSED:
+            return replace(block, columns=None, features=np.ascontiguousarray(matrix), clusters=clusters)
+        columns = np.ascontiguousarray(matrix.T, np.float64)
+        return replace(block, columns=columns, features=None, clusters=clusters)
+
+
+@dataclass(frozen=True)
+class RewardFit(Fit):
+    """Rewards of features with what is needed to speak of their uncertainty. Made by :meth:`RewardModel.fit`.
+
+    design: its columns. coefficient: (d,) of each, 0 where it cannot be told. terms: see :data:`Term`.
+    n: comparisons used. dropped: rows left out, by reason.
+    """
+
+    spec: RewardModel
+    design: Design
+    coefficient: Any
+    estimate: Estimate
+    influence: Influence | None
+    kind: str
+    terms: list[Term]
+    n: int
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def estimand(self) -> str:
+        equal = f", at equal {' and '.join(self.design.covariates)}" if self.design.covariates else ""
+        whose = "each group's rewards" if self.design.groups else "rewards"
+        shrunk = f", shrunk by ridge {self.spec.ridge:g}" if self.spec.ridge else ""
+        return f"{whose} of response features in the comparisons as logged{equal}{shrunk}"
+
+    def _terms(self) -> list[Term]:
+        return self.terms
+
+    def contrast(self, x: str, y: str, level: float = 0.95) -> Contrast:
+        """Coefficient of term x minus that of term y, with a two-sided test that they are equal."""
+        along, places = np.zeros(len(self.estimate.parameter)), {name: (at, why) for name, at, why in self.terms}
+        for term, sign in ((x, 1.0), (y, -1.0)):
+            if term not in places:
+                raise NotIdentifiedError(f"no term {term!r}; there are {list(places)[:10]}")
+            at, why = places[term]
+            if at is None:
+                return Contrast(None, None, None, None, None, why)
+            np.add.at(along, list(at), sign)
+        return self._contrast(along, level)
+
+    def _encoder(self, log: PreferenceLog) -> Encoder:
+        design = self.design
+        covariates = (*design.covariates, *(f"context {name}" for name in design.contexts))
+        clusters = {"group": Dictionary(list(design.groups))} if design.groups else {}
+        return Encoder(dict(log.outcomes), clusters=clusters, covariates=covariates, features=True)
+
+    def _source(self, log: PreferenceLog) -> PreferenceLog:
+        return _with_contexts(log, self.design.contexts)
+
+    def _margin(self, block: Block) -> Any:
+        margin = self.design.matrix(block).astype(np.float64) @ self.coefficient
+        return np.where(block.clusters[-1] < 0, np.nan, margin) if self.design.groups else margin
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """One file of JSON and Arrow IPC, without the rows; read it with :func:`steelyard.load`."""
+        spec, design, influence = self.spec, self.design, self._known_influence()
+        facts = {
+            "spec": {name: getattr(spec, name) for name in spec.__dataclass_fields__}, "kind": self.kind,
+            "design": {name: getattr(design, name) for name in design.__dataclass_fields__}, "terms": self.terms,
+            "estimate": self.estimate.facts(), "clipped": influence.clipped, "n": self.n, "dropped": self.dropped,
+        }  # fmt: skip
+        arrays = {"coefficient": self.coefficient, "parameter": self.estimate.parameter, "bread": influence.bread,
+                  "meat": influence.meat}  # fmt: skip
+        write_archive(path, "reward-fit", facts, arrays)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of JSON as the tuples they were."""
+    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value
+
+
+def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> RewardFit:
+    spec = RewardModel(**{name: _tuples(value) for name, value in facts["spec"].items()})
+    design = Design(**{name: _tuples(value) for name, value in facts["design"].items()})
+    influence = Influence(arrays["bread"], arrays["meat"], facts["clipped"])
+    estimate = Estimate(parameter=arrays["parameter"], **facts["estimate"])
+    return RewardFit(spec, design, arrays["coefficient"], estimate, influence, facts["kind"], loaded_terms(facts),
+                     facts["n"], facts["dropped"])  # fmt: skip
+
+
+LOADERS["reward-fit"] = _loaded

@@ -1,0 +1,272 @@
+"""The likelihood on blocks of rows with covariates or features: one pass a Newton step (estimators.md, 1-5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from steelyard._native.pair_likelihood import MODELS
+from steelyard._native.row_likelihood import row_likelihood
+from steelyard.blocks import Block
+from steelyard.errors import ConvergenceError, NotIdentifiedError
+from steelyard.inference import Influence
+from steelyard.inference.clusters import cluster_names, clustered_meat, summed
+from steelyard.models.cells import Estimate
+from steelyard.passes import in_order
+from steelyard.solve import Point, centred_inverse, dense_solver, newton, one_blas_thread, pinned
+
+WIDEST_FUSED = 32  # columns up to which the kernel does all; beyond, their Gram matrix is BLAS's
+_WIDE_CELLS = 1 << 19  # entries of a feature matrix that are widened to double at a time
+_DEPENDENT = 1e-10  # share of a column's variance that must be left beside the columns before it
+_SEPARATED = (
+    "the fit has no finite maximum, or the solver stopped short of it: some combination of scores, covariates and "
+    "features may tell every outcome. Leave some out, shrink with ridge=, or collect more comparisons."
+)
+
+
+@dataclass(frozen=True)
+class RowProblem:
+    """The likelihood of k scores and d columns on blocks of rows; parameters: scores, columns, tie.
+
+    blocks: codes below k; columns (d, n), or where there are more than WIDEST_FUSED and no scores, features
+    (n, d), float32 or float64. penalty: (p,) r in r/2 parameter^2 on the summed log-likelihood.
+    """
+
+    blocks: list[Block]
+    k: int
+    d: int
+    model: str
+    penalty: Any
+
+    @property
+    def ties(self) -> bool:
+        return self.model in ("davidson", "rao-kupper")
+
+    @property
+    def size(self) -> int:
+        return self.k + self.d + self.ties
+
+    @property
+    def rows(self) -> int:
+        """Comparisons."""
+        return int(sum(block.n if block.count is None else block.count.sum() for block in self.blocks))
+
+    def sums(self, parameter: Any, meat: bool = False) -> tuple[float, Any, Any]:
+        """One pass: log-likelihood, score (p,), and Hessian, or the second moments of the row scores, (p, p)."""
+        p = self.size
+
+        def one(block: Block) -> tuple[float, Any, Any]:
+            score, matrix = np.zeros(p), np.zeros((p, p))
+            evaluate = self._narrow if block.features is None else self._wide
+            return evaluate(block, parameter, meat, None, score, matrix), score, matrix
+
+        total, score, matrix = 0.0, np.zeros(p), np.zeros((p, p))
+        for value, some, more in in_order(one, self.blocks):
+            total += value
+            score += some
+            matrix += more
+        return total, score, np.triu(matrix) + np.triu(matrix, 1).T
+
+    def _narrow(self, block: Block, parameter: Any, meat: bool, by_eta: Any, score: Any, matrix: Any) -> float:
+        """All in the kernel; matrix (p, p), its upper triangle, or None."""
+        assert block.y is not None
+        assert block.columns is not None
+        return row_likelihood(
+            MODELS[self.model], self.k, block.a, block.b, None, block.columns, None, block.y, block.weight,
+            block.count, meat, parameter, by_eta, score, matrix,
+        )  # fmt: skip
+
+    def _wide(self, block: Block, parameter: Any, meat: bool, by_eta: Any, score: Any, matrix: Any) -> float:
+        """Margins and Gram matrix by BLAS on a few rows at a time, in double; the rest in the kernel."""
+        d, ties, total = self.d, int(self.ties), 0.0
+        for cut, wide in _widened(block):
+            part = np.empty((4, len(wide)))
+            rest, corner = np.zeros(ties), np.zeros((ties, ties))
+            total += self._rows_of(block, cut, wide @ parameter[:d], parameter, meat, part, rest, corner)
+            d_eta, _, h_eta, h_cross = part
+            score[:d] += d_eta @ wide
+            score[d:] += rest
+            if by_eta is not None:
+                by_eta[:, cut] = part
+            if matrix is not None:
+                root = wide * np.sqrt(h_eta)[:, None]
+                matrix[:d, :d] += root.T @ root
+                matrix[:d, d:] += (h_cross @ wide)[:, None]
+                matrix[d:, d:] += corner
+        return total
+
+    def _rows_of(self, block: Block, cut: slice, offset: Any, parameter: Any, meat: bool, by_eta: Any, score: Any,
+                 matrix: Any) -> float:  # fmt: skip
+        assert block.y is not None
+        weight, count = (None if x is None else x[cut] for x in (block.weight, block.count))
+        return row_likelihood(
+            MODELS[self.model], 0, block.a[cut], block.b[cut], None, np.empty((0, len(offset))), offset, block.y[cut],
+            weight, count, meat, parameter[self.d :], by_eta, score, matrix,
+        )  # fmt: skip
+
+    def maximise(self, start: Any) -> tuple[Estimate, Influence]:
+        """Newton from `start` (p,), and the model-based influence, whose meat is the information itself."""
+        scale = self._scale()
+        unit, penalty = np.outer(scale, scale), self.penalty / scale**2
+        last: list[Any] = [None]
+
+        def evaluate(scaled: Any) -> Point:
+            parameter = scaled / scale
+            if self.model == "rao-kupper" and parameter[-1] <= 0:
+                return Point(-np.inf, np.zeros(self.size), lambda v: v)
+            value, score, hessian = self.sums(parameter)
+
+            def solve(v: Any) -> Any:
+                last[0] = hessian  # asked for where the solver stands, so in the end at the maximum
+                return dense_solver(pinned(hessian / unit, self.k, penalty))(v)
+
+            value -= 0.5 * float(self.penalty @ parameter**2)
+            return Point(value, (score - self.penalty * parameter) / scale, solve)
+
+        try:
+            with one_blas_thread():
+                n = float(sum(weights(block).sum() for block in self.blocks))
+                solution = newton(evaluate, start * scale, n)
+                bread = centred_inverse(last[0] / unit, self.k, penalty) / unit
+        except (ConvergenceError, NotIdentifiedError) as error:
+            raise type(error)(f"{_SEPARATED} ({error})") from error
+        parameter, k = solution.parameter / scale, self.k
+        if not self.penalty[:k].any():
+            parameter[:k] -= parameter[:k].mean() if k else 0.0
+        penalised = 0.5 * float(self.penalty @ parameter**2)
+        tie = float(parameter[-1]) if self.ties else 0.0
+        estimate = Estimate(parameter, k, 0.0, tie, solution.point.value + penalised, solution.iterations,
+                            solution.gradient_norm)  # fmt: skip
+        return estimate, Influence(bread, last[0])
+
+    def _scale(self) -> Any:
+        """(p,) root mean square of each column: the solver's unit, so that columns of any size are solved alike."""
+        square, n = np.zeros(self.d), 0
+        for block in self.blocks:
+            if block.features is None:
+                assert block.columns is not None
+                square += np.einsum("dn,dn->d", block.columns, block.columns)
+            else:
+                square += sum(np.einsum("nd,nd->d", wide, wide) for _, wide in _widened(block))
+            n += block.n
+        scale = np.ones(self.size)
+        scale[self.k : self.k + self.d] = np.sqrt(np.where(square > 0, square, n) / n)
+        return scale
+
+    @one_blas_thread()
+    def influence(self, estimate: Estimate, known: Influence, kind: str, clusters: tuple[int, ...]) -> Influence:
+        """The influence with the meat of rows or of clusters: one more pass. clusters: groups of each column."""
+        if kind == "cluster":
+            parts = list(in_order(lambda block: self._cluster_sums(block, estimate), self.blocks))
+            names = cluster_names(len(clusters).bit_length())  # 1, 3, 7 sets of 1, 2, 3 columns
+            return Influence(known.bread, *clustered_meat(parts, names, clusters, self.size))
+        return known if kind == "model" else Influence(known.bread, self.sums(estimate.parameter, meat=True)[2])
+
+    def row_scores(self, block: Block, estimate: Estimate) -> Any:
+        """(2, n) d log p / d eta and / d tie of a block's rows, with their weights."""
+        by_eta = np.empty((4, block.n))
+        evaluate = self._narrow if block.features is None else self._wide
+        evaluate(block, estimate.parameter, False, by_eta, np.zeros(self.size), None)
+        return by_eta[:2]
+
+    def _cluster_sums(self, block: Block, estimate: Estimate) -> list[Any]:
+        d_eta, d_tie = self.row_scores(block, estimate)
+        columns, values = ([block.a, block.b], [d_eta, -d_eta]) if self.k else ([], [])
+        design = block.columns if block.features is None else block.features.T
+        assert design is not None
+        for j, column in enumerate(design):
+            columns, values = [*columns, np.full(block.n, self.k + j)], [*values, d_eta * column]
+        if self.ties:
+            columns, values = [*columns, np.full(block.n, self.size - 1)], [*values, d_tie]
+        return [summed(codes, columns, values) for codes in block.clusters]
+
+    def effects(self, estimate: Estimate, direction: Any) -> Any:
+        """(n,) influence of each row on direction' parameter, direction (p,) = A^+ c; with scores only."""
+
+        def one(block: Block) -> Any:
+            d_eta, d_tie = self.row_scores(block, estimate)
+            theta, beta = direction[: self.k], direction[self.k : self.k + self.d]
+            along = theta[block.a] - theta[block.b] + beta @ block.columns
+            return d_eta * along + (d_tie * direction[-1] if self.ties else 0.0)
+
+        return np.concatenate(list(in_order(one, self.blocks)))
+
+    def weighted(self, weight: Any) -> RowProblem:
+        """The same rows with other weights (n,); rows of weight 0 are left out."""
+        blocks, at = [], 0
+        for block in self.blocks:
+            own = weight[at : at + block.n]
+            at += block.n
+            blocks.append(replace(block, weight=own.copy()).where(own > 0))
+        return replace(self, blocks=blocks)
+
+    def only(self, kept: list[int]) -> RowProblem:
+        """The problem with some of its columns."""
+        blocks = [
+            replace(block, columns=None if block.columns is None else np.ascontiguousarray(block.columns[kept]),
+                    features=None if block.features is None else np.ascontiguousarray(block.features[:, kept]))
+            for block in self.blocks
+        ]  # fmt: skip
+        places = [*range(self.k), *(self.k + j for j in kept), *range(self.k + self.d, self.size)]
+        return replace(self, blocks=blocks, d=len(kept), penalty=self.penalty[places])
+
+
+def _widened(block: Block) -> Iterator[tuple[slice, Any]]:
+    """A few rows of the features at a time, in double."""
+    assert block.features is not None
+    step = max(1, _WIDE_CELLS // max(block.features.shape[1], 1))
+    for start in range(0, block.n, step):
+        cut = slice(start, min(start + step, block.n))
+        yield cut, block.features[cut].astype(np.float64)
+
+
+def weights(block: Block) -> Any:
+    """(n,) what each row counts."""
+    ones = np.ones(block.n)
+    for factor in (block.weight, block.count):
+        ones = ones if factor is None else ones * factor
+    return ones
+
+
+def independent(hessian: Any, k: int, names: Sequence[str]) -> tuple[list[int], dict[int, str]]:
+    """Which of the columns after k scores can be told apart, in order; and the reason for each of the others.
+
+    hessian: (k + d, k + d) information without penalty. A column is kept when the scores and the columns before
+    it leave more than 1e-10 of its variance.
+    """
+    arms = dense_solver(pinned(hessian[:k, :k], k, np.zeros(k))) if k else None
+    across, own = hessian[:k, k:], np.diag(hessian)[k:]
+    left = hessian[k:, k:] - (across.T @ arms(across) if arms else 0.0)
+    if _all_independent(left, own):
+        return list(range(len(names))), {}
+    kept: list[int] = []
+    why: dict[int, str] = {}
+    for j, name in enumerate(names):
+        if own[j] <= 0.0:
+            why[j] = f"{name} is 0 in every row: what both responses share, such as the prompt, cancels out"
+            continue
+        share = np.linalg.solve(left[np.ix_(kept, kept)], left[kept, j]) if kept else np.zeros(0)
+        if left[j, j] - left[j, kept] @ share > _DEPENDENT * own[j]:
+            kept.append(j)
+            continue
+        size = np.abs(share) * np.sqrt(own[kept])
+        others = [names[i] for i, s in zip(kept, size, strict=True) if s > 1e-5 * np.sqrt(own[j])]
+        if arms:
+            by_arms = across[:, j] - across[:, kept] @ share
+            others += ["the arms"] * bool(by_arms @ arms(by_arms) > 1e-10 * own[j])
+        why[j] = f"collinear with {' and '.join(others)}: its effect cannot be told from theirs"
+    return kept, why
+
+
+def _all_independent(left: Any, own: Any) -> bool:
+    """Whether the Cholesky pivots, each column's variance beside those before it, are all large enough."""
+    if (own <= 0.0).any():
+        return False
+    try:
+        root = np.linalg.cholesky(left)
+    except np.linalg.LinAlgError:
+        return False
+    return bool((np.diag(root) ** 2 > _DEPENDENT * own).all())

@@ -1,0 +1,237 @@
+"""Rewards of features: peers on the same rows, groups, interactions, wide and narrow, bad input."""
+
+import numpy as np
+import polars as pl
+import pytest
+import statsmodels.api as sm
+import steelyard as sy
+from scipy.optimize import minimize
+from steelyard.models import reward, row_problem
+
+FEATURES = (["x_a", "y_a", "z_a"], ["x_b", "y_b", "z_b"])
+BETA = np.array([0.8, -0.5, 0.2])
+
+
+def simulated(seed, n=800, ties=0.0, groups=False):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(n, 3)), rng.normal(size=(n, 3))
+    group = rng.integers(0, 3, n)
+    beta = BETA + groups * np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.0], [-0.5, 0.0, 0.5]])[group]
+    margin = ((a - b) * beta).sum(axis=1)
+    y = (rng.random(n) < 1 / (1 + np.exp(-margin))).astype(float)
+    y[rng.random(n) < ties] = 0.5
+    columns = {f"{name}_{side}": values[:, j] for side, values in (("a", a), ("b", b)) for j, name in enumerate("xyz")}
+    extra = {"prompt": rng.normal(size=n), "who": np.array(["u", "v", "w"])[group], "rater": np.arange(n) % 40}
+    return pl.DataFrame({**columns, "y": y, **extra})
+
+
+def scanned(frame, features=FEATURES, **roles):
+    return sy.scan(frame, outcome="y", features=features, **roles)
+
+
+def deltas(frame):
+    return frame.select(pl.col(f"{name}_a") - pl.col(f"{name}_b") for name in "xyz").to_numpy()
+
+
+def lists(frame, dtype=pl.Float64):
+    sides = {
+        s: pl.concat_arr(pl.col(f"{n}_{s}") for n in "xyz").cast(pl.Array(dtype, 3)).alias(f"emb_{s}") for s in "ab"
+    }
+    return frame.with_columns(*sides.values())
+
+
+@pytest.mark.parametrize("widest", [32, 0])
+def test_equals_statsmodels(monkeypatch, widest):
+    monkeypatch.setattr(reward, "WIDEST_FUSED", widest)
+    monkeypatch.setattr(row_problem, "_WIDE_CELLS", 300)
+    frame = simulated(1)
+    peer = sm.GLM(frame["y"].to_numpy(), deltas(frame), family=sm.families.Binomial())
+    plain = peer.fit(tol=1e-14, maxiter=100, cov_type="HC0")
+    fit = sy.RewardModel().fit(scanned(frame))
+    table = fit.coefficients()
+    assert table["term"].to_list() == ["x_a", "y_a", "z_a"]
+    np.testing.assert_allclose(table["estimate"], plain.params, atol=1e-9)
+    np.testing.assert_allclose(table["se"], plain.bse, rtol=1e-8)
+    clustered = peer.fit(tol=1e-14, maxiter=100, cov_type="cluster",
+                         cov_kwds={"groups": frame["rater"].to_numpy(), "use_correction": False})  # fmt: skip
+    by_rater = sy.RewardModel().fit(scanned(frame, cluster="rater")).coefficients()
+    np.testing.assert_allclose(by_rater["se"], clustered.bse * np.sqrt(40 / 39), rtol=1e-8)
+    contrast = fit.contrast("x_a", "y_a")
+    assert contrast.se == pytest.approx(np.sqrt(np.array([1, -1, 0]) @ plain.cov_params() @ [1, -1, 0]), rel=1e-8)
+
+
+@pytest.mark.parametrize("spec", [{"ties": "davidson", "position": True}, {"ties": "rao-kupper"}, {"link": "probit"}])
+@pytest.mark.parametrize("ridge", [0.0, 3.0])
+@pytest.mark.parametrize("covariance", ["sandwich", "cluster"])
+def test_wide_and_narrow_are_one(monkeypatch, spec, ridge, covariance):
+    frame = simulated(2, ties=0.2).with_columns(
+        w=pl.Series(np.random.default_rng(0).uniform(0.5, 2, 800)), c=pl.Series(np.arange(800) % 3 + 1)
+    )
+    log = scanned(frame, weight="w", count="c", cluster="rater")
+    narrow = sy.RewardModel(ridge=ridge, covariance=covariance, **spec).fit(log)
+    monkeypatch.setattr(reward, "WIDEST_FUSED", 0)
+    monkeypatch.setattr(row_problem, "_WIDE_CELLS", 100)
+    wide = sy.RewardModel(ridge=ridge, covariance=covariance, **spec).fit(log)
+    np.testing.assert_allclose(wide.estimate.parameter, narrow.estimate.parameter, atol=1e-10)
+    np.testing.assert_allclose(wide.covariance, narrow.covariance, rtol=1e-8, atol=1e-12)
+
+
+def test_arms_as_features_are_bradley_terry():
+    rng = np.random.default_rng(3)
+    a = rng.integers(0, 4, 500)
+    b = (a + rng.integers(1, 4, 500)) % 4
+    arm = {f"is{j}_{s}": (codes == j) * 1.0 for s, codes in (("a", a), ("b", b)) for j in range(1, 4)}
+    frame = pl.DataFrame({"a": a, "b": b, "y": rng.choice([0.0, 0.5, 1.0], 500), "v": rng.normal(size=500), **arm})
+    features = ([f"is{j}_a" for j in range(1, 4)], [f"is{j}_b" for j in range(1, 4)])
+    for ties in ("half", "davidson", "rao-kupper"):
+        log = scanned(frame, features, a="a", b="b", covariates={"v": "v"})
+        rewards, scores = (
+            sy.RewardModel(ties=ties, position=True).fit(log),
+            sy.BradleyTerry(ties=ties, position=True).fit(log),
+        )
+        np.testing.assert_allclose(rewards.coefficient[:3], scores.score[1:] - scores.score[0], atol=1e-9)
+        assert rewards.contrast("is1_a", "is2_a").se == pytest.approx(scores.contrast("1", "2").se, rel=1e-8)
+        got, want = rewards.coefficients()[3:], scores.coefficients()
+        assert got["term"].to_list() == want["term"].to_list()
+        np.testing.assert_allclose(got["se"], want["se"], rtol=1e-8)
+
+
+def test_embeddings_in_lists_and_in_float32():
+    frame = simulated(4)
+    want = sy.RewardModel(ridge=1.0).fit(scanned(frame))
+    for dtype, close in ((pl.Float64, 1e-10), (pl.Float32, 1e-6)):
+        fit = sy.RewardModel(ridge=1.0).fit(scanned(lists(frame, dtype), ("emb_a", "emb_b")))
+        assert fit.coefficients()["term"].to_list() == ["emb_a[0]", "emb_a[1]", "emb_a[2]"]
+        np.testing.assert_allclose(fit.coefficient, want.coefficient, atol=close)
+    as_lists = lists(frame).with_columns(pl.col("emb_a", "emb_b").arr.to_list())
+    assert sy.RewardModel(ridge=1.0).fit(scanned(as_lists, ("emb_a", "emb_b"))).coefficient == pytest.approx(
+        want.coefficient, abs=1e-10
+    )
+
+
+def test_interactions_are_products():
+    frame = simulated(5)
+    fit = sy.RewardModel(interactions=[("x_a", "prompt")]).fit(scanned(frame, context=["prompt"]))
+    product = frame.with_columns(xp_a=pl.col("x_a") * pl.col("prompt"), xp_b=pl.col("x_b") * pl.col("prompt"))
+    by_hand = sy.RewardModel().fit(scanned(product, ([*FEATURES[0], "xp_a"], [*FEATURES[1], "xp_b"])))
+    np.testing.assert_allclose(fit.covariance, by_hand.covariance, rtol=1e-8)
+    assert fit.coefficients()["term"].to_list() == ["x_a", "y_a", "z_a", "x_a:prompt"]
+    everything = sy.RewardModel(interactions="all").fit(scanned(frame, context=["prompt"]))
+    assert len(everything.coefficients()) == 6
+    scored = fit.predict(scanned(frame, context=["prompt"])).collect()
+    np.testing.assert_allclose(scored["margin"], by_hand.predict(scanned(product, ([*FEATURES[0], "xp_a"],
+                               [*FEATURES[1], "xp_b"]))).collect()["margin"], atol=1e-10)  # fmt: skip
+
+
+def test_groups_apart_are_fits_apart():
+    frame = simulated(6, groups=True)
+    fit = sy.RewardModel(heads="per-group").fit(scanned(frame, group="who"))
+    table = {row["term"]: row for row in fit.coefficients().iter_rows(named=True)}
+    for who in "uvw":
+        alone = sy.RewardModel().fit(scanned(frame.filter(pl.col("who") == who))).coefficients()
+        for row in alone.iter_rows(named=True):
+            assert table[f"{row['term']} [{who}]"]["estimate"] == pytest.approx(row["estimate"], abs=1e-9)
+            assert table[f"{row['term']} [{who}]"]["se"] == pytest.approx(row["se"], rel=1e-8)
+
+
+def test_pooled_groups_equal_the_penalised_optimum():
+    frame, ridge = simulated(7, groups=True), 20.0
+    fit = sy.RewardModel(heads="per-group", ridge=ridge).fit(scanned(frame, group="who"))
+    delta, y, group = deltas(frame), frame["y"].to_numpy(), np.unique(frame["who"], return_inverse=True)[1]
+
+    def loss(parameter):
+        shared, own = parameter[:3], parameter[3:].reshape(3, 3)
+        margin = (delta * (shared + own[group])).sum(axis=1)
+        rest = 1 / (1 + np.exp(margin)) - (1 - y)
+        gradient = np.array([(rest[group == g, None] * delta[group == g]).sum(axis=0) for g in range(3)])
+        value = -(y * margin - np.log1p(np.exp(margin))).sum() + ridge / 2 * (own**2).sum()
+        return value, np.concatenate([-gradient.sum(axis=0), (ridge * own - gradient).ravel()])
+
+    best = minimize(loss, np.zeros(12), jac=True, method="BFGS", options={"gtol": 1e-9}).x
+    own = best[3:].reshape(3, 3)
+    table = dict(fit.coefficients().select("term", "estimate").iter_rows())
+    firsts = frame["who"].unique(maintain_order=True).to_list()
+    assert len(table) == 12
+    for j, name in enumerate(FEATURES[0]):
+        assert table[name] == pytest.approx(best[j], abs=1e-6)
+        for g, who in enumerate("uvw"):
+            assert who in firsts
+            assert table[f"{name} [{who}]"] == pytest.approx(best[j] + own[g, j], abs=1e-6)
+    hard = sy.RewardModel(heads="per-group", ridge=1e9).fit(scanned(frame, group="who"))
+    shared = sy.RewardModel().fit(scanned(frame))
+    np.testing.assert_allclose(hard.coefficient[:3], shared.coefficient, atol=1e-6)
+
+
+def test_shared_ridge_is_scikit_learns():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    frame = simulated(8)
+    peer = linear_model.LogisticRegression(C=0.5, fit_intercept=False, tol=1e-12, max_iter=1000).fit(
+        deltas(frame), frame["y"]
+    )
+    fit = sy.RewardModel(ridge=2.0).fit(scanned(frame))
+    np.testing.assert_allclose(fit.coefficient, peer.coef_[0], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_rewards_cover():
+    inside = []
+    for seed in range(500):
+        table = sy.RewardModel().fit(scanned(simulated(seed, n=600))).coefficients()
+        inside.append((table["low"].to_numpy() <= BETA) & (table["high"].to_numpy() >= BETA))
+    assert 0.93 <= np.mean(inside) <= 0.97
+
+
+def test_save_load_predict_and_sink(tmp_path):
+    frame = simulated(9, groups=True)
+    log = scanned(frame, group="who", context="prompt")
+    fit = sy.RewardModel(heads="per-group", ridge=2.0, interactions=[("x_a", "prompt")], position=True).fit(log)
+    fit.save(tmp_path / "reward.sy")
+    loaded = sy.load(tmp_path / "reward.sy")
+    assert loaded.coefficients().equals(fit.coefficients())
+    scored = fit.predict(log).collect()
+    assert loaded.predict(log).collect().equals(scored)
+    assert scored["log_likelihood"].sum() == pytest.approx(fit.log_likelihood, rel=1e-10)
+    fit.sink(log, tmp_path / "scored.parquet")
+    assert pl.read_parquet(tmp_path / "scored.parquet").equals(scored)
+    stranger = fit.predict(scanned(frame.with_columns(who=pl.lit("t")), group="who", context="prompt")).collect()
+    assert stranger["margin"].null_count() == 800
+
+
+def test_bad_features_are_refused_in_words():
+    frame = simulated(10)
+    rows = pl.int_range(pl.len())
+    ragged = lists(frame).with_columns(pl.col("emb_a", "emb_b").arr.to_list()).with_columns(
+        emb_a=pl.when(rows == 5).then(pl.col("emb_a").list.head(2)).otherwise("emb_a")
+    )  # fmt: skip
+    with pytest.raises(sy.LogError, match=r"1 rows: a list of features shorter than 3 entries \(first rows \[5\]\)"):
+        sy.RewardModel().fit(scanned(ragged, ("emb_a", "emb_b")))
+    holes = frame.with_columns(y_a=pl.when(rows == 7).then(np.nan).otherwise("y_a"))
+    with pytest.raises(sy.LogError, match=r"1 row: null or infinite feature 'y_a' \(first rows \[7\]\)"):
+        sy.RewardModel().fit(scanned(holes))
+    nulls = lists(frame).with_columns(emb_b=pl.when(rows == 2).then(None).otherwise("emb_b"))
+    with pytest.raises(sy.LogError, match=r"1 row: null or infinite feature 'emb_a\[0\]' \(first rows \[2\]\)"):
+        sy.RewardModel().fit(scanned(nulls, ("emb_a", "emb_b")))
+    with pytest.raises(sy.LogError, match="has no features"):
+        sy.RewardModel().fit(sy.scan(frame, a="x_a", b="x_b", outcome="y"))
+    with pytest.raises(sy.LogError, match=r"\['who'\] \(role features\) do not hold numbers"):
+        sy.RewardModel().fit(scanned(frame, (["who"], ["who"])))
+    with pytest.raises(sy.LogError, match="as many"):
+        scanned(frame, (["x_a", "y_a"], ["x_b"]))
+    with pytest.raises(sy.LogError, match="interaction"):
+        sy.RewardModel(interactions=[("x_a", "prompt")]).fit(scanned(frame))
+    with pytest.raises(sy.LogError, match="no rater group"):
+        sy.RewardModel(heads="per-group").fit(scanned(frame))
+    unknown = frame.with_columns(who=pl.when(rows == 1).then(None).otherwise("who"))
+    with pytest.raises(sy.LogError, match="group column has nulls"):
+        sy.RewardModel(heads="per-group").fit(scanned(unknown, group="who"))
+    with pytest.raises(ValueError, match="heads must be"):
+        sy.RewardModel(heads="own")
+
+
+def test_prompt_only_and_collinear_features_are_null_with_a_reason():
+    frame = simulated(11).with_columns(twice_a=2 * pl.col("x_a"), twice_b=2 * pl.col("x_b"))
+    features = (["x_a", "twice_a", "prompt"], ["x_b", "twice_b", "prompt"])
+    rows = {row["term"]: row for row in sy.RewardModel().fit(scanned(frame, features)).coefficients().to_dicts()}
+    assert "cancels out" in rows["prompt"]["reason"]
+    assert "collinear with x_a" in rows["twice_a"]["reason"]
+    assert rows["x_a"]["se"] > 0
