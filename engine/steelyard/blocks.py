@@ -165,13 +165,13 @@ class Block:
     features: NDArray[Any] | None = None
 
     def where(self, good: Any) -> Block:
-        """The rows of a mask (n,); start is then no row number any more."""
+        """Some of the rows, by a mask (n,) or a slice; start is then no row number any more."""
 
         def cut(column: Any) -> Any:
             return None if column is None else np.ascontiguousarray(column[..., good])
 
         return replace(
-            self, n=int(good.sum()), a=cut(self.a), b=cut(self.b), label=cut(self.label), y=cut(self.y),
+            self, n=len(self.a[good]), a=cut(self.a), b=cut(self.b), label=cut(self.label), y=cut(self.y),
             weight=cut(self.weight), count=cut(self.count), first=cut(self.first),
             clusters=tuple(cut(codes) for codes in self.clusters), columns=cut(self.columns),
             features=None if self.features is None else np.ascontiguousarray(self.features[good]),

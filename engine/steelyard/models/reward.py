@@ -130,11 +130,8 @@ class RewardModel:
         start = np.zeros(d + ties)
         if ties:
             start[-1] = 0.5
-        free = np.flatnonzero(penalty[:d] == 0)
-        reasons: dict[int, str] = {}
-        if len(free):
-            hessian = problem.sums(start)[2][np.ix_(free, free)]
-            reasons = {int(free[j]): why for j, why in independent(hessian, 0, [names[j] for j in free])[1].items()}
+        free = np.flatnonzero(penalty[:d] == 0).tolist()
+        reasons = independent(problem, start, free, [names[j] for j in free]) if free else {}
         kept = [j for j in range(d) if j not in reasons]
         if reasons:
             problem, start = problem.only(kept), np.delete(start, list(reasons))

@@ -155,7 +155,8 @@ def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kin
     problem = RowProblem(blocks, k, len(columns), spec.model, penalty)
     start = np.zeros(problem.size)
     start[k + len(columns) :] = cells.start()[len(cells.arms) + spec.position :]
-    kept, reasons = independent(problem.sums(start)[2][: k + len(columns), : k + len(columns)], k, columns)
+    reasons = independent(problem, start, range(len(columns)), columns)
+    kept = [j for j in range(len(columns)) if j not in reasons]
     if reasons:
         problem, start = problem.only(kept), np.delete(start, [k + j for j in reasons])
     estimate, known = problem.maximise(start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,8 @@ from steelyard.solve import Point, centred_inverse, dense_solver, newton, one_bl
 
 WIDEST_FUSED = 32  # columns up to which the kernel does all; beyond, their Gram matrix is BLAS's
 _WIDE_CELLS = 1 << 19  # entries of a feature matrix that are widened to double at a time
+_LONG = 1 << 18  # rows
+_THINNED = 16
 _DEPENDENT = 1e-10  # share of a column's variance that must be left beside the columns before it
 _SEPARATED = (
     "the fit has no finite maximum, or the solver stopped short of it: some combination of scores, covariates and "
@@ -107,8 +110,22 @@ class RowProblem:
             weight, count, meat, parameter[self.d :], by_eta, score, matrix,
         )  # fmt: skip
 
+    def thinned(self) -> RowProblem:
+        """Every 16th row of a long log, the whole of a short one; what it sees first saves passes over all."""
+        if sum(block.n for block in self.blocks) < _LONG:
+            return self
+        blocks = [block.where(slice(None, None, _THINNED)) for block in self.blocks]
+        return replace(self, blocks=blocks, penalty=self.penalty / _THINNED + 1.0)
+
     def maximise(self, start: Any) -> tuple[Estimate, Influence]:
-        """Newton from `start` (p,), and the model-based influence, whose meat is the information itself."""
+        """Newton from `start` (p,), and the model-based influence, whose meat is the information itself.
+
+        A long log is first maximised on every 16th row, slightly shrunk so that this cannot fail for rare arms.
+        """
+        few = self.thinned()
+        if few is not self:
+            with contextlib.suppress(ConvergenceError, NotIdentifiedError):
+                start = few.maximise(start)[0].parameter
         scale = self._scale()
         unit, penalty = np.outer(scale, scale), self.penalty / scale**2
         last: list[Any] = [None]
@@ -231,17 +248,30 @@ def weights(block: Block) -> Any:
     return ones
 
 
-def independent(hessian: Any, k: int, names: Sequence[str]) -> tuple[list[int], dict[int, str]]:
-    """Which of the columns after k scores can be told apart, in order; and the reason for each of the others.
+def independent(problem: RowProblem, start: Any, places: Sequence[int], names: Sequence[str]) -> dict[int, str]:
+    """The columns that cannot be told apart from the scores and the columns before them, with the reason.
 
-    hessian: (k + d, k + d) information without penalty. A column is kept when the scores and the columns before
-    it leave more than 1e-10 of its variance.
+    places: of the columns to look at, those without a penalty; names: theirs. A column can be told when the scores
+    and the columns before it leave more than 1e-10 of its variance at `start` (p,).
     """
-    arms = dense_solver(pinned(hessian[:k, :k], k, np.zeros(k))) if k else None
+    k, few = problem.k, problem.thinned()
+    used = [*range(k), *(k + place for place in places)]
+    why = _dependent(few.sums(start)[2][np.ix_(used, used)], k, names)
+    if why and few is not problem:  # what some rows can tell apart, all can; not the other way round
+        why = _dependent(problem.sums(start)[2][np.ix_(used, used)], k, names)
+    return {places[j]: reason for j, reason in why.items()}
+
+
+def _dependent(hessian: Any, k: int, names: Sequence[str]) -> dict[int, str]:
+    """As :func:`independent`, from the information (k + d, k + d)."""
+    try:
+        arms = dense_solver(pinned(hessian[:k, :k], k, np.zeros(k))) if k else None
+    except NotIdentifiedError:  # an arm is missing from the rows
+        return dict.fromkeys(range(len(names)), "")
     across, own = hessian[:k, k:], np.diag(hessian)[k:]
     left = hessian[k:, k:] - (across.T @ arms(across) if arms else 0.0)
     if _all_independent(left, own):
-        return list(range(len(names))), {}
+        return {}
     kept: list[int] = []
     why: dict[int, str] = {}
     for j, name in enumerate(names):
@@ -258,7 +288,7 @@ def independent(hessian: Any, k: int, names: Sequence[str]) -> tuple[list[int], 
             by_arms = across[:, j] - across[:, kept] @ share
             others += ["the arms"] * bool(by_arms @ arms(by_arms) > 1e-10 * own[j])
         why[j] = f"collinear with {' and '.join(others)}: its effect cannot be told from theirs"
-    return kept, why
+    return why
 
 
 def _all_independent(left: Any, own: Any) -> bool:
