@@ -1,5 +1,8 @@
 """The command line: what it prints and writes, and how it refuses."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import polars as pl
@@ -128,3 +131,43 @@ def test_covariates_by_name_and_expression(tmp_path):
     assert refused.exit_code == 1
     assert "no covariate 'length'" in refused.output
     assert run.invoke(app, ["rank", log, *COLUMNS, "--covariate", "length=)"]).exit_code == 2
+
+
+def test_predict_a_folder_shard_by_shard_and_resume(tmp_path):
+    frame = pl.DataFrame({"left": list("xyzxzy"), "right": list("yzxzyq"), "winner": ["left"] * 4 + ["tie", "right"]})
+    for part in range(3):
+        (tmp_path / "log" / f"day={part}").mkdir(parents=True)
+        frame.write_parquet(tmp_path / "log" / f"day={part}" / "votes.parquet")
+    log, out = str(tmp_path / "log"), tmp_path / "scored"
+    fit = sy.BradleyTerry(ridge=1.0).fit(sy.scan(frame[:5], a="left", b="right", outcome="winner"))
+    fit.save(tmp_path / "m.sy")
+    done = run.invoke(app, ["predict", str(tmp_path / "m.sy"), log, *COLUMNS, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "3 rows without a margin" in done.output
+    files = sorted(out.rglob("*.parquet"))
+    assert [str(file.relative_to(out)) for file in files] == [f"day={part}/votes.parquet" for part in range(3)]
+    files[1].unlink()
+    before = files[0].stat().st_mtime_ns
+    again = run.invoke(app, ["predict", str(tmp_path / "m.sy"), log, *COLUMNS, "--out", str(out), "--resume"])
+    assert again.exit_code == 0, again.output
+    assert "1 rows without a margin" in again.output
+    assert files[0].stat().st_mtime_ns == before
+    assert pl.read_parquet(files[1], hive_partitioning=False).equals(pl.read_parquet(files[0], hive_partitioning=False))
+    one = ["predict", str(tmp_path / "m.sy"), log, *COLUMNS, "--out", str(tmp_path / "s.parquet"), "--resume"]
+    assert "resume goes with a folder" in run.invoke(app, one).output
+
+
+def test_a_prediction_killed_half_way_leaves_no_file_under_its_name(tmp_path):
+    frame = pl.DataFrame(
+        {"left": ["x", "y"] * 3_000_000, "right": ["y", "x"] * 3_000_000, "winner": ["left"] * 6_000_000}
+    )
+    frame.write_parquet(tmp_path / "log.parquet")
+    sy.BradleyTerry().fit(sy.scan(frame, a="left", b="right", outcome="winner")).save(tmp_path / "m.sy")
+    arguments = ["predict", "m.sy", "log.parquet", *COLUMNS, "--out", "scored.parquet"]
+    code = f"from steelyard.cli import app; app({arguments!r})"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    while process.poll() is None and not list(tmp_path.glob(".scored*")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "scored.parquet").exists()

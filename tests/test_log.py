@@ -225,3 +225,18 @@ def test_arms_as_numbers_beside_arms_as_text():
     frame = pl.DataFrame({"a": [1, 2, 10, 1], "b": ["2", "x", "1", "10"], "y": [1, 0, 1, 1]})
     assert sy.scan(frame, a="a", b="b", outcome="y").arms() == ["1", "10", "2", "x"]
     assert sy.scan(frame.filter(pl.col("b") != "x"), a="a", b="b", outcome="y").arms() == ["1", "2", "10"]
+
+
+def test_pairs_and_predictions_inside_a_lazy_query():
+    frame = pl.DataFrame(
+        {"l": list("xyxyzz"), "r": list("yxyzyx"), "w": ["left", "right", "tie", "left", "left", "right"]}
+    )
+    roles = {"a": "l", "b": "r", "outcome": "w"}
+    fit = sy.BradleyTerry(ridge=1.0).fit(sy.scan(frame, **roles))
+    query = frame.lazy().with_columns(pl.col("l").alias("again")).sy.predict(fit, **roles).filter(pl.col("p_a") > 0.5)
+    want = frame.with_columns(fit.predict(sy.scan(frame, **roles)).collect()).filter(pl.col("p_a") > 0.5)
+    for engine in ("in-memory", "streaming"):
+        assert query.collect(engine=engine).drop("again").equals(want)
+    pairs = frame.lazy().sy.pairs(**roles).sort("a", "b").collect()
+    assert pairs.equals(sy.scan(frame, **roles).pairs().sort("a", "b"))
+    assert pairs.rows()[0] == ("x", "y", True, 1.0, 1.0, 0.0, 2)

@@ -8,6 +8,7 @@ from steelyard.errors import (
     OverlapError,
     SteelyardError,
 )
+from steelyard.frames import SteelyardFrame
 from steelyard.log import PreferenceLog, scan
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.pair_fit import PairFit
@@ -33,6 +34,7 @@ __all__ = [
     "RewardModel",
     "RowFit",
     "SteelyardError",
+    "SteelyardFrame",
     "load",
     "rank",
     "scan",

@@ -195,18 +195,20 @@ def rank(
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="a model saved by rank --save")],
     log: Log,
-    out: Annotated[Path, typer.Option("--out", help="Parquet file of margins and probabilities")],
+    out: Annotated[Path, typer.Option("--out", help="Parquet file of margins and probabilities, or a folder")],
     format: Format = None, a: A = None, b: B = None, outcome: Outcome = None,
     outcomes: Outcomes = None, position: Position = None, covariate: Covariates = None,
+    resume: Annotated[bool, typer.Option("--resume", help="leave out files that the folder --out holds")] = False,
 ) -> None:  # fmt: skip
-    """Score every row of a log, in order, in bounded memory."""
+    """Score every row of a log, in order, in bounded memory; a folder of files into a folder, file by file."""
     with _errors():
         _outputs(log, None, out)
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, position=position,
                         covariates=covariate)  # fmt: skip
         with _working("scoring"):
-            sy.load(model).sink(scanned, out)
-        typer.echo(f"wrote {out}")
+            unscored = sy.load(model).sink(scanned, out, resume)
+        note = f"; {unscored} rows without a margin: an arm without a score" if unscored else ""
+        typer.echo(f"wrote {out}{note}")
 
 
 @app.command()

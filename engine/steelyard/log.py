@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import glob
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +43,7 @@ class PreferenceLog:
     features: tuple[Any, ...] = ()
     group: Column | None = None
     on_bad: str = "raise"
+    files: tuple[str, ...] = ()
 
     def schema(self) -> pl.Schema:
         """Column names and types of the source; reads metadata only."""
@@ -56,6 +59,26 @@ class PreferenceLog:
     def count(self) -> int:
         """Rows in the source."""
         return int(self.source.select(pl.len()).collect().item())
+
+    def shards(self) -> list[tuple[str, PreferenceLog]]:
+        """One log a file, with its path below the folder that all files share; for a log scanned from files.
+
+        Raises LogError for any other source, or where no file is found.
+        """
+        patterns = [sorted(glob.glob(pattern, recursive=True)) for pattern in self.files]  # noqa: PTH207 (absolute ones too)
+        found = [Path(path) for paths in patterns for path in paths]
+        found = [path for path in found if path.is_file()]
+        if not found:
+            raise LogError(f"{self.name} is not a folder or a glob of files")
+        root = Path(os.path.commonpath([path.parent for path in found]))
+        return [(str(path.relative_to(root)), replace(self, source=_reader([str(path)]), name=str(path), files=()))
+                for path in found]  # fmt: skip
+
+    def pairs(self) -> pl.DataFrame:
+        """The table of pairs: a (shown first) b win tie loss comparisons; one pass."""
+        from steelyard.pairs import pair_table
+
+        return pair_table(self).frame()
 
     def cluster_names(self) -> list[str]:
         return [f"cluster_{i}" for i in range(len(self.cluster))]
@@ -241,7 +264,7 @@ def scan(
     wrong = [key for key, value in values.items() if not 0.0 <= value <= 1.0]
     if wrong:
         raise LogError(f"outcomes must lie in [0, 1]; not so for {wrong}")
-    frame, name = _open(source)
+    frame, name, paths = _open(source)
     return PreferenceLog(
         source=frame,
         name=name,
@@ -254,6 +277,7 @@ def scan(
         features=_sides(features),
         group=group,
         on_bad=on_bad,
+        files=paths,
     )
 
 
@@ -288,27 +312,28 @@ def _features(columns: Any, schema: pl.Schema) -> pl.Expr:
     return pl.concat_arr([part.cast(pl.Float64) for part in parts])
 
 
-def _open(source: Any) -> tuple[pl.LazyFrame, str]:
+def _open(source: Any) -> tuple[pl.LazyFrame, str, tuple[str, ...]]:
+    """The frame, what to call it in messages, and the paths or globs that it was read from."""
     if isinstance(source, pl.LazyFrame):
-        return source, "the lazy frame"
+        return source, "the lazy frame", ()
     if isinstance(source, pl.DataFrame):
-        return source.lazy(), "the frame"
+        return source.lazy(), "the frame", ()
     if isinstance(source, str | Path) or (isinstance(source, Sequence) and source):
         return _open_files(source)
     if isinstance(source, Mapping):
         lengths = {name: len(column) for name, column in source.items()}
         if len(set(lengths.values())) > 1:
             raise LogError(f"columns of different lengths: {lengths}; every column needs one entry a row")
-        return pl.DataFrame(source).lazy(), "the columns"
+        return pl.DataFrame(source).lazy(), "the columns", ()
     if hasattr(source, "__arrow_c_stream__"):
-        return pl.DataFrame(source).lazy(), f"the {type(source).__name__}"
+        return pl.DataFrame(source).lazy(), f"the {type(source).__name__}", ()
     raise LogError(
         f"cannot read a log from {type(source).__name__}: give a path, a glob, a polars frame, "
         "a mapping of columns, or anything with __arrow_c_stream__"
     )
 
 
-def _open_files(source: Any) -> tuple[pl.LazyFrame, str]:
+def _open_files(source: Any) -> tuple[pl.LazyFrame, str, tuple[str, ...]]:
     paths = [str(path) for path in ([source] if isinstance(source, str | Path) else source)]
     first = Path(paths[0])
     suffix = first.suffix.lower()
@@ -322,8 +347,16 @@ def _open_files(source: Any) -> tuple[pl.LazyFrame, str]:
         raise LogError(f"{first}: no such file")
     if suffix not in READERS:
         raise LogError(f"{first}: unknown kind of file; known endings are {', '.join(READERS)}")
-    options: dict[str, Any] = {"hive_partitioning": True} if suffix in (".parquet", ".pq") and "*" in paths[0] else {}
-    return READERS[suffix](paths, **options), paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+    name = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+    return _reader(paths), name, tuple(paths)
+
+
+def _reader(paths: list[str]) -> pl.LazyFrame:
+    """Files of one kind; folders named column=value become columns."""
+    suffix = Path(paths[0]).suffix.lower()
+    hive = suffix in (".parquet", ".pq") and any(c in paths[0] for c in "*=")
+    frame: pl.LazyFrame = READERS[suffix](paths, **({"hive_partitioning": True} if hive else {}))
+    return frame
 
 
 def _expression(column: Column, schema: pl.Schema, role: str) -> pl.Expr:

@@ -60,6 +60,18 @@ class PairTable:
     weighted: bool = False
     dropped: dict[str, int] = field(default_factory=dict)
 
+    def frame(self) -> pl.DataFrame:
+        """One row a cell: a b position win tie loss comparisons; position: whether being shown first counts."""
+        names = self.arms.to_numpy()
+        return pl.DataFrame(
+            {
+                "a": pl.Series(names[self.a].tolist(), dtype=pl.String),
+                "b": pl.Series(names[self.b].tolist(), dtype=pl.String), "position": self.first > 0,
+                **{outcome: self.sums[:, j] for j, outcome in enumerate(("win", "tie", "loss"))},
+                "comparisons": self.rows.astype(np.int64),
+            }
+        )  # fmt: skip
+
     def plus(self, other: PairTable) -> PairTable:
         """The table of both logs together."""
         names = sorted({*self.arms.to_list(), *other.arms.to_list()})

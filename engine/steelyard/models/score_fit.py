@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from math import erfc, sqrt
+from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -140,10 +141,30 @@ class Fit:
         columns = {"margin": eta, "p_a": p_a, "p_tie": p_tie, "p_b": p_b, "log_likelihood": likelihood}
         return pl.DataFrame({name: pl.Series(values).fill_nan(None) for name, values in columns.items()})
 
-    def sink(self, log: PreferenceLog, path: str | os.PathLike[str]) -> None:
-        """Streams :meth:`predict` to Parquet in bounded memory; the file appears whole or not at all."""
+    def sink(self, log: PreferenceLog, path: str | os.PathLike[str], resume: bool = False) -> int:
+        """Streams :meth:`predict` to Parquet in bounded memory; a file appears whole or not at all.
+
+        path: a file ending in .parquet; or a folder, for a log scanned from a folder or glob: one file for each of
+        its files, under the same name. resume: leave out what the folder already holds.
+        Returns how many rows have a null margin, for arms without a score.
+        """
+        target = Path(path)
+        if target.suffix == ".parquet":
+            if resume:
+                raise ValueError(f"{target} is one file: resume goes with a folder, shard by shard")
+            return self._sink(log, target)
+        unscored = 0
+        for name, shard in log.shards():
+            whole = (target / name).with_suffix(".parquet")
+            if not (resume and whole.exists()):
+                whole.parent.mkdir(parents=True, exist_ok=True)
+                unscored += self._sink(shard, whole)
+        return unscored
+
+    def _sink(self, log: PreferenceLog, path: Path) -> int:
         with replacing(path) as temporary:
             self.predict(log).sink_parquet(temporary)
+            return int(pl.scan_parquet(temporary).select(pl.col("margin").null_count()).collect().item())
 
     def _encoder(self, log: PreferenceLog) -> Encoder:
         """What turns the batches of a log into blocks that this fit can score."""

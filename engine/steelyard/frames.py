@@ -1,0 +1,44 @@
+"""Steelyard inside a polars query: ``frame.sy`` on lazy frames, through functions on batches of rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from steelyard.log import scan
+
+if TYPE_CHECKING:
+    from steelyard.models.score_fit import Fit
+
+
+@pl.api.register_lazyframe_namespace("sy")
+class SteelyardFrame:
+    """Comparisons in a lazy query. The keywords are those of :func:`steelyard.scan`.
+
+    Examples
+    --------
+    >>> import polars as pl, steelyard as sy
+    >>> frame = pl.LazyFrame({"left": ["x", "y", "x"], "right": ["y", "x", "y"], "winner": ["left", "left", "left"]})
+    >>> frame.sy.pairs(a="left", b="right", outcome="winner").select("a", "b", "win", "loss").collect().rows()
+    [('x', 'y', 2.0, 0.0), ('y', 'x', 1.0, 0.0)]
+    """
+
+    def __init__(self, frame: pl.LazyFrame) -> None:
+        self._frame = frame
+
+    def predict(self, fit: Fit, format: str | None = None, **roles: Any) -> pl.LazyFrame:
+        """The frame with the columns of ``fit.predict`` added, batch by batch in streaming queries."""
+
+        def scored(batch: pl.DataFrame) -> pl.DataFrame:
+            return batch.hstack(fit.predict(scan(batch, format, **roles)).collect())
+
+        added: dict[str, Any] = dict.fromkeys(("margin", "p_a", "p_tie", "p_b", "log_likelihood"), pl.Float64)
+        schema = pl.Schema({**self._frame.collect_schema(), **added})
+        return self._frame.map_batches(scored, schema=schema, streamable=True)
+
+    def pairs(self, format: str | None = None, **roles: Any) -> pl.LazyFrame:
+        """The table of pairs of the frame: a b position win tie loss comparisons."""
+        schema = pl.Schema({"a": pl.String, "b": pl.String, "position": pl.Boolean, "win": pl.Float64,
+                            "tie": pl.Float64, "loss": pl.Float64, "comparisons": pl.Int64})  # fmt: skip
+        return self._frame.map_batches(lambda whole: scan(whole, format, **roles).pairs(), schema=schema)
