@@ -11,6 +11,7 @@ import numpy as np
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.pairs import PairTable, Tally, clean
 from steelyard.passes import run_pass
+from steelyard.spill import Blocks, Spill
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -24,7 +25,7 @@ class Rows:
     """
 
     pairs: PairTable
-    blocks: list[Block]
+    blocks: Blocks
     clusters: tuple[Dictionary, ...]
 
 
@@ -45,7 +46,7 @@ def read_rows(
         covariates=covariates,
         features=bool(features),
     )
-    tally, blocks = Tally(), []
+    tally, spill = Tally(), Spill()
 
     def take(block: Block) -> tuple[Any, Block]:
         kept, bad, at = clean(block)
@@ -57,12 +58,12 @@ def read_rows(
     def merge(taken: tuple[Any, Block]) -> None:
         part, block = taken
         tally.merge(part)
-        blocks.append(block)
+        spill.add(block)
 
     run_pass(log, encoder, take, merge, threads)
     pairs, code = tally.table(log, encoder)
     tally.refuse(log, encoder, pairs.rows.sum())
-    blocks = [replace(block, a=code[block.a], b=code[block.b]) for block in blocks]
+    blocks = spill.done().map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
     return Rows(pairs, blocks, tuple(encoder.clusters.values()))
 
 

@@ -1,5 +1,6 @@
 """Fits with covariates: independent references on rows, real logs, known truth, and bad input."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import polars as pl
 import pytest
 import statsmodels.api as sm
 import steelyard as sy
-from steelyard import passes
+from steelyard import passes, spill
 from steelyard.models.row_fit import fit_rows
 
 from tests.reference.row_fit import RowFit
@@ -250,3 +251,37 @@ def test_audit_drops_rows_and_refits():
     small = frame.with_columns(c=pl.lit(1))
     again = sy.BradleyTerry().fit(scanned(small, count="c")).audit(order[0], over=order[1])
     assert again.rows == audit.rows
+
+
+@pytest.mark.parametrize("roles", [{}, {"cluster": "c", "weight": "w"}])
+def test_rows_beyond_memory_give_the_same_bits_and_leave_no_file(monkeypatch, tmp_path, roles):
+    frame = simulated(12, n=400_000).with_columns(c=pl.int_range(pl.len()) % 999, w=pl.int_range(pl.len()) % 3 + 0.5)
+    log = scanned(frame, ("length", "noise"), **roles)
+    want = sy.BradleyTerry(ties="davidson", position=True).fit(log)
+    monkeypatch.setattr(spill, "MOST_IN_MEMORY", 1000)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    fit = sy.BradleyTerry(ties="davidson", position=True).fit(log)
+    assert fit.problem.blocks.changes
+    assert not list(tmp_path.iterdir())
+    assert (fit.estimate.parameter == want.estimate.parameter).all()
+    assert (fit.covariance == want.covariance).all()
+
+
+def test_embeddings_beyond_memory(monkeypatch):
+    frame = simulated(13, n=300)
+    wide = frame.select("y", *(pl.Series(s, np.random.default_rng(i).normal(size=(300, 40)).astype(np.float32))
+                               for i, s in enumerate(("p", "q"))))  # fmt: skip
+    log = sy.scan(wide, outcome="y", features=("p", "q"))
+    want = sy.RewardModel(ridge=1.0).fit(log)
+    monkeypatch.setattr(spill, "MOST_IN_MEMORY", 0)
+    fit = sy.RewardModel(ridge=1.0).fit(log)
+    assert (fit.coefficient == want.coefficient).all()
+
+
+def test_a_disk_too_small_is_told_and_left_clean(monkeypatch, tmp_path):
+    monkeypatch.setattr(spill, "MOST_IN_MEMORY", 0)
+    monkeypatch.setattr(spill, "_SPARE", 1 << 60)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(OSError, match=r"do not fit into .* 0 rows are written .* TMPDIR"):
+        sy.BradleyTerry().fit(scanned(simulated(14)))
+    assert not list(tmp_path.iterdir())

@@ -19,6 +19,7 @@ from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, independent
 from steelyard.models.score_fit import Fit, Term, loaded_terms
 from steelyard.result import LOADERS, Contrast, write_archive
 from steelyard.rows import read_rows
+from steelyard.spill import Blocks
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -100,7 +101,7 @@ class RewardModel:
         groups = rows.clusters[-1].labels() if grouped else []
         design = Design(tuple(features), tuple(log.covariates), tuple(contexts), tuple(pairs), tuple(groups),
                         pooled=self.ridge > 0, position=self.position)  # fmt: skip
-        blocks = [design.block(block, self.ties != "drop") for block in rows.blocks]
+        blocks = rows.blocks.map(lambda block: design.block(block, self.ties != "drop"))
         return self._fitted(log, design, blocks, kind, rows.clusters[: len(clusters)], rows.pairs.dropped)
 
     def _pairs(self, log: PreferenceLog, features: list[str]) -> list[tuple[str, str]]:
@@ -117,7 +118,7 @@ class RewardModel:
         return pairs
 
     def _fitted(
-        self, log: PreferenceLog, design: Design, blocks: list[Block], kind: str, clusters: tuple[Dictionary, ...],
+        self, log: PreferenceLog, design: Design, blocks: Blocks, kind: str, clusters: tuple[Dictionary, ...],
         dropped: dict[str, int],
     ) -> RewardFit:  # fmt: skip
         names, d = design.names, len(design.names)

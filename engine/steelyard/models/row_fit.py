@@ -94,7 +94,7 @@ class RowFit(ScoreFit):
         place, problem = np.cumsum(self.main) - 1, self.problem
         i, j = place[self._code(x)], place[self._code(over)]
         direction = self._known_influence().bread[i] - self._known_influence().bread[j]
-        count = np.concatenate([weights(block) for block in problem.blocks])
+        count = np.concatenate(list(problem.blocks.each(weights)))
         effect = problem.effects(self.estimate, direction) / count
 
         def refitted(left: Any) -> float:
@@ -126,7 +126,8 @@ class RowFit(ScoreFit):
 
 def _removed(problem: RowProblem, names: Any, taken: Any) -> pl.DataFrame:
     """The rows taken, by arms and outcome: a b outcome rows."""
-    a, b, y = (np.concatenate([getattr(block, name) for block in problem.blocks]) for name in ("a", "b", "y"))
+    parts = problem.blocks.each(lambda block: (block.a, block.b, block.y))
+    a, b, y = (np.concatenate(column) for column in zip(*parts, strict=True))
     where = np.flatnonzero(taken)
     outcome = [{1.0: "a", 0.5: "tie", 0.0: "b"}[value] for value in y[where].tolist()]
     columns = {"a": names[a[where]].tolist(), "b": names[b[where]].tolist(), "outcome": outcome}
@@ -149,7 +150,8 @@ def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kin
     if k > WIDEST_DENSE:
         raise NotIdentifiedError(f"covariates are fitted beside up to {WIDEST_DENSE} arms; this log has {k}")
     columns = [*names, *["position"] * spec.position]
-    blocks = _inside(rows.blocks, main, spec)
+    place = np.where(main, np.cumsum(main) - 1, -1).astype(np.int32)
+    blocks = rows.blocks.map(lambda block: _inside(block, place, spec))
     penalty = np.zeros(k + len(columns) + cells.has_tie)
     penalty[:k] = spec.ridge
     problem = RowProblem(blocks, k, len(columns), spec.model, penalty)
@@ -173,22 +175,17 @@ def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kin
     return RowFit(spec, rows.pairs, score, why, estimate, influence, kind, names, terms, problem.rows, problem)
 
 
-def _inside(blocks: list[Block], main: Any, spec: BradleyTerry) -> list[Block]:
-    """The rows between identified arms, renumbered; the position as one more column."""
-    place = np.where(main, np.cumsum(main) - 1, -1).astype(np.int32)
-    inside = []
-    for block in blocks:
-        assert block.y is not None
-        assert block.columns is not None
-        a, b = place[block.a], place[block.b]
-        columns = block.columns
-        if spec.position:
-            first = np.ones(block.n) if block.first is None else block.first.astype(np.float64)
-            columns = np.concatenate([columns, first[None]])
-        use = (a >= 0) & (b >= 0) & ((block.y != 0.5) | (spec.ties != "drop"))
-        block = replace(block, a=a, b=b, columns=columns)
-        inside.append(block if use.all() else block.where(use))
-    return inside
+def _inside(block: Block, place: Any, spec: BradleyTerry) -> Block:
+    """The rows between identified arms, renumbered by place (K,); the position as one more column."""
+    assert block.y is not None
+    assert block.columns is not None
+    a, b, columns = place[block.a], place[block.b], block.columns
+    if spec.position:
+        first = np.ones(block.n) if block.first is None else block.first.astype(np.float64)
+        columns = np.concatenate([columns, first[None]])
+    use = (a >= 0) & (b >= 0) & ((block.y != 0.5) | (spec.ties != "drop"))
+    block = replace(block, a=a, b=b, columns=columns)
+    return block if use.all() else block.where(use)
 
 
 def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> RowFit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names, clustered_meat, summed
 from steelyard.models.cells import Estimate
-from steelyard.passes import in_order
 from steelyard.solve import Point, centred_inverse, dense_solver, newton, one_blas_thread, pinned
+from steelyard.spill import Blocks
 
 WIDEST_FUSED = 32  # columns up to which the kernel does all; beyond, their Gram matrix is BLAS's
 _WIDE_CELLS = 1 << 19  # entries of a feature matrix that are widened to double at a time
@@ -34,11 +35,11 @@ _SEPARATED = (
 class RowProblem:
     """The likelihood of k scores and d columns on blocks of rows; parameters: scores, columns, tie.
 
-    blocks: codes below k; columns (d, n), or where there are more than WIDEST_FUSED and no scores, features
-    (n, d), float32 or float64. penalty: (p,) r in r/2 parameter^2 on the summed log-likelihood.
+    blocks: of good rows; codes below k; columns (d, n), or where there are more than WIDEST_FUSED and no scores,
+    features (n, d), float32 or float64. penalty: (p,) r in r/2 parameter^2 on the summed log-likelihood.
     """
 
-    blocks: list[Block]
+    blocks: Blocks
     k: int
     d: int
     model: str
@@ -55,7 +56,7 @@ class RowProblem:
     @property
     def rows(self) -> int:
         """Comparisons."""
-        return int(sum(block.n if block.count is None else block.count.sum() for block in self.blocks))
+        return int(sum(self.blocks.each(lambda block: block.n if block.count is None else block.count.sum())))
 
     def sums(self, parameter: Any, meat: bool = False) -> tuple[float, Any, Any]:
         """One pass: log-likelihood, score (p,), and Hessian, or the second moments of the row scores, (p, p)."""
@@ -67,7 +68,7 @@ class RowProblem:
             return evaluate(block, parameter, meat, None, score, matrix), score, matrix
 
         total, score, matrix = 0.0, np.zeros(p), np.zeros((p, p))
-        for value, some, more in in_order(one, self.blocks):
+        for value, some, more in self.blocks.each(one):
             total += value
             score += some
             matrix += more
@@ -110,19 +111,20 @@ class RowProblem:
             weight, count, meat, parameter[self.d :], by_eta, score, matrix,
         )  # fmt: skip
 
+    @cached_property
     def thinned(self) -> RowProblem:
         """Every 16th row of a long log, the whole of a short one; what it sees first saves passes over all."""
-        if sum(block.n for block in self.blocks) < _LONG:
+        if sum(self.blocks.each(lambda block: block.n)) < _LONG:
             return self
-        blocks = [block.where(slice(None, None, _THINNED)) for block in self.blocks]
-        return replace(self, blocks=blocks, penalty=self.penalty / _THINNED + 1.0)
+        kept = self.blocks.each(lambda block: block.where(slice(None, None, _THINNED)))
+        return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / _THINNED + 1.0)
 
     def maximise(self, start: Any) -> tuple[Estimate, Influence]:
         """Newton from `start` (p,), and the model-based influence, whose meat is the information itself.
 
         A long log is first maximised on every 16th row, slightly shrunk so that this cannot fail for rare arms.
         """
-        few = self.thinned()
+        few = self.thinned
         if few is not self:
             with contextlib.suppress(ConvergenceError, NotIdentifiedError):
                 start = few.maximise(start)[0].parameter
@@ -145,7 +147,7 @@ class RowProblem:
 
         try:
             with one_blas_thread():
-                n = float(sum(weights(block).sum() for block in self.blocks))
+                n = float(sum(self.blocks.each(lambda block: weights(block).sum())))
                 solution = newton(evaluate, start * scale, n)
                 bread = centred_inverse(last[0] / unit, self.k, penalty) / unit
         except (ConvergenceError, NotIdentifiedError) as error:
@@ -162,13 +164,9 @@ class RowProblem:
     def _scale(self) -> Any:
         """(p,) root mean square of each column: the solver's unit, so that columns of any size are solved alike."""
         square, n = np.zeros(self.d), 0
-        for block in self.blocks:
-            if block.features is None:
-                assert block.columns is not None
-                square += np.einsum("dn,dn->d", block.columns, block.columns)
-            else:
-                square += sum(np.einsum("nd,nd->d", wide, wide) for _, wide in _widened(block))
-            n += block.n
+        for some, rows in self.blocks.each(_squares):
+            square += some
+            n += rows
         scale = np.ones(self.size)
         scale[self.k : self.k + self.d] = np.sqrt(np.where(square > 0, square, n) / n)
         return scale
@@ -177,7 +175,7 @@ class RowProblem:
     def influence(self, estimate: Estimate, known: Influence, kind: str, clusters: tuple[int, ...]) -> Influence:
         """The influence with the meat of rows or of clusters: one more pass. clusters: groups of each column."""
         if kind == "cluster":
-            parts = list(in_order(lambda block: self._cluster_sums(block, estimate), self.blocks))
+            parts = list(self.blocks.each(lambda block: self._cluster_sums(block, estimate)))
             names = cluster_names(len(clusters).bit_length())  # 1, 3, 7 sets of 1, 2, 3 columns
             return Influence(known.bread, *clustered_meat(parts, names, clusters, self.size))
         return known if kind == "model" else Influence(known.bread, self.sums(estimate.parameter, meat=True)[2])
@@ -209,26 +207,35 @@ class RowProblem:
             along = theta[block.a] - theta[block.b] + beta @ block.columns
             return d_eta * along + (d_tie * direction[-1] if self.ties else 0.0)
 
-        return np.concatenate(list(in_order(one, self.blocks)))
+        return np.concatenate(list(self.blocks.each(one)))
 
     def weighted(self, weight: Any) -> RowProblem:
         """The same rows with other weights (n,); rows of weight 0 are left out."""
         blocks, at = [], 0
-        for block in self.blocks:
+        for block in self.blocks.each(lambda block: block):
             own = weight[at : at + block.n]
             at += block.n
             blocks.append(replace(block, weight=own.copy()).where(own > 0))
-        return replace(self, blocks=blocks)
+        return replace(self, blocks=Blocks(list(blocks)))
 
     def only(self, kept: list[int]) -> RowProblem:
         """The problem with some of its columns."""
-        blocks = [
-            replace(block, columns=None if block.columns is None else np.ascontiguousarray(block.columns[kept]),
-                    features=None if block.features is None else np.ascontiguousarray(block.features[:, kept]))
-            for block in self.blocks
-        ]  # fmt: skip
+
+        def some(block: Block) -> Block:
+            columns, features = block.columns, block.features
+            return replace(block, columns=None if columns is None else np.ascontiguousarray(columns[kept]),
+                           features=None if features is None else np.ascontiguousarray(features[:, kept]))  # fmt: skip
+
         places = [*range(self.k), *(self.k + j for j in kept), *range(self.k + self.d, self.size)]
-        return replace(self, blocks=blocks, d=len(kept), penalty=self.penalty[places])
+        return replace(self, blocks=self.blocks.map(some), d=len(kept), penalty=self.penalty[places])
+
+
+def _squares(block: Block) -> tuple[Any, int]:
+    """Sums of squares of the columns (d,), and the rows."""
+    if block.features is not None:
+        return sum(np.einsum("nd,nd->d", wide, wide) for _, wide in _widened(block)), block.n
+    assert block.columns is not None
+    return np.einsum("dn,dn->d", block.columns, block.columns), block.n
 
 
 def _widened(block: Block) -> Iterator[tuple[slice, Any]]:
@@ -254,7 +261,7 @@ def independent(problem: RowProblem, start: Any, places: Sequence[int], names: S
     places: of the columns to look at, those without a penalty; names: theirs. A column can be told when the scores
     and the columns before it leave more than 1e-10 of its variance at `start` (p,).
     """
-    k, few = problem.k, problem.thinned()
+    k, few = problem.k, problem.thinned
     used = [*range(k), *(k + place for place in places)]
     why = _dependent(few.sums(start)[2][np.ix_(used, used)], k, names)
     if why and few is not problem:  # what some rows can tell apart, all can; not the other way round

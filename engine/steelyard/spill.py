@@ -1,0 +1,162 @@
+"""Blocks of encoded rows that an iterative fit reads again and again: in memory, or beyond that in a file.
+
+The file is Arrow IPC, one record batch of one row a block and one list a column, in a temporary folder. Its
+name is gone as soon as it is written, where the system allows, so that nothing is left behind whatever happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from steelyard.blocks import Block
+from steelyard.passes import in_order
+
+S = TypeVar("S")
+MOST_IN_MEMORY = 1 << 28  # bytes of encoded rows that are kept in memory
+_SPARE = 1 << 26  # bytes that the disk must have left
+_ARRAYS = ("a", "b", "y", "weight", "count", "first", "columns", "features")
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks in log order. parts: blocks, or functions that read one; changes: made to each as it is read."""
+
+    parts: list[Block | Callable[[], Block]]
+    changes: tuple[Callable[[Block], Block], ...] = ()
+
+    def map(self, change: Callable[[Block], Block]) -> Blocks:
+        """The blocks with a change made: at once in memory, whenever they are read from a file."""
+        if all(isinstance(part, Block) for part in self.parts):
+            return Blocks(list(in_order(change, self.parts)))  # type: ignore[arg-type]
+        return replace(self, changes=(*self.changes, change))
+
+    def each(self, function: Callable[[Block], S]) -> Iterator[S]:
+        """function(block) for every block, in order, on all cores."""
+
+        def read(part: Block | Callable[[], Block]) -> S:
+            block = part if isinstance(part, Block) else part()
+            for change in self.changes:
+                block = change(block)
+            return function(block)
+
+        return in_order(read, self.parts)
+
+
+class Spill:
+    """Takes blocks one by one and keeps them, in memory while they are few."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Block] = []
+        self._bytes = 0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._writer: Any = None
+        self._like: Block | None = None
+        self._written = 0
+
+    def add(self, block: Block) -> None:
+        self._blocks.append(block)
+        self._bytes += _size(block)
+        if self._writer is not None or self._bytes > MOST_IN_MEMORY:
+            self._flush()
+
+    def done(self) -> Blocks:
+        """All the blocks; nothing can be added after."""
+        if self._writer is None:
+            return Blocks(list(self._blocks))
+        return Blocks([*_reader(self._close(), self._like)])
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        for block in self._blocks:
+            batch = _batch(block)
+            if self._writer is None:
+                self._folder, self._like = tempfile.TemporaryDirectory(prefix="steelyard-"), block
+                self._writer = pa.ipc.new_file(str(Path(self._folder.name) / "rows.arrow"), batch.schema)
+            self._check_room(_size(block))
+            self._writer.write_batch(batch)
+            self._written += block.n
+        self._blocks = []
+
+    def _check_room(self, needed: int) -> None:
+        assert self._folder is not None
+        free = shutil.disk_usage(self._folder.name).free
+        if free < needed + _SPARE:
+            folder = self._folder.name
+            self._folder.cleanup()
+            raise OSError(
+                errno.ENOSPC,
+                f"the encoded rows of this log do not fit into {Path(folder).parent}: {self._written} rows are written "
+                f"and {free >> 20} MiB are left. Make room there, or name another folder in TMPDIR",
+            )
+
+    def _close(self) -> Any:
+        """The file, open, its name taken away."""
+        import pyarrow as pa
+
+        assert self._folder is not None
+        self._writer.close()
+        file = pa.OSFile(str(Path(self._folder.name) / "rows.arrow"))
+        with contextlib.suppress(OSError):  # some systems keep the name of an open file; the folder goes at exit then
+            self._folder.cleanup()
+        return file
+
+
+def _size(block: Block) -> int:
+    return sum(array.nbytes for array in _arrays(block).values())
+
+
+def _arrays(block: Block) -> dict[str, Any]:
+    """The block's arrays by name, without those it does not have."""
+    named = {name: getattr(block, name) for name in _ARRAYS}
+    named |= {f"cluster {i}": codes for i, codes in enumerate(block.clusters)}
+    return {name: array for name, array in named.items() if array is not None}
+
+
+def _batch(block: Block) -> Any:
+    import pyarrow as pa
+
+    lists, names = [], []
+    for name, array in {"start": np.array([block.start]), **_arrays(block)}.items():
+        values = pa.array(np.ascontiguousarray(array).ravel())
+        lists.append(pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), values))
+        names.append(name)
+    return pa.record_batch(lists, names)
+
+
+def _reader(file: Any, like: Block | None) -> Iterator[Callable[[], Block]]:
+    """For each block of the file a function that reads it; like: the first of them, for the shapes."""
+    import pyarrow as pa
+
+    assert like is not None
+    reader, lock, arms = pa.ipc.open_file(file), threading.Lock(), like.arms
+    widths = {name: 1 if array.ndim == 1 else array.shape[array.ndim - 2 if name == "columns" else 1]
+              for name, array in _arrays(like).items()}  # fmt: skip
+    absent = {field.name: None for field in fields(Block)} | {"arms": arms, "clusters": ()}
+
+    def read(i: int) -> Block:
+        with lock:  # one file position
+            batch = reader.get_batch(i)
+        arrays = {name: batch.column(name).flatten().to_numpy() for name in batch.schema.names}
+        n = len(arrays["a"])
+        if "columns" in arrays:
+            arrays["columns"] = arrays["columns"].reshape(widths["columns"], n)
+        if "features" in arrays:
+            arrays["features"] = arrays["features"].reshape(n, widths["features"])
+        clusters = tuple(arrays.pop(name) for name in list(arrays) if name.startswith("cluster "))
+        start = int(arrays.pop("start")[0])
+        return Block(**{**absent, **arrays, "start": start, "n": n, "clusters": clusters})
+
+    for i in range(reader.num_record_batches):
+        yield partial(read, i)
