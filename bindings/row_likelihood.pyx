@@ -5,8 +5,11 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t
 
 cdef extern from "row_likelihood.h":
+    ctypedef void (*sy_own)(
+        ptrdiff_t n, const double *eta, const double *y, const double *weight, double *value, double *d_eta,
+        double *h_eta) noexcept nogil
     double sy_row_likelihood(
-        ptrdiff_t n, int model, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, const int32_t *a, const int32_t *b,
+        ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, const int32_t *a, const int32_t *b,
         const double *context, const double *columns, const double *offset, const double *y,
         const double *weight, const double *count, int meat, const double *parameter, double *by_eta,
         double *score, double *hessian) nogil
@@ -21,7 +24,7 @@ cdef const double *one_each(const double[::1] values, ptrdiff_t n, str name) exc
 
 
 def row_likelihood(
-    int model, ptrdiff_t k, const int32_t[::1] a, const int32_t[::1] b, const double[:, ::1] context,
+    int model, size_t own, ptrdiff_t k, const int32_t[::1] a, const int32_t[::1] b, const double[:, ::1] context,
     const double[:, ::1] columns, const double[::1] offset, const double[::1] y, const double[::1] weight,
     const double[::1] count, bint meat, const double[::1] parameter, double[:, ::1] by_eta,
     double[::1] score, double[:, ::1] hessian,
@@ -68,6 +71,6 @@ def row_likelihood(
         hessian_at = &hessian[0, 0]
     with nogil:
         value = sy_row_likelihood(
-            n, model, k, q, d, a_at, b_at, context_at, columns_at, offset_at, &y[0], weight_at, count_at,
+            n, model, <sy_own>own, k, q, d, a_at, b_at, context_at, columns_at, offset_at, &y[0], weight_at, count_at,
             meat, &parameter[0] if p else NULL, by_eta_at, &score[0] if p else NULL, hessian_at)
     return value

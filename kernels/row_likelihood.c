@@ -134,12 +134,12 @@ static void moments(ptrdiff_t m, int ties, const double *count, chunk *s) {
     }
 }
 
-/* One block of n rows. a, b: arm codes below k. context: q x n or NULL (then q = 1, all ones). columns: d x n.
+/* One block of n rows. own: called in place of the model's likelihood, or NULL. a, b: arm codes below k. context: q x n or NULL (then q = 1, all ones). columns: d x n.
    offset: n or NULL. y: outcome in [0, 1] from a's side. weight, count: n or NULL. parameter: p.
    by_eta: 4 x n or NULL, gets d_eta, d_tie, h_eta, h_cross row by row. score: p, added to. hessian: p x p, its upper
    triangle added to; NULL: none. meat: the Hessian's place takes the second moments of the row scores instead.
    Returns the log-likelihood. */
-double sy_row_likelihood(ptrdiff_t n, int model, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, const int32_t *a,
+double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, const int32_t *a,
                          const int32_t *b, const double *context, const double *columns, const double *offset,
                          const double *y, const double *weight, const double *count, int meat,
                          const double *parameter, double *by_eta, double *score, double *hessian) {
@@ -161,8 +161,14 @@ double sy_row_likelihood(ptrdiff_t n, int model, ptrdiff_t k, ptrdiff_t q, ptrdi
             arms_margin(m, q, left, right, n, v, parameter, s.eta);
         for (ptrdiff_t j = 0; j < d; j++)
             add_scaled(m, parameter[arms + j], z + j * n, s.eta);
-        outcomes_of(m, model, y + at, weight ? weight + at : NULL, count ? count + at : NULL, s.outcomes);
-        sy_likelihood(m, model, s.eta, s.outcomes, tie, s.value, s.d_eta, s.d_tie, s.h_eta, s.h_cross, s.h_tie);
+        if (own) {
+            for (ptrdiff_t i = 0; i < m; i++)
+                s.work[i] = (weight ? weight[at + i] : 1.0) * (count ? count[at + i] : 1.0);
+            own(m, s.eta, y + at, s.work, s.value, s.d_eta, s.h_eta);
+        } else {
+            outcomes_of(m, model, y + at, weight ? weight + at : NULL, count ? count + at : NULL, s.outcomes);
+            sy_likelihood(m, model, s.eta, s.outcomes, tie, s.value, s.d_eta, s.d_tie, s.h_eta, s.h_cross, s.h_tie);
+        }
         total += sum(s.value);
         if (meat)
             moments(m, ties, count ? count + at : NULL, &s);

@@ -11,6 +11,7 @@ from steelyard.errors import (
 from steelyard.frames import SteelyardFrame
 from steelyard.log import PreferenceLog, scan
 from steelyard.models.bradley_terry import BradleyTerry
+from steelyard.models.likelihood import Likelihood
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.rankers import rank
 from steelyard.models.reward import RewardFit, RewardModel
@@ -25,6 +26,7 @@ __all__ = [
     "ConvergenceError",
     "DropAudit",
     "FormatError",
+    "Likelihood",
     "LogError",
     "NotIdentifiedError",
     "OverlapError",

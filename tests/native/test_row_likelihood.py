@@ -31,7 +31,7 @@ def evaluate(module, model, k, columns, parameter, meat=False, hessian=True):
     a, b, context, z, offset, y, weight, count = columns
     p = len(parameter)
     by_eta, score, matrix = np.zeros((4, len(y))), np.zeros(p), np.zeros((p, p))
-    value = module.row_likelihood(MODELS[model], k, a, b, context, z, offset, y, weight, count, meat, parameter,
+    value = module.row_likelihood(MODELS[model], 0, k, a, b, context, z, offset, y, weight, count, meat, parameter,
                                   by_eta, score, matrix if hessian else None)  # fmt: skip
     return value, score, matrix, by_eta
 
@@ -107,7 +107,7 @@ def test_wrong_shapes_and_codes():
     score, matrix = np.zeros(5), np.zeros((5, 5))
 
     def call(a=a, z=z, parameter=score, matrix=matrix, weight=None, by_eta=None):
-        native.row_likelihood(0, 3, a, b, None, z, None, y, weight, None, False, parameter, by_eta, score, matrix)
+        native.row_likelihood(0, 0, 3, a, b, None, z, None, y, weight, None, False, parameter, by_eta, score, matrix)
 
     call()
     for wrong in ({"a": a[:5]}, {"a": a + np.int32(3)}, {"z": np.zeros((2, 19))}, {"parameter": np.zeros(4)},

@@ -10,8 +10,8 @@ from tests.reference.pair_likelihood import pair_likelihood
 
 
 def row_likelihood(
-    model: int, k: int, a: Any, b: Any, context: Any, columns: Any, offset: Any, y: Any, weight: Any, count: Any,
-    meat: bool, parameter: Any, by_eta: Any, score: Any, hessian: Any,
+    model: int, own: int, k: int, a: Any, b: Any, context: Any, columns: Any, offset: Any, y: Any, weight: Any,
+    count: Any, meat: bool, parameter: Any, by_eta: Any, score: Any, hessian: Any,
 ) -> float:  # fmt: skip
     n, ties = len(y), model in (1, 2)
     context = np.ones((1, n)) if context is None else context

@@ -5,6 +5,7 @@ __test__: dict[str, str]  # Cython's docstring examples
 
 def row_likelihood(
     model: int,
+    own: int,
     k: int,
     a: NDArray[np.int32],
     b: NDArray[np.int32],

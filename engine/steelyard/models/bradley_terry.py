@@ -15,6 +15,7 @@ from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.graph import reasons, separated, strong_components
 from steelyard.inference import Influence
 from steelyard.models.cells import Cells, Estimate
+from steelyard.models.likelihood import Likelihood
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_fit import RowFit, fit_rows
 from steelyard.pairs import PairTable, pair_table
@@ -31,7 +32,7 @@ class BradleyTerry:
     Parameters
     ----------
     ties : "half" (a tie is half a win), "drop", "davidson" (Davidson 1970), "rao-kupper" (Rao and Kupper 1967)
-    link : "logistic", or "probit" (Thurstone-Mosteller; ties "half" or "drop" only)
+    link : "logistic", "probit" (Thurstone-Mosteller), or a :class:`Likelihood`; the last two with ties "half" or "drop"
     position : estimate the effect of being shown first, and remove it from the scores
     ridge : r in the penalty r/2 ||theta||^2 on the summed log-likelihood; 0 by default
     separation : "flag" (arms without a finite score get null and a reason) or "raise"
@@ -50,7 +51,7 @@ class BradleyTerry:
     """
 
     ties: Literal["half", "drop", "davidson", "rao-kupper"] = "half"
-    link: Literal["logistic", "probit"] = "logistic"
+    link: Literal["logistic", "probit"] | Likelihood = "logistic"
     position: bool = False
     ridge: float = 0.0
     separation: Literal["flag", "raise"] = "flag"
@@ -60,24 +61,28 @@ class BradleyTerry:
     def __post_init__(self) -> None:
         for name, value, choices in (
             ("ties", self.ties, ("half", "drop", "davidson", "rao-kupper")),
-            ("link", self.link, ("logistic", "probit")),
+            ("link", "a Likelihood" if self.own else self.link, ("logistic", "probit", "a Likelihood")),
             ("separation", self.separation, ("flag", "raise")),
             ("covariance", self.covariance, (None, "sandwich", "model", "cluster")),
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {choices}, not {value!r}")
-        if self.link == "probit" and self.ties not in ("half", "drop"):
-            raise ValueError(f"link='probit' takes ties='half' or 'drop', not {self.ties!r}")
+        if self.link != "logistic" and self.ties not in ("half", "drop"):
+            raise ValueError(f"link={self.link!r} takes ties='half' or 'drop', not {self.ties!r}")
         if not (np.isfinite(self.ridge) and self.ridge >= 0):
             raise ValueError(f"ridge must be a finite number >= 0, not {self.ridge!r}")
 
     @property
     def model(self) -> str:
         """The kernel's name of the likelihood."""
-        return (
-            self.ties if self.ties in ("davidson", "rao-kupper") else {"logistic": "bradley-terry"}.get(
-                self.link, "probit")
-        )  # fmt: skip
+        if self.ties in ("davidson", "rao-kupper"):
+            return self.ties
+        return "probit" if self.link == "probit" else "bradley-terry"
+
+    @property
+    def own(self) -> Likelihood | None:
+        """The likelihood of one's own, where there is one."""
+        return self.link if isinstance(self.link, Likelihood) else None
 
     def fit(self, log: PreferenceLog, threads: int | None = None) -> PairFit | RowFit:
         """Scores of every arm that the log identifies.
@@ -97,7 +102,7 @@ class BradleyTerry:
         if kind == "cluster" and not log.cluster:
             raise ValueError('covariance="cluster" needs a log scanned with cluster=')
         names = tuple(log.covariates if self.covariates is None else self.covariates)
-        if names:
+        if names or self.own:
             return fit_rows(self, log, names, kind, threads)
         fit = self.fit_table(pair_table(log, threads), kind)
         if kind != "cluster":

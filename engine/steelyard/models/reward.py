@@ -15,8 +15,9 @@ from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import WIDEST_DENSE, Estimate
+from steelyard.models.likelihood import Likelihood
 from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, independent
-from steelyard.models.score_fit import Fit, Term, loaded_terms
+from steelyard.models.score_fit import Fit, Term, loaded_terms, refuse_own
 from steelyard.result import LOADERS, Contrast, write_archive
 from steelyard.rows import read_rows
 from steelyard.spill import Blocks
@@ -54,7 +55,7 @@ class RewardModel:
     heads: Literal["shared", "per-group"] = "shared"
     ridge: float = 0.0
     ties: Literal["half", "drop", "davidson", "rao-kupper"] = "half"
-    link: Literal["logistic", "probit"] = "logistic"
+    link: Literal["logistic", "probit"] | Likelihood = "logistic"
     position: bool = False
     covariance: Literal["sandwich", "model", "cluster"] | None = None
 
@@ -127,7 +128,7 @@ class RewardModel:
         ties = self.ties in ("davidson", "rao-kupper")
         penalty = np.zeros(d + ties)
         penalty[design.shrunk(self.ridge)] = self.ridge
-        problem = RowProblem(blocks, 0, d, self.model, penalty)
+        problem = RowProblem(blocks, 0, d, self.model, penalty, self.scores.own)
         start = np.zeros(d + ties)
         if ties:
             start[-1] = 0.5
@@ -289,6 +290,7 @@ class RewardFit(Fit):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """One file of JSON and Arrow IPC, without the rows; read it with :func:`steelyard.load`."""
+        refuse_own(self.own)
         spec, design, influence = self.spec, self.design, self._known_influence()
         facts = {
             "spec": {name: getattr(spec, name) for name in spec.__dataclass_fields__}, "kind": self.kind,

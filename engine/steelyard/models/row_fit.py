@@ -16,7 +16,7 @@ from steelyard.inference.audit import fewest_rows
 from steelyard.inference.clusters import cluster_names
 from steelyard.models.cells import WIDEST_DENSE, Cells, Estimate
 from steelyard.models.row_problem import RowProblem, independent, weights
-from steelyard.models.score_fit import ScoreFit, Term, loaded_terms
+from steelyard.models.score_fit import ScoreFit, Term, loaded_terms, refuse_own
 from steelyard.pairs import PairTable
 from steelyard.result import LOADERS, DropAudit, write_archive
 from steelyard.rows import read_rows
@@ -67,9 +67,8 @@ class RowFit(ScoreFit):
         return 0.0 if places is None else float(self.estimate.parameter[self.estimate.k + places[0]])
 
     def _margin(self, block: Block) -> Any:
-        assert block.columns is not None
         margin = super()._margin(block)
-        for name, column in zip(self.covariates, block.columns, strict=True):
+        for name, column in zip(self.covariates, () if block.columns is None else block.columns, strict=True):
             margin = margin + self._coefficient(name) * column
         return margin
 
@@ -109,6 +108,7 @@ class RowFit(ScoreFit):
     def save(self, path: str | os.PathLike[str]) -> None:
         """One file of JSON and Arrow IPC, without the rows; read it with :func:`steelyard.load`."""
         spec, pairs = self.spec, self.pairs
+        refuse_own(spec.own)
         facts = {
             "spec": {name: getattr(spec, name) for name in spec.__dataclass_fields__}, "kind": self.kind,
             "why": self.why, "soft": pairs.soft, "weighted": pairs.weighted, "dropped": pairs.dropped,
@@ -154,7 +154,7 @@ def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kin
     blocks = rows.blocks.map(lambda block: _inside(block, place, spec))
     penalty = np.zeros(k + len(columns) + cells.has_tie)
     penalty[:k] = spec.ridge
-    problem = RowProblem(blocks, k, len(columns), spec.model, penalty)
+    problem = RowProblem(blocks, k, len(columns), spec.model, penalty, spec.own)
     start = np.zeros(problem.size)
     start[k + len(columns) :] = cells.start()[len(cells.arms) + spec.position :]
     reasons = independent(problem, start, range(len(columns)), columns)

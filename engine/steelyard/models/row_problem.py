@@ -17,6 +17,7 @@ from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names, clustered_meat, summed
 from steelyard.models.cells import Estimate
+from steelyard.models.likelihood import Likelihood
 from steelyard.solve import Point, centred_inverse, dense_solver, newton, one_blas_thread, pinned
 from steelyard.spill import Blocks
 
@@ -37,6 +38,7 @@ class RowProblem:
 
     blocks: of good rows; codes below k; columns (d, n), or where there are more than WIDEST_FUSED and no scores,
     features (n, d), float32 or float64. penalty: (p,) r in r/2 parameter^2 on the summed log-likelihood.
+    own: a likelihood in place of the model's.
     """
 
     blocks: Blocks
@@ -44,6 +46,16 @@ class RowProblem:
     d: int
     model: str
     penalty: Any
+    own: Likelihood | None = None
+
+    @property
+    def _code(self) -> int:
+        return MODELS[self.model] if self.own is None else MODELS["bradley-terry"]
+
+    @property
+    def _own(self) -> int:
+        """Address of the compiled likelihood of one's own; 0 for the built-in models."""
+        return 0 if self.own is None else self.own.address
 
     @property
     def ties(self) -> bool:
@@ -79,7 +91,7 @@ class RowProblem:
         assert block.y is not None
         assert block.columns is not None
         return row_likelihood(
-            MODELS[self.model], self.k, block.a, block.b, None, block.columns, None, block.y, block.weight,
+            self._code, self._own, self.k, block.a, block.b, None, block.columns, None, block.y, block.weight,
             block.count, meat, parameter, by_eta, score, matrix,
         )  # fmt: skip
 
@@ -106,9 +118,10 @@ class RowProblem:
                  matrix: Any) -> float:  # fmt: skip
         assert block.y is not None
         weight, count = (None if x is None else x[cut] for x in (block.weight, block.count))
+        none = np.empty((0, len(offset)))
         return row_likelihood(
-            MODELS[self.model], 0, block.a[cut], block.b[cut], None, np.empty((0, len(offset))), offset, block.y[cut],
-            weight, count, meat, parameter[self.d :], by_eta, score, matrix,
+            self._code, self._own, 0, block.a[cut], block.b[cut], None, none, offset, block.y[cut], weight, count,
+            meat, parameter[self.d :], by_eta, score, matrix,
         )  # fmt: skip
 
     @cached_property

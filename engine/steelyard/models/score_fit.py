@@ -18,6 +18,7 @@ from steelyard.errors import NotIdentifiedError
 from steelyard.inference import Influence, arm_critical, rank_sets
 from steelyard.inference.bands import DRAWS
 from steelyard.models.cells import Estimate
+from steelyard.models.likelihood import Likelihood
 from steelyard.pairs import PairTable
 from steelyard.result import Contrast, replacing
 
@@ -111,7 +112,14 @@ class Fit:
         used = np.flatnonzero(along)
         return float(along[used] @ self.covariance[np.ix_(used, used)] @ along[used])
 
+    @property
+    def own(self) -> Likelihood | None:
+        """The likelihood of one's own that was fitted, where there is one."""
+        return self.spec.link if isinstance(self.spec.link, Likelihood) else None
+
     def _outcomes(self, eta: Any) -> tuple[Any, Any]:
+        if self.own is not None:
+            return np.exp(self.own.at(eta, 1.0)[0]), np.where(np.isfinite(eta), 0.0, np.nan)
         p_a, p_tie = np.empty(len(eta)), np.empty(len(eta))
         pair_outcomes(MODELS[self.spec.model], np.ascontiguousarray(eta), self.estimate.tie, p_a, p_tie)
         return p_a, np.where(np.isfinite(eta), p_tie, np.nan)
@@ -134,7 +142,9 @@ class Fit:
         if block.label is not None and block.value is not None:
             y = np.append(block.value, np.nan)[np.maximum(block.label, -1)]
         with np.errstate(divide="ignore", invalid="ignore"):
-            if self.spec.model in ("davidson", "rao-kupper"):
+            if self.own is not None:
+                likelihood = self.own.at(eta, y)[0]
+            elif self.spec.model in ("davidson", "rao-kupper"):
                 likelihood = np.log(np.select([y == 1.0, y == 0.5, y == 0.0], [p_a, p_tie, p_b], np.nan))
             else:
                 likelihood = y * np.log(p_a) + (1.0 - y) * np.log(p_b)
@@ -205,9 +215,9 @@ class ScoreFit(Fit):
         tie = {"half": "a tie counts half", "drop": "ties left out"}.get(self.spec.ties, f"{self.spec.ties} ties")
         shrunk = f", shrunk by ridge {self.spec.ridge:g}" if self.spec.ridge else ""
         equal = f", at equal {' and '.join(self.covariates)}" if self.covariates else ""
+        link = {"logistic": "Bradley-Terry", "probit": "Thurstone-Mosteller"}.get(str(self.spec.link), repr(self.own))
         return (
-            f"{'Thurstone-Mosteller' if self.spec.link == 'probit' else 'Bradley-Terry'} scores ({tie}{shrunk}{equal}) "
-            "of the comparisons as logged; their mean over the scored arms is 0"
+            f"{link} scores ({tie}{shrunk}{equal}) of the comparisons as logged; their mean over the scored arms is 0"
         )
 
     @cached_property
@@ -326,6 +336,12 @@ class ScoreFit(Fit):
         a, b = np.maximum(block.a, -1), np.maximum(block.b, -1)
         first = 1.0 if block.first is None else block.first
         return score[a] - score[b] + (self.estimate.position * first if self.spec.position else 0.0)
+
+
+def refuse_own(own: Likelihood | None) -> None:
+    """Refuses to save what a file cannot hold."""
+    if own is not None:
+        raise ValueError(f"{own!r} is code, and files hold none: save the table and the coefficients instead")
 
 
 def loaded_terms(facts: dict[str, Any]) -> list[Term]:
