@@ -63,7 +63,7 @@ static void outcomes_of(ptrdiff_t m, int model, const double *y, const double *w
     }
 }
 
-static void arms_margin(ptrdiff_t m, ptrdiff_t q, const int32_t *a, const int32_t *b, ptrdiff_t n,
+static inline void arms_margin(ptrdiff_t m, ptrdiff_t q, const int32_t *a, const int32_t *b, ptrdiff_t n,
                         const double *context, const double *theta, double *eta) {
     for (ptrdiff_t i = 0; i < m; i++) {
         const double *up = theta + a[i] * q, *down = theta + b[i] * q;
@@ -74,7 +74,7 @@ static void arms_margin(ptrdiff_t m, ptrdiff_t q, const int32_t *a, const int32_
     }
 }
 
-static void arms_score(ptrdiff_t m, ptrdiff_t q, const int32_t *a, const int32_t *b, ptrdiff_t n,
+static inline void arms_score(ptrdiff_t m, ptrdiff_t q, const int32_t *a, const int32_t *b, ptrdiff_t n,
                        const double *context, const double *d_eta, double *score) {
     for (ptrdiff_t i = 0; i < m; i++)
         for (ptrdiff_t c = 0; c < q; c++) {
@@ -85,7 +85,7 @@ static void arms_score(ptrdiff_t m, ptrdiff_t q, const int32_t *a, const int32_t
 }
 
 /* Upper triangle of the arms' own block: h v v' on (a, a) and (b, b), its negative on (a, b). */
-static void arms_hessian(ptrdiff_t m, ptrdiff_t q, ptrdiff_t p, const int32_t *a, const int32_t *b, ptrdiff_t n,
+static inline void arms_hessian(ptrdiff_t m, ptrdiff_t q, ptrdiff_t p, const int32_t *a, const int32_t *b, ptrdiff_t n,
                          const double *context, const double *h, double *hessian) {
     for (ptrdiff_t i = 0; i < m; i++) {
         const ptrdiff_t low = (a[i] < b[i] ? a[i] : b[i]) * q, high = (a[i] < b[i] ? b[i] : a[i]) * q;
@@ -104,7 +104,7 @@ static void arms_hessian(ptrdiff_t m, ptrdiff_t q, ptrdiff_t p, const int32_t *a
 }
 
 /* The arms' rows of the columns' block, and of the tie parameter's column. */
-static void arms_columns(ptrdiff_t m, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, ptrdiff_t p, const int32_t *a,
+static inline void arms_columns(ptrdiff_t m, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, ptrdiff_t p, const int32_t *a,
                          const int32_t *b, ptrdiff_t n, const double *context, const double *columns, const double *h,
                          const double *h_cross, double *hessian) {
     for (ptrdiff_t i = 0; i < m; i++)
@@ -144,6 +144,7 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
                          const double *y, const double *weight, const double *count, int meat,
                          const double *parameter, double *by_eta, double *score, double *hessian) {
     const int ties = model == SY_DAVIDSON || model == SY_RAO_KUPPER;
+    const int one = !context; /* one coefficient an arm: loops that the compiler sees are of length 1 */
     const ptrdiff_t arms = k * q, p = arms + d + ties;
     const double tie = ties ? parameter[p - 1] : 0.0;
     double total = 0.0;
@@ -158,7 +159,8 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
         for (ptrdiff_t i = 0; i < m; i++)
             s.eta[i] = offset ? offset[at + i] : 0.0;
         if (k)
-            arms_margin(m, q, left, right, n, v, parameter, s.eta);
+            one ? arms_margin(m, 1, left, right, n, NULL, parameter, s.eta)
+                : arms_margin(m, q, left, right, n, v, parameter, s.eta);
         for (ptrdiff_t j = 0; j < d; j++)
             add_scaled(m, parameter[arms + j], z + j * n, s.eta);
         if (own) {
@@ -179,7 +181,8 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
             memcpy(by_eta + 3 * n + at, s.h_cross, (size_t)m * sizeof(double));
         }
         if (k)
-            arms_score(m, q, left, right, n, v, s.d_eta, score);
+            one ? arms_score(m, 1, left, right, n, NULL, s.d_eta, score)
+                : arms_score(m, q, left, right, n, v, s.d_eta, score);
         for (ptrdiff_t j = 0; j < d; j++)
             score[arms + j] += dot(m, s.d_eta, z + j * n);
         if (ties)
@@ -187,8 +190,11 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
         if (!hessian)
             continue;
         if (k) {
-            arms_hessian(m, q, p, left, right, n, v, s.h_eta, hessian);
-            arms_columns(m, k, q, d, p, left, right, n, v, z, s.h_eta, ties ? s.h_cross : NULL, hessian);
+            const double *cross = ties ? s.h_cross : NULL;
+            one ? arms_hessian(m, 1, p, left, right, n, NULL, s.h_eta, hessian)
+                : arms_hessian(m, q, p, left, right, n, v, s.h_eta, hessian);
+            one ? arms_columns(m, k, 1, d, p, left, right, n, NULL, z, s.h_eta, cross, hessian)
+                : arms_columns(m, k, q, d, p, left, right, n, v, z, s.h_eta, cross, hessian);
         }
         for (ptrdiff_t j = 0; j < d; j++) {
             double *row = hessian + (arms + j) * p + arms;
