@@ -6,7 +6,6 @@ Arrow string views that polars already holds (kernels/encode_views.c); nothing c
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -47,8 +46,14 @@ class Dictionary:
         return int(self._count[0])
 
     def labels(self) -> list[str]:
-        text, ends = self._arena.tobytes(), self._offsets[: len(self) + 1].tolist()
-        return [text[i:j].decode() for i, j in itertools.pairwise(ends)]
+        return self.series("label").to_list()
+
+    def series(self, name: str) -> pl.Series:
+        """The labels in the order of their codes."""
+        import pyarrow as pa
+
+        buffers = [None, pa.py_buffer(self._offsets), pa.py_buffer(self._arena)]
+        return pl.Series(name, pa.Array.from_buffers(pa.large_string(), len(self), buffers), dtype=pl.String)
 
     def encode(self, column: pl.Series, out: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
         """Codes of a column: -1 for null, -2 for a label that is unknown and may not be learned.

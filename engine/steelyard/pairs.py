@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ STATUS = (
 )
 HARMLESS = {"not labelled", "unknown arm", "weight or count of zero"}
 _KEEP_ROWS = 10
+_MOST_WAITING = 1 << 22  # rows among many arms that wait to be counted
 _FULL = 1 << 32  # rows after which a worker's 32-bit counts might overflow
 
 
@@ -92,9 +94,9 @@ class PairTable:
 def _merged(
     names: pl.Series, columns: list[NDArray[Any]], soft: int, weighted: bool, dropped: dict[str, int]
 ) -> PairTable:
-    """A table with one cell for each (a, b, first), cells sorted."""
+    """A table with one cell for each (a, b, first); the cells of one pair stand together."""
     a, b, first, sums, squares, rows = columns
-    key = (a.astype(np.int64) << 32) | (b.astype(np.int64) << 1) | (first > 0)
+    key = _cell_key(a, b, first > 0)
     if (key[1:] <= key[:-1]).any():
         order = np.argsort(key, kind="stable")
         key = key[order]
@@ -107,18 +109,21 @@ def _merged(
         sums, rows = gathered(sums), gathered(rows)
         squares = sums if plain else gathered(squares)
         key = key[starts]
-    return PairTable(
-        names,
-        (key >> 32).astype(np.int32),
-        ((key & 0xFFFFFFFF) >> 1).astype(np.int32),
-        (key & 1).astype(np.float64),
-        sums,
-        squares,
-        rows,
-        soft,
-        weighted,
-        dropped,
-    )
+    a, b, first = _cell_arms(key)
+    return PairTable(names, a, b, first.astype(np.float64), sums, squares, rows, soft, weighted, dropped)
+
+
+def _cell_key(a: NDArray[Any], b: NDArray[Any], first: Any) -> NDArray[np.int64]:
+    """Sorts cells by their pair, then by who is a, then by whether being first counts; arms below 2^30."""
+    low, high = np.minimum(a, b).astype(np.int64), np.maximum(a, b).astype(np.int64)
+    key: NDArray[np.int64] = (low << 32) | (high << 2) | ((a > b).astype(np.int64) << 1) | first
+    return key
+
+
+def _cell_arms(key: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+    """a, b and first of cell keys."""
+    low, high, flip = (key >> 32).astype(np.int32), (key >> 2 & (1 << 30) - 1).astype(np.int32), (key & 2) > 0
+    return np.where(flip, high, low), np.where(flip, low, high), key & 1
 
 
 @dataclass
@@ -187,10 +192,76 @@ def _widened(table: NDArray[Any], k: int) -> NDArray[Any]:
     return wider
 
 
+class _Plain:
+    """Plain rows among more arms than a square table holds: one number a row, sorted once at the end.
+
+    A row is a << 32 | b << 2 | place (0 win, 1 tie, 2 loss), arms below 2^30. Rows seen often are counted early.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[NDArray[np.int64]] = []
+        self._length = 0
+        self._keys, self._counts = np.empty(0, np.int64), np.empty(0, np.int64)
+
+    @staticmethod
+    def take(block: Block) -> NDArray[np.int64] | None:
+        """The rows of a block, or None where some row is not plain."""
+        y = block.y
+        if block.value is not None and block.label is not None:
+            y = np.append(block.value, np.nan)[np.maximum(block.label, -1)]
+        assert y is not None
+        place = 2.0 - 2.0 * y
+        plain = (block.a >= 0) & (block.b >= 0) & (block.a != block.b) & np.isin(place, (0.0, 1.0, 2.0))
+        if not plain.all():
+            return None
+        keys: NDArray[np.int64] = (
+            block.a.astype(np.int64) << 32 | block.b.astype(np.int64) << 2 | place.astype(np.int64)
+        )
+        return keys
+
+    def add(self, keys: NDArray[np.int64]) -> None:
+        self._waiting.append(keys)
+        self._length += len(keys)
+        if self._length > max(_MOST_WAITING, len(self._keys)):
+            self._keys, self._counts = self._counted(lambda keys: keys)
+            self._waiting, self._length = [], 0
+
+    def cells(self, code: NDArray[np.int32]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
+        """a, b (m,) and counts (m, 3) of win, tie, loss, as a table sorts them; arms renumbered by code (K,)."""
+
+        def renumbered(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+            a, b = code[keys >> 32], code[keys >> 2 & (1 << 30) - 1]
+            low, high = np.minimum(a, b).astype(np.int64), np.maximum(a, b).astype(np.int64)
+            changed: NDArray[np.int64] = (low << 33) | (high << 3) | ((a > b).astype(np.int64) << 2) | (keys & 3)
+            return changed
+
+        keys, counts = self._counted(renumbered)
+        cell = keys >> 2
+        starts = np.flatnonzero(np.diff(cell, prepend=-1))
+        sums = np.zeros((len(starts), 3))
+        sums[np.cumsum(np.diff(cell, prepend=-1) > 0) - 1, keys & 3] = counts
+        low, high, flip = cell[starts] >> 31, cell[starts] >> 1 & (1 << 30) - 1, (cell[starts] & 1) > 0
+        return np.where(flip, high, low).astype(np.int32), np.where(flip, low, high).astype(np.int32), sums
+
+    def _counted(self, change: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> tuple[Any, Any]:
+        """All keys so far, changed, sorted, each once; and how often each was seen."""
+        keys = np.sort(change(np.concatenate([*self._waiting, np.empty(0, np.int64)])))
+        starts = np.flatnonzero(np.diff(keys, prepend=-1))
+        keys, counts = keys[starts], np.diff(starts, append=len(keys))
+        if not len(self._keys):
+            return keys, counts
+        keys, counts = np.concatenate([change(self._keys), keys]), np.concatenate([self._counts, counts])
+        order = np.argsort(keys, kind="stable")
+        keys, counts = keys[order], counts[order]
+        starts = np.flatnonzero(np.diff(keys, prepend=-1))
+        return keys[starts], np.add.reduceat(counts, starts)
+
+
 @dataclass
 class _Partial:
-    """What one block adds beside the plain counts: sums by cell, and its bad rows."""
+    """What one block adds beside the square counts: plain rows, sums by cell, and its bad rows."""
 
+    plain: NDArray[np.int64] | None = None
     sparse: tuple[Any, ...] | None = None
     soft: int = 0
     bad: dict[str, tuple[int, list[int]]] = field(default_factory=dict)
@@ -229,12 +300,17 @@ class Tally:
     """The table of pairs in the making: count blocks in any thread, merge the parts in block order."""
 
     def __init__(self) -> None:
-        self._total, self._counts, self._soft = _Cells(), _Counts(), 0
+        self._total, self._counts, self._plain, self._soft = _Cells(), _Counts(), _Plain(), 0
         self.bad: dict[str, tuple[int, list[int]]] = {}
 
     def count(self, block: Block) -> _Partial:
-        """Plain rows go to a square table in one native loop; anything else through verdicts and cells."""
-        if block.arms <= WIDEST_DENSE and block.weight is None and block.count is None and block.first is None:
+        """Plain rows go to a square table, or among many arms to a sort; others through verdicts and cells."""
+        bare = block.weight is None and block.count is None and block.first is None
+        if bare and block.arms > WIDEST_DENSE:
+            keys = self._plain.take(block)
+            if keys is not None:
+                return _Partial(plain=keys)
+        elif bare:
             done = self._counts.take(block)
             if done == block.n:
                 return _Partial()
@@ -248,10 +324,12 @@ class Tally:
         soft = pair_sums(
             kept.a, kept.b, kept.first, cell, kept.y, kept.weight, kept.count, block.arms, sums, squares, rows
         )
-        return _Partial((*local.decoded(), np.column_stack([sums, squares, rows])), soft, bad)
+        return _Partial(None, (*local.decoded(), np.column_stack([sums, squares, rows])), soft, bad)
 
     def merge(self, part: _Partial) -> None:
         self._soft += part.soft
+        if part.plain is not None:
+            self._plain.add(part.plain)
         if part.sparse is not None:
             a, b, first, values = part.sparse
             cell = self._total.cells(a, b, first)
@@ -268,15 +346,16 @@ class Tally:
         sa, sb, sfirst = self._total.decoded()
         values = self._total.values[: len(sa)]
         names, code = _sorted(encoder.arms)
-        sums = np.concatenate([counted, values[:, :3]])
+        pa, pb, rows = self._plain.cells(code)
+        sums = np.concatenate([rows, counted, values[:, :3]])
         plain = "weight" not in log.roles and not self._soft  # then the squares of the weights are the counts
         columns = [
-            code[np.concatenate([a, sa]).astype(np.intp)],
-            code[np.concatenate([b, sb]).astype(np.intp)],
-            np.concatenate([np.ones(len(a)), sfirst.astype(np.float64)]),
+            np.concatenate([pa, code[np.concatenate([a, sa]).astype(np.intp)]]),
+            np.concatenate([pb, code[np.concatenate([b, sb]).astype(np.intp)]]),
+            np.concatenate([np.ones(len(pa) + len(a)), sfirst.astype(np.float64)]),
             sums,
-            sums if plain else np.concatenate([counted, values[:, 3:6]]),
-            sums.sum(axis=1) if plain else np.concatenate([counted.sum(axis=1), values[:, 6]]),
+            sums if plain else np.concatenate([rows, counted, values[:, 3:6]]),
+            sums.sum(axis=1) if plain else np.concatenate([rows.sum(axis=1), counted.sum(axis=1), values[:, 6]]),
         ]
         dropped = {reason: count for reason, (count, _) in self.bad.items()}
         return _merged(names, columns, self._soft, "weight" in log.roles, dropped), code
@@ -293,7 +372,7 @@ class Tally:
 
 def _sorted(arms: Dictionary) -> tuple[pl.Series, NDArray[np.int32]]:
     """Names in order, and where each code stands among them."""
-    names = pl.Series("arm", arms.labels(), dtype=pl.String)
+    names = arms.series("arm")
     whole = names.cast(pl.Int128, strict=False) if arms.numeric else names
     order = (names if whole.null_count() else whole).arg_sort()  # a column of numbers may stand beside one of text
     code = np.empty(len(names), np.int32)

@@ -88,11 +88,16 @@ def test_threads_give_the_same_bits_and_block_sizes_rounding_only(monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_dense_and_sparse_tables_are_one(seed, monkeypatch):
-    _, a, b, y = rows(seed, n=5000)
-    log = sy.scan({"a": a, "b": b, "y": y}, a="a", b="b", outcome="y")
+@pytest.mark.parametrize("roles", [{}, {"position": "first"}, {"count": "c"}])
+@pytest.mark.parametrize("waiting", [1 << 22, 100])
+def test_dense_and_sparse_tables_are_one(seed, roles, waiting, monkeypatch):
+    rng, a, b, y = rows(seed, n=5000, k=12)
+    columns = {"a": a, "b": b, "y": y, "first": rng.random(5000) < 0.5, "c": rng.integers(1, 3, 5000)}
+    log = sy.scan(columns, a="a", b="b", outcome="y", **roles)
     dense = pairs.pair_table(log)
     monkeypatch.setattr(pairs, "WIDEST_DENSE", 0)
+    monkeypatch.setattr(pairs, "_MOST_WAITING", waiting)
+    monkeypatch.setattr(passes, "BLOCK_ROWS", 1 << 8)
     sparse = pairs.pair_table(log)
     for name in ("a", "b", "first", "sums", "squares", "rows"):
         assert np.array_equal(getattr(dense, name), getattr(sparse, name)), name

@@ -320,21 +320,14 @@ def _folded(k: int, a: Any, b: Any, sums: Any, squares: Any, rows: Any) -> tuple
     low, high = np.where(flip, b, a), np.where(flip, a, b)
     key = low.astype(np.int64) * k + high
     plain = squares is sums
-    values = sums.copy() if plain else np.column_stack([sums, squares, rows])
-    values[flip] = values[flip][:, [2, 1, 0] if plain else [2, 1, 0, 5, 4, 3, 6]]
-    if k * k <= 8 * len(key):  # nearly every pair met: add up on the full grid, which needs no sorting
-        grid = np.stack([np.bincount(key, column, k * k) for column in values.T], axis=1)
-        unique = np.flatnonzero(np.bincount(key, minlength=k * k))
-        values = grid[unique]
-    else:
-        order = np.argsort(key, kind="stable")
-        unique, values = key[order], values[order]
-        starts = np.flatnonzero(np.diff(unique, prepend=-1))
-        if len(starts) < len(unique):
-            unique, values = unique[starts], np.add.reduceat(values, starts)
+    values = sums if plain else np.column_stack([sums, squares, rows])
+    values = np.where(flip[:, None], values[:, [2, 1, 0] if plain else [2, 1, 0, 5, 4, 3, 6]], values)
+    starts = np.flatnonzero(np.diff(key, prepend=-1))  # a table keeps the cells of one pair together
+    if len(starts) < len(key):
+        key, values = key[starts], np.add.reduceat(values, starts)
     sums = np.ascontiguousarray(values[:, :3])
     squares, rows = (sums, sums.sum(axis=1)) if plain else (np.ascontiguousarray(values[:, 3:6]), values[:, 6])
-    return (unique // k).astype(np.int32), (unique % k).astype(np.int32), np.zeros(len(unique)), sums, squares, rows
+    return (key // k).astype(np.int32), (key % k).astype(np.int32), np.zeros(len(key)), sums, squares, rows
 
 
 class _SparseProblem:
