@@ -44,6 +44,7 @@ class PreferenceLog:
     group: Column | None = None
     on_bad: str = "raise"
     files: tuple[str, ...] = ()
+    armless: bool = False
 
     def schema(self) -> pl.Schema:
         """Column names and types of the source; reads metadata only."""
@@ -253,8 +254,9 @@ def scan(
         "position": position if position is not None else (preset.position if preset else None),
     }
     tallies = preset.tallies if preset and outcome is None else ()
-    if features is not None:
-        roles |= {side: roles[side] if roles[side] is not None else pl.lit(f"response {side}") for side in "ab"}
+    armless = features is not None and roles["a"] is None and roles["b"] is None
+    if armless:
+        roles |= {side: pl.lit(f"response {side}") for side in "ab"}
     needed = ("a", "b") if tallies else ("a", "b", "outcome")
     missing = [name for name in needed if roles[name] is None]
     if missing:
@@ -278,6 +280,7 @@ def scan(
         group=group,
         on_bad=on_bad,
         files=paths,
+        armless=armless,
     )
 
 
@@ -295,6 +298,8 @@ def _sides(features: tuple[Any, Any] | None) -> tuple[Any, ...]:
     if len(features) != 2:
         raise LogError(f"features takes two sides, those of a and those of b, not {len(features)}")
     sides = tuple(side if isinstance(side, str | pl.Expr) else tuple(side) for side in features)
+    if () in sides:
+        raise LogError("features names no column: give those of a and those of b, or leave features out")
     if len({len(side) if isinstance(side, tuple) else 0 for side in sides}) > 1:
         raise LogError(f"features of a and of b must be as many, in the same order; got {sides}")
     return sides

@@ -421,16 +421,22 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
 def bad_rows(log: PreferenceLog) -> pl.DataFrame:
     """Row number and reason of every bad row."""
     found: list[pl.DataFrame] = []
+    names, schema = list(log.covariates), {"row": pl.UInt32, "reason": pl.String}
+    encoder = Encoder(dict(log.outcomes), covariates=names, features=bool(log.features))
 
     def verdicts(block: Block) -> pl.DataFrame:
         _, status, _ = good_rows(block)
-        at = np.flatnonzero(status)
-        reasons = pl.Series("reason", [STATUS[code] for code in status[at]], dtype=pl.String)
-        rows = pl.Series("row", (at + block.start).astype(np.uint32))
-        return pl.DataFrame([rows, reasons]).filter(~pl.col("reason").is_in(list(HARMLESS)))
+        reasons = np.array(STATUS, object)[status]
+        for name, column in zip(names, () if block.columns is None else block.columns, strict=True):
+            reasons[(status == 0) & ~np.isfinite(column)] = f"null or infinite covariate {name!r}"
+        if block.features is not None:
+            reasons[(status == 0) & ~np.isfinite(block.features).all(axis=1)] = "null or infinite feature"
+        at = np.flatnonzero(reasons != STATUS[0])
+        frame = {"row": (at + block.start).astype(np.uint32), "reason": reasons[at].tolist()}
+        return pl.DataFrame(frame, schema=schema).filter(~pl.col("reason").is_in(list(HARMLESS)))
 
-    run_pass(log, Encoder(dict(log.outcomes)), verdicts, found.append)
-    return pl.concat(found) if found else pl.DataFrame(schema={"row": pl.UInt32, "reason": pl.String})
+    run_pass(log, encoder, verdicts, found.append)
+    return pl.concat(found) if found else pl.DataFrame(schema=schema)
 
 
 def rows(log: PreferenceLog, table: PairTable) -> tuple[Any, Any, Any, Any]:

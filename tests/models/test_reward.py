@@ -208,6 +208,11 @@ def test_bad_features_are_refused_in_words():
     holes = frame.with_columns(y_a=pl.when(rows == 7).then(np.nan).otherwise("y_a"))
     with pytest.raises(sy.LogError, match=r"1 row: null or infinite feature 'y_a' \(first rows \[7\]\)"):
         sy.RewardModel().fit(scanned(holes))
+    left = scanned(
+        holes, covariates={"prompt": pl.col("prompt").replace(frame["prompt"][3], None)}, on_bad="quarantine"
+    )
+    assert left.quarantined()["reason"].to_list() == ["null or infinite covariate 'prompt'", "null or infinite feature"]
+    assert sy.RewardModel().fit(left).n == 798
     nulls = lists(frame).with_columns(emb_b=pl.when(rows == 2).then(None).otherwise("emb_b"))
     with pytest.raises(sy.LogError, match=r"1 row: null or infinite feature 'emb_a\[0\]' \(first rows \[2\]\)"):
         sy.RewardModel().fit(scanned(nulls, ("emb_a", "emb_b")))
@@ -217,6 +222,10 @@ def test_bad_features_are_refused_in_words():
         sy.RewardModel().fit(scanned(frame, (["who"], ["who"])))
     with pytest.raises(sy.LogError, match="as many"):
         scanned(frame, (["x_a", "y_a"], ["x_b"]))
+    with pytest.raises(sy.LogError, match="names no column"):
+        scanned(frame, ([], []))
+    with pytest.raises(sy.LogError, match="without a= and b="):
+        sy.BradleyTerry().fit(scanned(frame))
     with pytest.raises(sy.LogError, match="interaction"):
         sy.RewardModel(interactions=[("x_a", "prompt")]).fit(scanned(frame))
     with pytest.raises(sy.LogError, match="no rater group"):

@@ -101,6 +101,10 @@ class BradleyTerry:
         kind = self.covariance or ("cluster" if log.cluster else "sandwich")
         if kind == "cluster" and not log.cluster:
             raise ValueError('covariance="cluster" needs a log scanned with cluster=')
+        if log.armless:
+            raise LogError(
+                f"{log.name} was scanned without a= and b=: scores need arms; RewardModel needs features only"
+            )
         names = tuple(log.covariates if self.covariates is None else self.covariates)
         if names or self.own:
             return fit_rows(self, log, names, kind, threads)
