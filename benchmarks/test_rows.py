@@ -5,11 +5,13 @@ Run with `make bench`; STEELYARD_VOTES sets the size (1 million by default).
 
 import os
 
+import glum
 import numpy as np
 import polars as pl
 import pytest
 import scipy.sparse
 import steelyard as sy
+import tabmat
 from sklearn.linear_model import LogisticRegression
 
 N, K, D = int(os.environ.get("STEELYARD_VOTES", 1_000_000)), 100, 8
@@ -38,7 +40,6 @@ def test_steelyard_scores_at_equal_covariates(benchmark, votes):
 
 @pytest.mark.benchmark(group="1 million votes, 100 arms, 8 covariates, robust errors")
 def test_glum_split_design(benchmark, votes):
-    glum, tabmat = pytest.importorskip("glum"), pytest.importorskip("tabmat")
     a, b, y = (votes[name].to_numpy() for name in ("a", "b", "y"))
     row = np.arange(N)
     values = np.concatenate([np.ones(N), -np.ones(N)])

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+import statsmodels.api as sm
 import steelyard as sy
 
 
@@ -68,9 +69,8 @@ def test_rewards_and_another_likelihood(logistic):
     assert sy.RewardModel(link=logistic).fit(log).coefficient == pytest.approx(
         sy.RewardModel().fit(log).coefficient, abs=1e-12
     )
-    statsmodels = pytest.importorskip("statsmodels.api")
-    family = statsmodels.families.Binomial(statsmodels.families.links.CLogLog())
-    peer = statsmodels.GLM(data["y"].to_numpy(), 2 * data["z"].to_numpy()[:, None], family=family).fit(tol=1e-14)
+    family = sm.families.Binomial(sm.families.links.CLogLog())
+    peer = sm.GLM(data["y"].to_numpy(), 2 * data["z"].to_numpy()[:, None], family=family).fit(tol=1e-14)
     fit = sy.RewardModel(link=sy.Likelihood(cloglog, cloglog_first, cloglog_second)).fit(log)
     assert fit.coefficient[0] == pytest.approx(peer.params[0], abs=1e-8)
 

@@ -6,6 +6,7 @@ import pytest
 import statsmodels.api as sm
 import steelyard as sy
 from scipy.optimize import minimize
+from sklearn.linear_model import LogisticRegression
 from steelyard.models import reward, row_problem
 
 FEATURES = (["x_a", "y_a", "z_a"], ["x_b", "y_b", "z_b"])
@@ -163,11 +164,8 @@ def test_pooled_groups_equal_the_penalised_optimum():
 
 
 def test_shared_ridge_is_scikit_learns():
-    linear_model = pytest.importorskip("sklearn.linear_model")
     frame = simulated(8)
-    peer = linear_model.LogisticRegression(C=0.5, fit_intercept=False, tol=1e-12, max_iter=1000).fit(
-        deltas(frame), frame["y"]
-    )
+    peer = LogisticRegression(C=0.5, fit_intercept=False, tol=1e-12, max_iter=1000).fit(deltas(frame), frame["y"])
     fit = sy.RewardModel(ridge=2.0).fit(scanned(frame))
     np.testing.assert_allclose(fit.coefficient, peer.coef_[0], atol=1e-6)
 
