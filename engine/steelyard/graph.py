@@ -62,9 +62,10 @@ def separated(k: int, a: Any, b: Any, first: Any, sums: Any, tie_model: bool, ri
     it does where scores exist that explain every outcome once it is large, in either direction.
     """
     wins, draws, losses = (sums[:, j] > 0 for j in range(3))
-    if ridge:
-        counts = first > 0
-        return not (((wins | draws) & counts).any() and ((losses | draws) & counts).any()) if counts.any() else False
+    if ridge:  # with the scores still, rows differ by outcome and by whether the position counts: two cells say it all
+        still = np.zeros(2, np.intp)
+        outcomes = np.stack([sums[first == counts].sum(axis=0) for counts in (0.0, 1.0)])
+        return separated_by_program(1, still, still, np.array([0.0, 1.0]), outcomes, tie_model)
     if (
         tie_model
         and not ((wins & losses).any() and draws.any())

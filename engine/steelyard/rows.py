@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 class Rows:
     """Good rows in log order. pairs: their table. blocks: codes are those of the table; columns (d, n) finite.
 
-    clusters: the labels of each cluster column.
+    clusters: the labels of each cluster column, by its name.
     """
 
     pairs: PairTable
     blocks: Blocks
-    clusters: tuple[Dictionary, ...]
+    clusters: dict[str, Dictionary]
 
 
 def read_rows(
@@ -64,7 +64,7 @@ def read_rows(
     pairs, code = tally.table(log, encoder)
     tally.refuse(log, encoder, pairs.rows.sum())
     blocks = spill.done().map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
-    return Rows(pairs, blocks, tuple(encoder.clusters.values()))
+    return Rows(pairs, blocks, encoder.clusters)
 
 
 def _finite(

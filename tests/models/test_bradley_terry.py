@@ -310,3 +310,27 @@ def test_what_was_left_out_is_told_by_reason():
     fit = sy.BradleyTerry(ties="drop").fit(sy.scan(frame, a="a", b="b", outcome="y"))
     assert fit.dropped == {"tie": 1, "comparison with an arm outside the main group": 1}
     assert fit.n == 2
+
+
+@pytest.mark.parametrize("ties", ["davidson", "rao-kupper"])
+def test_a_ridge_does_not_hide_that_position_and_ties_are_not_identified(ties):
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 4, 400)
+    b = (a + rng.integers(1, 4, 400)) % 4
+    y = np.where(rng.random(400) < 0.6, 1.0, 0.5)  # the arm shown first never loses
+    for ridge in (0.0, 1.0):
+        with pytest.raises(sy.NotIdentifiedError, match="position or tie effect"):
+            sy.BradleyTerry(ties=ties, position=True, ridge=ridge).fit(scanned(a, b, y))
+    y[:5] = 0.0
+    assert np.isfinite(sy.BradleyTerry(ties=ties, position=True, ridge=1.0).fit(scanned(a, b, y)).covariance).all()
+
+
+def test_one_cluster_among_the_usable_rows_is_refused():
+    _, a, b, y = small(14)
+    group = np.zeros(len(a), int)
+    b[3], group[3] = a[3], 1  # the other cluster has only a row that is dropped
+    log = sy.scan({"a": a, "b": b, "y": y, "g": group, "z": y * 0 + np.arange(len(a))}, a="a", b="b", outcome="y",
+                  cluster="g", covariates={"z": "z"}, on_bad="drop")  # fmt: skip
+    for covariates in ((), ("z",)):
+        with pytest.raises(sy.NotIdentifiedError, match="1 group"):
+            sy.BradleyTerry(covariates=covariates).fit(log)

@@ -242,3 +242,8 @@ def test_prompt_only_and_collinear_features_are_null_with_a_reason():
     assert "cancels out" in rows["prompt"]["reason"]
     assert "collinear with x_a" in rows["twice_a"]["reason"]
     assert rows["x_a"]["se"] > 0
+
+
+def test_a_feature_and_a_covariate_of_one_name_are_refused():
+    with pytest.raises(sy.LogError, match="two terms are named 'x_a'"):
+        sy.RewardModel().fit(scanned(simulated(12), covariates={"x_a": "prompt"}))

@@ -285,3 +285,21 @@ def test_a_disk_too_small_is_told_and_left_clean(monkeypatch, tmp_path):
     with pytest.raises(OSError, match=r"do not fit into .* 0 rows are written .* TMPDIR"):
         sy.BradleyTerry().fit(scanned(simulated(14)))
     assert not list(tmp_path.iterdir())
+
+
+def test_audit_of_counted_rows_is_that_of_the_rows_spelled_out():
+    frame = simulated(15, n=80, k=3, ties=0.0).with_columns(c=pl.Series(np.random.default_rng(0).integers(1, 11, 80)))
+    spelled = frame.select(pl.all().repeat_by("c")).explode(pl.all())
+    counted, rows = (sy.BradleyTerry().fit(scanned(f, **r)) for f, r in ((frame, {"count": "c"}), (spelled, {})))
+    for x, y in (("0", "1"), ("1", "2"), ("0", "2")):
+        one, other = counted.audit(x, over=y), rows.audit(x, over=y)
+        assert one.rows == other.rows
+        assert one.after == pytest.approx(other.after, abs=1e-9)
+
+
+@pytest.mark.parametrize(("name", "spec"), [("position", {"position": True}), ("tie", {"ties": "davidson"})])
+def test_a_covariate_named_as_another_term_is_refused(name, spec):
+    log = scanned(simulated(16).rename({"length": name}), (name,))
+    with pytest.raises(sy.LogError, match=f"two terms are named '{name}'"):
+        sy.BradleyTerry(**spec).fit(log)
+    assert sy.BradleyTerry().fit(log).coefficients()["term"].to_list() == [name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,21 +29,20 @@ def summed(cluster: Any, columns: list[Any], values: list[Any]) -> tuple[Any, An
     return unique, np.bincount(group, np.concatenate(values), len(unique))
 
 
-def clustered_meat(parts: list[list[Any]], names: list[str], groups: tuple[int, ...], p: int) -> tuple[Any, float]:
+def clustered_meat(parts: list[list[Any]], names: Sequence[str], p: int) -> tuple[Any, float]:
     """Meat (p, p), and the share of the eigenvalue that was clipped, from the sums of all blocks.
 
     parts: for each block, for each of `names` (of :func:`cluster_names`), what :func:`summed` returned.
-    Raises NotIdentifiedError for a single group, or a row without one.
+    Raises NotIdentifiedError for a single group among the rows, or a row without one.
     """
     scores = {}
-    ways = sum("+" not in name for name in names)
-    for i, (chosen, name, count) in enumerate(zip(cluster_sets(ways), names, groups, strict=True)):
-        if count < 2:
-            raise NotIdentifiedError(f"cluster column {name!r} has {count} group; clustered errors need two")
+    for i, (chosen, name) in enumerate(zip(cluster_sets(sum("+" not in name for name in names)), names, strict=True)):
         key, values = (np.concatenate(column) for column in zip(*(part[i] for part in parts), strict=True))
         row, column = key >> 32, key & 0xFFFFFFFF
         if (row < 0).any():
             raise NotIdentifiedError("the cluster column has nulls: fill them, each with a value of its own")
-        matrix = scipy.sparse.coo_array((values, (row, column)), shape=(count, p)).tocsr()
-        scores[chosen] = matrix[np.diff(matrix.indptr) > 0]
+        groups, row = np.unique(row, return_inverse=True)
+        if len(groups) < 2:
+            raise NotIdentifiedError(f"cluster column {name!r} has {len(groups)} group; clustered errors need two")
+        scores[chosen] = scipy.sparse.coo_array((values, (row, column)), shape=(len(groups), p)).tocsr()
     return multiway(scores)

@@ -13,11 +13,11 @@ import numpy as np
 
 from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.graph import reasons, separated, strong_components
-from steelyard.inference import Influence
-from steelyard.models.cells import Cells, Estimate
+from steelyard.models.cells import Cells
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_fit import RowFit, fit_rows
+from steelyard.models.score_fit import loaded_scores, loaded_terms
 from steelyard.pairs import PairTable, pair_table
 from steelyard.result import LOADERS
 
@@ -181,15 +181,13 @@ class BradleyTerry:
             )
 
 
-def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> PairFit:
-    columns = {name: arrays[name] for name in ("a", "b", "first", "sums", "squares", "rows")}
-    pairs = PairTable(
-        arrays["arms"]["arm"], **columns, soft=facts["soft"], weighted=facts["weighted"], dropped=facts["dropped"]
-    )
-    influence = Influence(arrays["bread"], arrays["meat"], facts["clipped"]) if "bread" in arrays else None
-    estimate = Estimate(parameter=arrays["parameter"], **facts["estimate"])
-    return PairFit(BradleyTerry(**facts["spec"]), pairs, arrays["score"], facts["why"], estimate, influence,
-                   facts["kind"])  # fmt: skip
+def _loaded_pairs(facts: dict[str, Any], arrays: dict[str, Any]) -> PairFit:
+    return PairFit(BradleyTerry(**facts["spec"]), **loaded_scores(facts, arrays))
 
 
-LOADERS["pair-fit"] = _loaded
+def _loaded_rows(facts: dict[str, Any], arrays: dict[str, Any]) -> RowFit:
+    more = {"covariates": tuple(facts["covariates"]), "terms": loaded_terms(facts), "n": facts["n"]}
+    return RowFit(BradleyTerry(**facts["spec"]), **loaded_scores(facts, arrays), **more)
+
+
+LOADERS |= {"pair-fit": _loaded_pairs, "row-fit": _loaded_rows}

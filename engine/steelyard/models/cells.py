@@ -12,8 +12,6 @@ import scipy  # its parts load when first used
 from steelyard._native.draws import normals
 from steelyard._native.laplacian import laplacian_product
 from steelyard._native.pair_likelihood import MODELS, pair_hessian, pair_likelihood, pair_score
-from steelyard.blocks import Block
-from steelyard.inference.clusters import summed
 from steelyard.inference.influence import Influence
 from steelyard.pairs import PairTable
 from steelyard.passes import over_cores
@@ -123,6 +121,14 @@ class Cells:
         """(p,) ridge on the scores, none on position and tie."""
         return np.where(np.arange(self.size) < len(self.arms), self.ridge, 0.0)
 
+    @property
+    def tie_start(self) -> float:
+        """The tie parameter that the share of ties suggests."""
+        wins, ties, losses = self.sums.sum(axis=0)
+        share = ties / (wins + ties + losses)
+        odds = 2 * share / (1 - share)
+        return float(np.log(odds) if self.model == "davidson" else np.log1p(odds))
+
     def split(self, parameter: Any) -> tuple[Any, float, float]:
         """Scores, position effect and tie parameter (0 where the model has none)."""
         k = len(self.arms)
@@ -152,13 +158,10 @@ class Cells:
         pair_hessian(len(self.arms), self.position, self.has_tie, self.a, self.b, self.first, derivatives, matrix)
         return matrix
 
-    def start(self) -> Any:
+    def _start(self) -> Any:
         start = np.zeros(self.size)
         if self.has_tie:
-            wins, ties, losses = self.sums.sum(axis=0)
-            share = ties / (wins + ties + losses)
-            odds = 2 * share / (1 - share)
-            start[-1] = np.log(odds) if self.model == "davidson" else np.log1p(odds)
+            start[-1] = self.tie_start
         return start
 
     @one_blas_thread()
@@ -171,7 +174,7 @@ class Cells:
                 return Point(-np.inf, np.zeros(self.size), lambda v: v)
             return inside(parameter)
 
-        solution = newton(evaluate, self.start() if start is None else start, self.n)
+        solution = newton(evaluate, self._start() if start is None else start, self.n)
         parameter = solution.parameter.copy()
         k = len(self.arms)
         if not self.ridge:
@@ -407,41 +410,3 @@ class _SparseProblem:
         right = right - right.mean(axis=0)  # sums to 0 but for rounding, which no x could answer
         x = conjugate_gradients(self.product, self.diagonal, right, tolerance)
         return x - x.mean(axis=0)
-
-
-@dataclass(frozen=True)
-class ClusterSums:
-    """Row scores summed within clusters, block by block.
-
-    place: (K,) where an arm's score stands among the parameters, -1 outside the main group.
-    """
-
-    estimate: Estimate
-    model: str
-    position: bool
-    keep_ties: bool
-    place: Any
-
-    def block(self, block: Block) -> list[Any]:
-        """For each cluster column: (cluster, parameter, sum) of this block, one entry a combination."""
-        a, b, y = self.place[block.a], self.place[block.b], block.y
-        assert y is not None
-        use = (a >= 0) & (b >= 0) & (self.keep_ties | (y != 0.5))
-        a, b, y = a[use], b[use], y[use]
-        first = np.ones(len(a)) if block.first is None else block.first[use].astype(np.float64)
-        weight = np.ones(len(a))
-        for factor in (block.weight, block.count):
-            weight = weight if factor is None else weight * factor[use]
-        if self.model in ("davidson", "rao-kupper"):
-            outcomes = np.stack([y == 1.0, y == 0.5, y == 0.0], axis=1) * weight[:, None]
-        else:
-            outcomes = np.stack([y * weight, 0.0 * y, (1.0 - y) * weight], axis=1)
-        out = np.zeros((6, len(a)))
-        pair_likelihood(MODELS[self.model], a, b, first, outcomes, np.ascontiguousarray(self.estimate.theta),
-                        self.estimate.position, self.estimate.tie, out)  # fmt: skip
-        columns, values = [a, b], [out[1], -out[1]]
-        if self.position:
-            columns, values = [*columns, np.full(len(a), self.estimate.k)], [*values, out[1] * first]
-        if self.model in ("davidson", "rao-kupper"):
-            columns, values = [*columns, np.full(len(a), len(self.estimate.parameter) - 1)], [*values, out[2]]
-        return [summed(codes[use], columns, values) for codes in block.clusters]

@@ -17,33 +17,24 @@ from steelyard.inference import Bootstrap, Influence
 from steelyard.inference.audit import fewest_rows
 from steelyard.inference.bootstrap import multinomial_refits
 from steelyard.inference.clusters import cluster_names, clustered_meat
-from steelyard.models.cells import Cells, ClusterSums, Estimate
+from steelyard.models.cells import Cells
+from steelyard.models.row_problem import RowProblem, inside
 from steelyard.models.score_fit import ScoreFit
-from steelyard.pairs import PairTable, good_rows, pair_table
+from steelyard.pairs import good_rows, pair_table
 from steelyard.passes import run_pass
 from steelyard.result import DropAudit, write_archive
+from steelyard.spill import Blocks
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
-    from steelyard.models.bradley_terry import BradleyTerry
 
 
 @dataclass(frozen=True)
 class PairFit(ScoreFit):
     """Scores of arms with what is needed to speak of their uncertainty. Made by :meth:`BradleyTerry.fit`.
 
-    pairs: the table it was fitted to. score: (K,) in the order of `arms`, NaN where not identified.
-    why: reason for each NaN. estimate: the solver's answer on the identified arms.
-    influence: of the parameters (identified arms, then position, then tie); None beyond 4,000 arms.
+    The estimate's parameters are the scores of the identified arms, then position, then tie.
     """
-
-    spec: BradleyTerry
-    pairs: PairTable
-    score: Any
-    why: list[str | None]
-    estimate: Estimate
-    influence: Influence | None
-    kind: str = "sandwich"
 
     # --- facts -----------------------------------------------------------------------------------
     @property
@@ -93,13 +84,12 @@ class PairFit(ScoreFit):
 
         Multinomial refits need whole unweighted rows and no clusters; multipliers take any fit.
         """
-        draws = np.full((replicates, len(self.score)), np.nan)
         if method == "multiplier":
-            draws[:, self.main] = self.score[self.main] + self._known_influence().draws(replicates, seed)[
-                :, : self.main.sum()]  # fmt: skip
+            draws = self._multiplied(replicates, seed)
         elif method == "multinomial":
             if self.pairs.weighted or self.pairs.soft or self.kind == "cluster":
                 raise ValueError('exact multinomial refits need unweighted, unclustered rows: use method="multiplier"')
+            draws = np.full((replicates, len(self.score)), np.nan)
             draws[:, self.main] = multinomial_refits(
                 self.cells.sums, int(self.main.sum()), self._refit(), replicates, seed
             )
@@ -126,21 +116,15 @@ class PairFit(ScoreFit):
 
     def audit(self, x: str, over: str) -> DropAudit:
         """The fewest rows whose removal lets `over` reach x (or x reach `over`, if it is behind)."""
-        if self.pairs.weighted or self.pairs.soft:
-            raise ValueError("the drop audit needs unweighted rows with hard labels")
-        contrast = self.contrast(x, over)
-        if contrast.estimate is None:
-            raise NotIdentifiedError(str(contrast.reason))
-        cells, place, refit = self.cells, np.cumsum(self.main) - 1, self._refit()
-        i, j = place[self._code(x)], place[self._code(over)]
-        direction = self._known_influence().bread[i] - self._known_influence().bread[j]
+        before, i, j, direction = self._audited(x, over)
+        cells, refit = self.cells, self._refit()
         effect = cells.row_effects(self.estimate, direction)
 
         def refitted(sums: Any) -> float:
             theta = refit(sums)
             return float(theta[i] - theta[j])
 
-        rows, taken, after = fewest_rows(cells.sums, effect, contrast.estimate, refitted)
+        rows, taken, after = fewest_rows(cells.sums, effect, before, refitted)
         cell, outcome = np.nonzero(taken)
         names = np.array(self.arms, object)[self.main]
         frame = pl.DataFrame(
@@ -152,23 +136,24 @@ class PairFit(ScoreFit):
             }
         )
         share = None if rows is None else rows / self.n
-        return DropAudit(rows, share, frame, contrast.estimate, after)
+        return DropAudit(rows, share, frame, before, after)
 
     def influence_by_cluster(self, log: PreferenceLog, threads: int | None = None) -> Influence:
         """The influence with scores summed within clusters first: one more pass over the rows."""
-        known, names = self._known_influence(), cluster_names(len(log.cluster))
-        encoder = Encoder(dict(log.outcomes), arms=Dictionary(self.arms),
-                          clusters={name: Dictionary() for name in names})  # fmt: skip
+        known, names, spec = self._known_influence(), cluster_names(len(log.cluster)), self.spec
+        clusters = {name: Dictionary() for name in names}
+        encoder = Encoder(dict(log.outcomes), arms=Dictionary(self.arms), clusters=clusters, covariates=())
         place = np.where(self.main, np.cumsum(self.main) - 1, -1).astype(np.int32)
-        sums = ClusterSums(self.estimate, self.spec.model, self.spec.position, self.spec.ties != "drop", place)
+        p = len(self.estimate.parameter)
+        rows = RowProblem(Blocks([]), self.estimate.k, int(spec.position), spec.model, np.zeros(p))
         parts: list[Any] = []
 
         def kernel(block: Block) -> Any:
-            return sums.block(good_rows(block)[0])
+            kept = inside(good_rows(block)[0], place, spec.position, spec.ties != "drop")
+            return rows.cluster_sums(kept, self.estimate)
 
         run_pass(log, encoder, kernel, parts.append, threads)
-        groups = tuple(len(encoder.clusters[name]) for name in names)
-        return Influence(known.bread, *clustered_meat(parts, names, groups, len(self.estimate.parameter)))
+        return Influence(known.bread, *clustered_meat(parts, names, p))
 
     def update(self, more: PreferenceLog) -> PairFit:
         """The fit of both logs together; nothing already counted is read again."""
@@ -179,17 +164,4 @@ class PairFit(ScoreFit):
     # --- files -----------------------------------------------------------------------------------
     def save(self, path: str | os.PathLike[str]) -> None:
         """One file of JSON and Arrow IPC; read it with :func:`steelyard.load`."""
-        spec, pairs, estimate = self.spec, self.pairs, self.estimate
-        facts = {
-            "spec": {name: getattr(spec, name) for name in spec.__dataclass_fields__}, "kind": self.kind,
-            "why": self.why, "soft": pairs.soft, "weighted": pairs.weighted, "dropped": pairs.dropped,
-            "estimate": estimate.facts(), "clipped": self.influence.clipped if self.influence else None,
-        }  # fmt: skip
-        arrays = {
-            "arms": pl.DataFrame({"arm": pairs.arms}), "a": pairs.a, "b": pairs.b, "first": pairs.first,
-            "sums": pairs.sums, "squares": pairs.squares, "rows": pairs.rows, "score": self.score,
-            "parameter": estimate.parameter,
-        }  # fmt: skip
-        if self.influence is not None:
-            arrays |= {"bread": self.influence.bread, "meat": self.influence.meat}
-        write_archive(path, "pair-fit", facts, arrays)
+        write_archive(path, "pair-fit", *self._archive())

@@ -16,7 +16,7 @@ from steelyard.inference.clusters import cluster_names
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import WIDEST_DENSE, Estimate
 from steelyard.models.likelihood import Likelihood
-from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, independent
+from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, identified, position_column
 from steelyard.models.score_fit import Fit, Term, loaded_terms, refuse_own
 from steelyard.result import LOADERS, Contrast, write_archive
 from steelyard.rows import read_rows
@@ -24,6 +24,9 @@ from steelyard.spill import Blocks
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
+
+
+_TIE_START = 0.5  # of the tie parameter
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,11 @@ class RewardModel:
         grouped = ["group"] * (self.heads == "per-group")
         rows = read_rows(_with_contexts(log, contexts), covariates, [*clusters, *grouped], threads, features)
         self.scores.check_labels(rows.pairs, kind)
-        groups = rows.clusters[-1].labels() if grouped else []
+        groups = rows.clusters["group"].labels() if grouped else []
         design = Design(tuple(features), tuple(log.covariates), tuple(contexts), tuple(pairs), tuple(groups),
                         pooled=self.ridge > 0, position=self.position)  # fmt: skip
         blocks = rows.blocks.map(lambda block: design.block(block, self.ties != "drop"))
-        return self._fitted(log, design, blocks, kind, rows.clusters[: len(clusters)], rows.pairs.dropped)
+        return self._fitted(design, blocks, kind, clusters, rows.pairs.dropped)
 
     def _pairs(self, log: PreferenceLog, features: list[str]) -> list[tuple[str, str]]:
         known = log.context_names()
@@ -119,9 +122,8 @@ class RewardModel:
         return pairs
 
     def _fitted(
-        self, log: PreferenceLog, design: Design, blocks: Blocks, kind: str, clusters: tuple[Dictionary, ...],
-        dropped: dict[str, int],
-    ) -> RewardFit:  # fmt: skip
+        self, design: Design, blocks: Blocks, kind: str, clusters: Sequence[str], dropped: dict[str, int]
+    ) -> RewardFit:
         names, d = design.names, len(design.names)
         if d > WIDEST_DENSE:
             raise NotIdentifiedError(f"rewards are fitted for up to {WIDEST_DENSE} columns; these are {d}")
@@ -129,27 +131,19 @@ class RewardModel:
         penalty = np.zeros(d + ties)
         penalty[design.shrunk(self.ridge)] = self.ridge
         problem = RowProblem(blocks, 0, d, self.model, penalty, self.scores.own)
-        start = np.zeros(d + ties)
-        if ties:
-            start[-1] = 0.5
-        free = np.flatnonzero(penalty[:d] == 0).tolist()
-        reasons = independent(problem, start, free, [names[j] for j in free]) if free else {}
-        kept = [j for j in range(d) if j not in reasons]
-        if reasons:
-            problem, start = problem.only(kept), np.delete(start, list(reasons))
+        problem, start, place, reasons = identified(problem, _TIE_START, names)
         estimate, known = problem.maximise(start)
-        influence = problem.influence(estimate, known, kind, tuple(len(labels) for labels in clusters))
-        place = {j: at for at, j in enumerate(kept)}
+        influence = problem.influence(estimate, known, kind, clusters)
         terms: list[Term] = [
             (name, None if set(parts) & set(reasons) else tuple(place[j] for j in parts),
              next((reasons[j] for j in parts if j in reasons), None))
             for name, parts in design.terms()
         ]  # fmt: skip
-        if ties:
-            terms.append(("tie", (len(kept),), None))
+        terms += [("tie", (problem.d,), None)] * ties
         coefficients = np.zeros(d)
-        coefficients[kept] = estimate.parameter[: len(kept)]
-        return RewardFit(self, design, coefficients, estimate, influence, kind, terms, problem.rows, dropped)
+        coefficients[list(place)] = estimate.parameter[: problem.d]
+        n = int(problem.totals.comparisons)
+        return RewardFit(self, design, coefficients, estimate, influence, kind, terms, n, dropped)
 
 
 def _with_contexts(log: PreferenceLog, names: Sequence[str]) -> PreferenceLog:
@@ -215,8 +209,7 @@ class Design:
         parts += [base * (block.clusters[-1] == g)[:, None] for g in range(len(self.groups))]
         parts.append(z[:, : len(self.covariates)])
         if self.position:
-            first = np.ones(block.n) if block.first is None else block.first.astype(np.float64)
-            parts.append(first[:, None])
+            parts.append(position_column(block)[:, None])
         if len(parts) == 2 and not self.covariates:
             return base
         return np.concatenate([part.astype(features.dtype, copy=False) for part in parts], axis=1)

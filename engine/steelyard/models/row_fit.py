@@ -11,25 +11,18 @@ import polars as pl
 
 from steelyard.blocks import Block
 from steelyard.errors import NotIdentifiedError
-from steelyard.inference import Bootstrap, Influence
+from steelyard.inference import Bootstrap
 from steelyard.inference.audit import fewest_rows
 from steelyard.inference.clusters import cluster_names
-from steelyard.models.cells import WIDEST_DENSE, Cells, Estimate
-from steelyard.models.row_problem import RowProblem, independent, weights
-from steelyard.models.score_fit import ScoreFit, Term, loaded_terms, refuse_own
-from steelyard.pairs import PairTable
-from steelyard.result import LOADERS, DropAudit, write_archive
+from steelyard.models.cells import WIDEST_DENSE, Cells
+from steelyard.models.row_problem import RowProblem, identified, inside, weights
+from steelyard.models.score_fit import ScoreFit, Term
+from steelyard.result import DropAudit, write_archive
 from steelyard.rows import read_rows
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
     from steelyard.models.bradley_terry import BradleyTerry
-
-_DEPENDENT = 1e-10  # share of a column's variance that must be left beside the columns before it
-_SEPARATED = (
-    "the fit with covariates has no finite maximum, or the solver stopped short of it: some combination of scores "
-    "and covariates may tell every outcome. Leave covariates out, or collect more comparisons."
-)
 
 
 @dataclass(frozen=True)
@@ -40,13 +33,6 @@ class RowFit(ScoreFit):
     problem: the rows, None once loaded.
     """
 
-    spec: BradleyTerry
-    pairs: PairTable
-    score: Any
-    why: list[str | None]
-    estimate: Estimate
-    influence: Influence | None
-    kind: str
     covariates: tuple[str, ...] = ()
     terms: list[Term] = field(default_factory=list)
     n: int = 0
@@ -76,52 +62,31 @@ class RowFit(ScoreFit):
         """Replicated scores by normal multipliers on the influence of rows, or of clusters."""
         if method != "multiplier":
             raise ValueError('exact multinomial refits are for fits without covariates: use method="multiplier"')
-        draws = np.full((replicates, len(self.score)), np.nan)
-        errors = self._known_influence().draws(replicates, seed)[:, : self.main.sum()]
-        draws[:, self.main] = self.score[self.main] + errors
-        return Bootstrap(self.arms, self.score, draws, method, 0)
+        return Bootstrap(self.arms, self.score, self._multiplied(replicates, seed), method, 0)
 
     def audit(self, x: str, over: str) -> DropAudit:
         """The fewest rows whose removal lets `over` reach x (or x reach `over`, if it is behind)."""
         if self.problem is None:
             raise ValueError("the drop audit needs the rows: fit the log again instead of loading the fit")
-        if self.pairs.weighted or self.pairs.soft:
-            raise ValueError("the drop audit needs unweighted rows with hard labels")
-        contrast = self.contrast(x, over)
-        if contrast.estimate is None:
-            raise NotIdentifiedError(str(contrast.reason))
-        place, problem = np.cumsum(self.main) - 1, self.problem
-        i, j = place[self._code(x)], place[self._code(over)]
-        direction = self._known_influence().bread[i] - self._known_influence().bread[j]
+        before, i, j, direction = self._audited(x, over)
+        problem = self.problem
         count = np.concatenate(list(problem.blocks.each(weights)))
         effect = problem.effects(self.estimate, direction) / count
 
         def refitted(left: Any) -> float:
-            theta = problem.weighted(left).maximise(self.estimate.parameter)[0].theta
+            theta = problem.weighted(left[:, 0]).maximise(self.estimate.parameter)[0].theta
             return float(theta[i] - theta[j])
 
-        rows, taken, after = fewest_rows(count[:, None], effect[:, None], contrast.estimate,
-                                         lambda left: refitted(left[:, 0]))  # fmt: skip
+        rows, taken, after = fewest_rows(count[:, None], effect[:, None], before, refitted)
         frame = _removed(problem, np.array(self.arms, object)[self.main], taken[:, 0])
-        return DropAudit(rows, None if rows is None else rows / self.n, frame, contrast.estimate, after)
+        return DropAudit(rows, None if rows is None else rows / self.n, frame, before, after)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """One file of JSON and Arrow IPC, without the rows; read it with :func:`steelyard.load`."""
-        spec, pairs = self.spec, self.pairs
-        refuse_own(spec.own)
-        facts = {
-            "spec": {name: getattr(spec, name) for name in spec.__dataclass_fields__}, "kind": self.kind,
-            "why": self.why, "soft": pairs.soft, "weighted": pairs.weighted, "dropped": pairs.dropped,
-            "estimate": self.estimate.facts(), "clipped": self.influence.clipped if self.influence else None,
-            "covariates": self.covariates, "terms": self.terms, "n": self.n,
-        }  # fmt: skip
-        arrays = {
-            "arms": pl.DataFrame({"arm": pairs.arms}), "a": pairs.a, "b": pairs.b, "first": pairs.first,
-            "sums": pairs.sums, "squares": pairs.squares, "rows": pairs.rows, "score": self.score,
-            "parameter": self.estimate.parameter, "bread": self._known_influence().bread,
-            "meat": self._known_influence().meat,
-        }  # fmt: skip
-        write_archive(path, "row-fit", facts, arrays)
+        facts, arrays = self._archive()
+        write_archive(
+            path, "row-fit", facts | {"covariates": self.covariates, "terms": self.terms, "n": self.n}, arrays
+        )
 
 
 def _removed(problem: RowProblem, names: Any, taken: Any) -> pl.DataFrame:
@@ -151,55 +116,18 @@ def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kin
         raise NotIdentifiedError(f"covariates are fitted beside up to {WIDEST_DENSE} arms; this log has {k}")
     columns = [*names, *["position"] * spec.position]
     place = np.where(main, np.cumsum(main) - 1, -1).astype(np.int32)
-    blocks = rows.blocks.map(lambda block: _inside(block, place, spec))
+    blocks = rows.blocks.map(lambda block: inside(block, place, spec.position, spec.ties != "drop"))
     penalty = np.zeros(k + len(columns) + cells.has_tie)
     penalty[:k] = spec.ridge
     problem = RowProblem(blocks, k, len(columns), spec.model, penalty, spec.own)
-    start = np.zeros(problem.size)
-    start[k + len(columns) :] = cells.start()[len(cells.arms) + spec.position :]
-    reasons = independent(problem, start, range(len(columns)), columns)
-    kept = [j for j in range(len(columns)) if j not in reasons]
-    if reasons:
-        problem, start = problem.only(kept), np.delete(start, [k + j for j in reasons])
+    problem, start, at, reasons = identified(problem, cells.tie_start if cells.has_tie else 0.0, columns)
     estimate, known = problem.maximise(start)
-    terms: list[Term] = [
-        (name, (kept.index(j),) if j in kept else None, reasons.get(j)) for j, name in enumerate(columns)
-    ]
-    if problem.size > k + len(kept):
-        terms.append(("tie", (len(kept),), None))
-    if spec.position and columns.index("position") in kept:
-        estimate = replace(estimate, position=float(estimate.parameter[k + kept.index(columns.index("position"))]))
+    terms: list[Term] = [(name, (at[j],) if j in at else None, reasons.get(j)) for j, name in enumerate(columns)]
+    terms += [("tie", (problem.d,), None)] * problem.ties
+    if spec.position and len(columns) - 1 in at:
+        estimate = replace(estimate, position=float(estimate.parameter[k + at[len(columns) - 1]]))
     score = np.full(len(main), np.nan)
     score[main] = estimate.theta
-    influence = problem.influence(estimate, known, kind, tuple(len(labels) for labels in rows.clusters))
-    return RowFit(spec, rows.pairs, score, why, estimate, influence, kind, names, terms, problem.rows, problem)
-
-
-def _inside(block: Block, place: Any, spec: BradleyTerry) -> Block:
-    """The rows between identified arms, renumbered by place (K,); the position as one more column."""
-    assert block.y is not None
-    assert block.columns is not None
-    a, b, columns = place[block.a], place[block.b], block.columns
-    if spec.position:
-        first = np.ones(block.n) if block.first is None else block.first.astype(np.float64)
-        columns = np.concatenate([columns, first[None]])
-    use = (a >= 0) & (b >= 0) & ((block.y != 0.5) | (spec.ties != "drop"))
-    block = replace(block, a=a, b=b, columns=columns)
-    return block if use.all() else block.where(use)
-
-
-def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> RowFit:
-    from steelyard.models.bradley_terry import BradleyTerry
-
-    columns = {name: arrays[name] for name in ("a", "b", "first", "sums", "squares", "rows")}
-    pairs = PairTable(
-        arrays["arms"]["arm"], **columns, soft=facts["soft"], weighted=facts["weighted"], dropped=facts["dropped"]
-    )
-    influence = Influence(arrays["bread"], arrays["meat"], facts["clipped"])
-    estimate = Estimate(parameter=arrays["parameter"], **facts["estimate"])
-    return RowFit(BradleyTerry(**facts["spec"]), pairs, arrays["score"], facts["why"], estimate, influence,
-                  facts["kind"], tuple(facts["covariates"]), loaded_terms(facts),
-                  facts["n"])  # fmt: skip
-
-
-LOADERS["row-fit"] = _loaded
+    influence = problem.influence(estimate, known, kind, clusters)
+    n = int(problem.totals.comparisons)
+    return RowFit(spec, rows.pairs, score, why, estimate, influence, kind, names, terms, n, problem)

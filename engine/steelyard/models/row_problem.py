@@ -6,16 +6,16 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from steelyard._native.pair_likelihood import MODELS
 from steelyard._native.row_likelihood import row_likelihood
 from steelyard.blocks import Block
-from steelyard.errors import ConvergenceError, NotIdentifiedError
+from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
 from steelyard.inference import Influence
-from steelyard.inference.clusters import cluster_names, clustered_meat, summed
+from steelyard.inference.clusters import clustered_meat, summed
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.solve import Point, centred_inverse, dense_solver, newton, one_blas_thread, pinned
@@ -65,10 +65,10 @@ class RowProblem:
     def size(self) -> int:
         return self.k + self.d + self.ties
 
-    @property
-    def rows(self) -> int:
-        """Comparisons."""
-        return int(sum(self.blocks.each(lambda block: block.n if block.count is None else block.count.sum())))
+    @cached_property
+    def totals(self) -> Totals:
+        """What is counted of the rows before anything is fitted; one pass."""
+        return Totals(*(sum(part) for part in zip(*self.blocks.each(_totals), strict=True)))
 
     def sums(self, parameter: Any, meat: bool = False) -> tuple[float, Any, Any]:
         """One pass: log-likelihood, score (p,), and Hessian, or the second moments of the row scores, (p, p)."""
@@ -127,7 +127,7 @@ class RowProblem:
     @cached_property
     def thinned(self) -> RowProblem:
         """Every 16th row of a long log, the whole of a short one; what it sees first saves passes over all."""
-        if sum(self.blocks.each(lambda block: block.n)) < _LONG:
+        if self.totals.rows < _LONG:
             return self
         kept = self.blocks.each(lambda block: block.where(slice(None, None, _THINNED)))
         return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / _THINNED + 1.0)
@@ -160,8 +160,7 @@ class RowProblem:
 
         try:
             with one_blas_thread():
-                n = float(sum(self.blocks.each(lambda block: weights(block).sum())))
-                solution = newton(evaluate, start * scale, n)
+                solution = newton(evaluate, start * scale, self.totals.weight)
                 bread = centred_inverse(last[0] / unit, self.k, penalty) / unit
         except (ConvergenceError, NotIdentifiedError) as error:
             raise type(error)(f"{_SEPARATED} ({error})") from error
@@ -176,21 +175,16 @@ class RowProblem:
 
     def _scale(self) -> Any:
         """(p,) root mean square of each column: the solver's unit, so that columns of any size are solved alike."""
-        square, n = np.zeros(self.d), 0
-        for some, rows in self.blocks.each(_squares):
-            square += some
-            n += rows
-        scale = np.ones(self.size)
-        scale[self.k : self.k + self.d] = np.sqrt(np.where(square > 0, square, n) / n)
+        square, scale = self.totals.squares, np.ones(self.size)
+        scale[self.k : self.k + self.d] = np.sqrt(np.where(square > 0, square / self.totals.rows, 1.0))
         return scale
 
     @one_blas_thread()
-    def influence(self, estimate: Estimate, known: Influence, kind: str, clusters: tuple[int, ...]) -> Influence:
-        """The influence with the meat of rows or of clusters: one more pass. clusters: groups of each column."""
+    def influence(self, estimate: Estimate, known: Influence, kind: str, clusters: Sequence[str]) -> Influence:
+        """The influence with the meat of rows or of clusters: one more pass. clusters: names of the blocks' columns."""
         if kind == "cluster":
-            parts = list(self.blocks.each(lambda block: self._cluster_sums(block, estimate)))
-            names = cluster_names(len(clusters).bit_length())  # 1, 3, 7 sets of 1, 2, 3 columns
-            return Influence(known.bread, *clustered_meat(parts, names, clusters, self.size))
+            parts = list(self.blocks.each(lambda block: self.cluster_sums(block, estimate)))
+            return Influence(known.bread, *clustered_meat(parts, clusters, self.size))
         return known if kind == "model" else Influence(known.bread, self.sums(estimate.parameter, meat=True)[2])
 
     def row_scores(self, block: Block, estimate: Estimate) -> Any:
@@ -200,7 +194,8 @@ class RowProblem:
         evaluate(block, estimate.parameter, False, by_eta, np.zeros(self.size), None)
         return by_eta[:2]
 
-    def _cluster_sums(self, block: Block, estimate: Estimate) -> list[Any]:
+    def cluster_sums(self, block: Block, estimate: Estimate) -> list[Any]:
+        """For each cluster column of a block: (cluster, parameter, sum of row scores), one entry a combination."""
         d_eta, d_tie = self.row_scores(block, estimate)
         columns, values = ([block.a, block.b], [d_eta, -d_eta]) if self.k else ([], [])
         design = block.columns if block.features is None else block.features.T
@@ -223,12 +218,12 @@ class RowProblem:
         return np.concatenate(list(self.blocks.each(one)))
 
     def weighted(self, weight: Any) -> RowProblem:
-        """The same rows with other weights (n,); rows of weight 0 are left out."""
+        """The same rows, each counting as often as weight (n,) says; rows of weight 0 are left out."""
         blocks, at = [], 0
         for block in self.blocks.each(lambda block: block):
             own = weight[at : at + block.n]
             at += block.n
-            blocks.append(replace(block, weight=own.copy()).where(own > 0))
+            blocks.append(replace(block, weight=own.copy(), count=None).where(own > 0))
         return replace(self, blocks=Blocks(list(blocks)))
 
     def only(self, kept: list[int]) -> RowProblem:
@@ -243,12 +238,22 @@ class RowProblem:
         return replace(self, blocks=self.blocks.map(some), d=len(kept), penalty=self.penalty[places])
 
 
-def _squares(block: Block) -> tuple[Any, int]:
-    """Sums of squares of the columns (d,), and the rows."""
-    if block.features is not None:
-        return sum(np.einsum("nd,nd->d", wide, wide) for _, wide in _widened(block)), block.n
-    assert block.columns is not None
-    return np.einsum("dn,dn->d", block.columns, block.columns), block.n
+class Totals(NamedTuple):
+    """rows: blocks' rows. comparisons: those they stand for. weight: of all. squares: (d,) of each column, summed."""
+
+    rows: int
+    comparisons: float
+    weight: float
+    squares: Any
+
+
+def _totals(block: Block) -> Totals:
+    comparisons = block.n if block.count is None else float(block.count.sum())
+    if block.features is None:
+        squares = np.einsum("dn,dn->d", block.columns, block.columns)  # type: ignore[arg-type]
+    else:
+        squares = sum(np.einsum("nd,nd->d", wide, wide) for _, wide in _widened(block))
+    return Totals(block.n, comparisons, float(weights(block).sum()), squares)
 
 
 def _widened(block: Block) -> Iterator[tuple[slice, Any]]:
@@ -268,12 +273,55 @@ def weights(block: Block) -> Any:
     return ones
 
 
-def independent(problem: RowProblem, start: Any, places: Sequence[int], names: Sequence[str]) -> dict[int, str]:
-    """The columns that cannot be told apart from the scores and the columns before them, with the reason.
+def inside(block: Block, place: Any, position: bool, keep_ties: bool) -> Block:
+    """The rows between the arms with a place (K,) >= 0, renumbered by it; the position as one more column."""
+    assert block.y is not None
+    assert block.columns is not None
+    a, b, columns = place[block.a], place[block.b], block.columns
+    if position:
+        columns = np.concatenate([columns, position_column(block)[None]])
+    use = (a >= 0) & (b >= 0) & ((block.y != 0.5) | keep_ties)
+    block = replace(block, a=a, b=b, columns=columns)
+    return block if use.all() else block.where(use)
 
-    places: of the columns to look at, those without a penalty; names: theirs. A column can be told when the scores
-    and the columns before it leave more than 1e-10 of its variance at `start` (p,).
+
+def position_column(block: Block) -> Any:
+    """(n,) 1 where being shown first counts."""
+    return np.ones(block.n) if block.first is None else block.first.astype(np.float64)
+
+
+class Identified(NamedTuple):
+    """A problem with the columns that can be told apart. start: (p,). place: of each kept column. why: the others."""
+
+    problem: RowProblem
+    start: Any
+    place: dict[int, int]
+    why: dict[int, str]
+
+
+def identified(problem: RowProblem, tie: float, names: Sequence[str]) -> Identified:
+    """Leaves out the columns that cannot be told from the scores and the columns before them, with the reason.
+
+    tie: where the tie parameter starts; all else starts at 0. names: of the columns. Columns under a penalty
+    are all kept; another is, where the scores and the columns before leave more than 1e-10 of its variance at the
+    start. Raises LogError where two terms would have one name.
     """
+    terms = [*names, *["tie"] * problem.ties]
+    twice = next((name for name in terms if terms.count(name) > 1), None)
+    if twice is not None:
+        raise LogError(f"two terms are named {twice!r}: rename the covariate or feature")
+    start = np.zeros(problem.size)
+    start[problem.k + problem.d :] = tie
+    places = np.flatnonzero(problem.penalty[problem.k : problem.k + problem.d] == 0).tolist()
+    why = _told_apart(problem, start, places, [names[j] for j in places]) if places else {}
+    kept = [j for j in range(problem.d) if j not in why]
+    if why:
+        problem, start = problem.only(kept), np.delete(start, [problem.k + j for j in why])
+    return Identified(problem, start, {j: at for at, j in enumerate(kept)}, why)
+
+
+def _told_apart(problem: RowProblem, start: Any, places: Sequence[int], names: Sequence[str]) -> dict[int, str]:
+    """Of the columns at `places`, those that cannot be told from the scores and the ones before, with the reason."""
     k, few = problem.k, problem.thinned
     used = [*range(k), *(k + place for place in places)]
     why = _dependent(few.sums(start)[2][np.ix_(used, used)], k, names)
@@ -283,7 +331,7 @@ def independent(problem: RowProblem, start: Any, places: Sequence[int], names: S
 
 
 def _dependent(hessian: Any, k: int, names: Sequence[str]) -> dict[int, str]:
-    """As :func:`independent`, from the information (k + d, k + d)."""
+    """The same from the information (k + d, k + d) of the scores and these columns."""
     try:
         arms = dense_solver(pinned(hessian[:k, :k], k, np.zeros(k))) if k else None
     except NotIdentifiedError:  # an arm is missing from the rows

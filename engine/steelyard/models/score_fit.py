@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import cached_property
 from math import erfc, sqrt
 from pathlib import Path
@@ -30,12 +32,11 @@ _SCALES = {"logit": (1.0, 0.0), "elo": (400.0 / np.log(10.0), 1000.0)}
 _MANY_ARMS = "beyond 4,000 arms: no rank set; standard error to within {:.1f} % (Monte Carlo)"
 _UNSETTLED = "its standard error did not settle in the Monte Carlo draws: ask for a contrast"
 
-
 Term = tuple[str, tuple[int, ...] | None, str | None]
 """A coefficient: its name, the places after the scores that it is the sum of, or None and the reason."""
 
 
-class Fit:
+class Fit(ABC):
     """What every fit by likelihood offers: coefficients, and predictions of logs.
 
     spec: the model. estimate: the solver's answer, scores of the identified arms first. influence: of the
@@ -176,30 +177,34 @@ class Fit:
             self.predict(log).sink_parquet(temporary)
             return int(pl.scan_parquet(temporary).select(pl.col("margin").null_count()).collect().item())
 
+    @abstractmethod
     def _encoder(self, log: PreferenceLog) -> Encoder:
         """What turns the batches of a log into blocks that this fit can score."""
-        raise NotImplementedError
 
     def _source(self, log: PreferenceLog) -> PreferenceLog:
         """The log with the columns that the encoder reads."""
         return log
 
+    @abstractmethod
     def _margin(self, block: Block) -> Any:
         """(n,) linear predictor of a block's rows, NaN where it cannot be told."""
-        raise NotImplementedError
 
 
+@dataclass(frozen=True)
 class ScoreFit(Fit):
     """What a fit with one score an arm offers, whatever it was fitted to.
 
     pairs: the log's table of pairs. score: (K,) in the order of `arms`, NaN where not identified.
-    why: reason for each NaN.
+    why: reason for each NaN. influence: of the parameters; None beyond 4,000 arms.
     """
 
     spec: BradleyTerry
     pairs: PairTable
     score: Any
     why: list[str | None]
+    estimate: Estimate
+    influence: Influence | None
+    kind: str
 
     @property
     def arms(self) -> list[str]:
@@ -312,6 +317,24 @@ class ScoreFit(Fit):
         along[place[i]], along[place[j]] = 1.0, -1.0
         return self._contrast(along, level)
 
+    def _multiplied(self, replicates: int, seed: int) -> Any:
+        """(replicates, K) scores under multipliers on the influence, NaN for arms without a score."""
+        draws = np.full((replicates, len(self.score)), np.nan)
+        errors = self._known_influence().draws(replicates, seed)[:, : self.main.sum()]
+        draws[:, self.main] = self.score[self.main] + errors
+        return draws
+
+    def _audited(self, x: str, over: str) -> tuple[float, int, int, Any]:
+        """What a drop audit starts from: the contrast, the places of both scores, and its direction (p,) = A^+ c."""
+        if self.pairs.weighted or self.pairs.soft:
+            raise ValueError("the drop audit needs unweighted rows with hard labels")
+        contrast = self.contrast(x, over)
+        if contrast.estimate is None:
+            raise NotIdentifiedError(str(contrast.reason))
+        place, bread = np.cumsum(self.main) - 1, self._known_influence().bread
+        i, j = int(place[self._code(x)]), int(place[self._code(over)])
+        return contrast.estimate, i, j, bread[i] - bread[j]
+
     def win_probability(self, x: str, y: str) -> float | None:
         """P(x beats y) without position effect, ties counted half; null where not identified."""
         i, j = self._code(x), self._code(y)
@@ -331,11 +354,40 @@ class ScoreFit(Fit):
         return Encoder(dict(log.outcomes), arms=Dictionary(self.arms), covariates=self.covariates or None)
 
     def _margin(self, block: Block) -> Any:
-        """(n,) linear predictor of a block's rows, NaN for arms without a score."""
         score = np.append(self.score, np.nan)
         a, b = np.maximum(block.a, -1), np.maximum(block.b, -1)
         first = 1.0 if block.first is None else block.first
         return score[a] - score[b] + (self.estimate.position * first if self.spec.position else 0.0)
+
+    def _archive(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Facts and arrays that every fit with scores is saved by; :func:`loaded_scores` reads them."""
+        refuse_own(self.own)
+        spec, pairs = self.spec, self.pairs
+        facts = {
+            "spec": {name: getattr(spec, name) for name in spec.__dataclass_fields__}, "kind": self.kind,
+            "why": self.why, "soft": pairs.soft, "weighted": pairs.weighted, "dropped": pairs.dropped,
+            "estimate": self.estimate.facts(), "clipped": self.influence.clipped if self.influence else None,
+        }  # fmt: skip
+        arrays = {
+            "arms": pl.DataFrame({"arm": pairs.arms}), **{name: getattr(pairs, name) for name in _TABLE},
+            "score": self.score, "parameter": self.estimate.parameter,
+        }  # fmt: skip
+        if self.influence is not None:
+            arrays |= {"bread": self.influence.bread, "meat": self.influence.meat}
+        return facts, arrays
+
+
+_TABLE = ("a", "b", "first", "sums", "squares", "rows")
+
+
+def loaded_scores(facts: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a ScoreFit from its archive, but for its spec."""
+    told = {name: facts[name] for name in ("soft", "weighted", "dropped")}
+    pairs = PairTable(arrays["arms"]["arm"], **{name: arrays[name] for name in _TABLE}, **told)
+    influence = Influence(arrays["bread"], arrays["meat"], facts["clipped"]) if "bread" in arrays else None
+    estimate = Estimate(parameter=arrays["parameter"], **facts["estimate"])
+    return {"pairs": pairs, "score": arrays["score"], "why": facts["why"], "estimate": estimate,
+            "influence": influence, "kind": facts["kind"]}  # fmt: skip
 
 
 def refuse_own(own: Likelihood | None) -> None:
