@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import steelyard as sy
-from steelyard import pairs
+from steelyard import counters, pairs
 
 FRAME = pl.DataFrame(
     {
@@ -201,7 +201,7 @@ def test_counts_survive_the_limit_of_their_width(monkeypatch):
     frame = {"left": ["x", "y"] * (n // 2), "right": ["y", "x"] * (n // 2), "winner": ["left", "left"] * (n // 2)}
     log = sy.scan(frame, **ROLES)
     whole = pairs.pair_table(log)
-    monkeypatch.setattr(pairs, "_FULL", 1 << 17)
+    monkeypatch.setattr(counters, "_FULL", 1 << 17)
     again = pairs.pair_table(log)
     assert again.sums.tolist() == whole.sums.tolist() == [[n / 2, 0, 0], [n / 2, 0, 0]]
 

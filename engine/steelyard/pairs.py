@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from steelyard._native.clean_rows import clean_rows
-from steelyard._native.pair_table import pair_cells, pair_count, pair_slots
 from steelyard._native.pair_table import pair_table as pair_sums
 from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.counters import Cells, Plain, Square
 from steelyard.errors import LogError
 from steelyard.graph import components
 from steelyard.passes import run_pass
@@ -37,8 +35,6 @@ STATUS = (
 )
 HARMLESS = {"not labelled", "unknown arm", "weight or count of zero"}
 _KEEP_ROWS = 10
-_MOST_WAITING = 1 << 22  # rows among many arms that wait to be counted
-_FULL = 1 << 32  # rows after which a worker's 32-bit counts might overflow
 
 
 @dataclass(frozen=True)
@@ -127,137 +123,6 @@ def _cell_arms(key: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.in
 
 
 @dataclass
-class _Cells:
-    """Growing sums by cell: the merge side of the sparse route."""
-
-    keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << 10, np.int64))
-    slots: NDArray[np.int32] = field(default_factory=lambda: np.full(1 << 12, -1, np.int32))
-    count: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
-    values: NDArray[np.float64] = field(default_factory=lambda: np.zeros((1 << 10, 7)))
-
-    def cells(self, a: Any, b: Any, first: Any) -> NDArray[np.int32]:
-        cell = np.empty(len(a), np.int32)
-        done = 0
-        while True:
-            done = pair_cells(done, a, b, first, self.slots, self.keys, self.count, cell)
-            if done == len(a):
-                return cell
-            capacity = 4 * len(self.keys)
-            self.keys = np.resize(self.keys, capacity)
-            self.slots = np.full(4 * capacity, -1, np.int32)
-            pair_slots(int(self.count[0]), self.keys, self.slots)
-            self.values = np.concatenate([self.values, np.zeros((capacity - len(self.values), 7))])
-
-    def decoded(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8]]:
-        keys = self.keys[: int(self.count[0])]
-        low = (1 << 31) - 1
-        return (keys >> 31 & low).astype(np.int32), (keys & low).astype(np.int32), (keys >> 62 & 1).astype(np.uint8)
-
-
-class _Counts:
-    """Square tables (K, K, 3) of plain rows, one a worker: whole numbers add up the same in any order."""
-
-    def __init__(self) -> None:
-        self._own = threading.local()
-        self._tables: list[list[Any]] = []  # of each worker: its table and how many rows it has taken
-
-    def take(self, block: Block) -> int:
-        """Counts rows up to the first that is not plain; returns how many."""
-        place = None
-        if block.value is not None:
-            place = np.where(np.isin(block.value, (0.0, 0.5, 1.0)), 2 - 2 * block.value, 3).astype(np.uint8)
-        if not hasattr(self._own, "table"):
-            self._own.table = [np.zeros((0, 0, 3), np.uint32), 0]
-            self._tables.append(self._own.table)
-        mine = self._own.table
-        if mine[1] + block.n >= _FULL:
-            self._tables.append(list(mine))
-            mine[:] = np.zeros((0, 0, 3), np.uint32), 0
-        mine[0] = _widened(mine[0], block.arms)
-        mine[1] += block.n
-        return int(pair_count(block.a, block.b, block.label, place, block.y, mine[0]))
-
-    def total(self, k: int) -> NDArray[np.int64]:
-        total = np.zeros((k, k, 3), np.int64)
-        for table, _rows in self._tables:
-            total[: len(table), : len(table)] += table
-        return total
-
-
-def _widened(table: NDArray[Any], k: int) -> NDArray[Any]:
-    if len(table) >= k:
-        return table
-    wider = np.zeros((k, k, 3), table.dtype)
-    wider[: len(table), : len(table)] = table
-    return wider
-
-
-class _Plain:
-    """Plain rows among more arms than a square table holds: one number a row, sorted once at the end.
-
-    A row is a << 32 | b << 2 | place (0 win, 1 tie, 2 loss), arms below 2^30. Rows seen often are counted early.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: list[NDArray[np.int64]] = []
-        self._length = 0
-        self._keys, self._counts = np.empty(0, np.int64), np.empty(0, np.int64)
-
-    @staticmethod
-    def take(block: Block) -> NDArray[np.int64] | None:
-        """The rows of a block, or None where some row is not plain."""
-        y = block.y
-        if block.value is not None and block.label is not None:
-            y = np.append(block.value, np.nan)[np.maximum(block.label, -1)]
-        assert y is not None
-        place = 2.0 - 2.0 * y
-        plain = (block.a >= 0) & (block.b >= 0) & (block.a != block.b) & np.isin(place, (0.0, 1.0, 2.0))
-        if not plain.all():
-            return None
-        keys: NDArray[np.int64] = (
-            block.a.astype(np.int64) << 32 | block.b.astype(np.int64) << 2 | place.astype(np.int64)
-        )
-        return keys
-
-    def add(self, keys: NDArray[np.int64]) -> None:
-        self._waiting.append(keys)
-        self._length += len(keys)
-        if self._length > max(_MOST_WAITING, len(self._keys)):
-            self._keys, self._counts = self._counted(lambda keys: keys)
-            self._waiting, self._length = [], 0
-
-    def cells(self, code: NDArray[np.int32]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
-        """a, b (m,) and counts (m, 3) of win, tie, loss, as a table sorts them; arms renumbered by code (K,)."""
-
-        def renumbered(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-            a, b = code[keys >> 32], code[keys >> 2 & (1 << 30) - 1]
-            low, high = np.minimum(a, b).astype(np.int64), np.maximum(a, b).astype(np.int64)
-            changed: NDArray[np.int64] = (low << 33) | (high << 3) | ((a > b).astype(np.int64) << 2) | (keys & 3)
-            return changed
-
-        keys, counts = self._counted(renumbered)
-        cell = keys >> 2
-        starts = np.flatnonzero(np.diff(cell, prepend=-1))
-        sums = np.zeros((len(starts), 3))
-        sums[np.cumsum(np.diff(cell, prepend=-1) > 0) - 1, keys & 3] = counts
-        low, high, flip = cell[starts] >> 31, cell[starts] >> 1 & (1 << 30) - 1, (cell[starts] & 1) > 0
-        return np.where(flip, high, low).astype(np.int32), np.where(flip, low, high).astype(np.int32), sums
-
-    def _counted(self, change: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> tuple[Any, Any]:
-        """All keys so far, changed, sorted, each once; and how often each was seen."""
-        keys = np.sort(change(np.concatenate([*self._waiting, np.empty(0, np.int64)])))
-        starts = np.flatnonzero(np.diff(keys, prepend=-1))
-        keys, counts = keys[starts], np.diff(starts, append=len(keys))
-        if not len(self._keys):
-            return keys, counts
-        keys, counts = np.concatenate([change(self._keys), keys]), np.concatenate([self._counts, counts])
-        order = np.argsort(keys, kind="stable")
-        keys, counts = keys[order], counts[order]
-        starts = np.flatnonzero(np.diff(keys, prepend=-1))
-        return keys[starts], np.add.reduceat(counts, starts)
-
-
-@dataclass
 class _Partial:
     """What one block adds beside the square counts: plain rows, sums by cell, and its bad rows."""
 
@@ -300,7 +165,7 @@ class Tally:
     """The table of pairs in the making: count blocks in any thread, merge the parts in block order."""
 
     def __init__(self) -> None:
-        self._total, self._counts, self._plain, self._soft = _Cells(), _Counts(), _Plain(), 0
+        self._total, self._counts, self._plain, self._soft = Cells(), Square(), Plain(), 0
         self.bad: dict[str, tuple[int, list[int]]] = {}
 
     def count(self, block: Block) -> _Partial:
@@ -316,7 +181,7 @@ class Tally:
                 return _Partial()
             block = block.rest(done)
         kept, bad, _ = clean(block)
-        local = _Cells()
+        local = Cells()
         cell = local.cells(kept.a, kept.b, kept.first)
         m = int(local.count[0])
         sums, squares, rows = np.zeros((m, 3)), np.zeros((m, 3)), np.zeros(m)
@@ -437,27 +302,6 @@ def bad_rows(log: PreferenceLog) -> pl.DataFrame:
 
     run_pass(log, encoder, verdicts, found.append)
     return pl.concat(found) if found else pl.DataFrame(schema=schema)
-
-
-def rows(log: PreferenceLog, table: PairTable) -> tuple[Any, Any, Any, Any]:
-    """Every good row in log order: a, b (codes in the log's table), y and weight (None without weights).
-
-    Holds the log in memory.
-    """
-    encoder = Encoder(dict(log.outcomes), arms=Dictionary(table.arms.to_list()))
-    parts: list[Block] = []
-    run_pass(log, encoder, lambda block: _copied(good_rows(block)[0]), parts.append)
-    weight = None
-    if "weight" in log.roles or "count" in log.roles or log.tallies:
-        weight = np.concatenate([(1.0 if p.weight is None else p.weight) * (1.0 if p.count is None else p.count)
-                                 for p in parts])  # fmt: skip
-    a, b, y = (np.concatenate([getattr(part, name) for part in parts]) for name in ("a", "b", "y"))
-    return a, b, y, weight
-
-
-def _copied(block: Block) -> Block:
-    """The block with codes of its own: those of a pass are written over once it is merged."""
-    return replace(block, a=block.a.copy(), b=block.b.copy())
 
 
 @dataclass(frozen=True)

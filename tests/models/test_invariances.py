@@ -5,7 +5,7 @@ import pytest
 import steelyard as sy
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from steelyard import graph, pairs, passes
+from steelyard import counters, graph, pairs, passes
 
 SPECS = [{}, {"ties": "davidson"}, {"ties": "rao-kupper"}, {"link": "probit"}]
 
@@ -96,7 +96,7 @@ def test_dense_and_sparse_tables_are_one(seed, roles, waiting, monkeypatch):
     log = sy.scan(columns, a="a", b="b", outcome="y", **roles)
     dense = pairs.pair_table(log)
     monkeypatch.setattr(pairs, "WIDEST_DENSE", 0)
-    monkeypatch.setattr(pairs, "_MOST_WAITING", waiting)
+    monkeypatch.setattr(counters, "_MOST_WAITING", waiting)
     monkeypatch.setattr(passes, "BLOCK_ROWS", 1 << 8)
     sparse = pairs.pair_table(log)
     for name in ("a", "b", "first", "sums", "squares", "rows"):

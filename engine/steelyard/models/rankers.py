@@ -14,7 +14,9 @@ import polars as pl
 from steelyard._native.elo import elo as elo_rows
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
 from steelyard.graph import strong_components
-from steelyard.pairs import PairTable, pair_table, rows
+from steelyard.models.row_problem import weights
+from steelyard.pairs import PairTable, pair_table
+from steelyard.rows import read_rows
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -91,8 +93,9 @@ def elo(log: PreferenceLog, step: float = 4.0, permutations: int = 0, seed: int 
 
     permutations: 0 for the order of the log; more for the mean over that many random orders.
     """
-    pairs = pair_table(log)
-    a, b, y, weight = rows(log, pairs)
+    rows = read_rows(log, ())
+    pairs, parts = rows.pairs, rows.blocks.each(lambda block: (block.a, block.b, block.y, weights(block)))
+    a, b, y, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
     if len(a) != int(pairs.rows.sum()):
         raise LogError(
             f"{log.name}: Elo moves once a comparison, but {len(a)} rows stand for {pairs.rows.sum():.0f} comparisons: "
