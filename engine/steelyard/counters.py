@@ -20,7 +20,7 @@ _FULL = 1 << 32  # rows after which a worker's 32-bit counts might overflow
 
 
 @dataclass
-class Cells:
+class Hashed:
     """Growing sums by cell, for rows of any kind: weights, counts, soft labels, positions that do not count."""
 
     keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << 10, np.int64))

@@ -11,7 +11,7 @@ import polars as pl
 from steelyard._native.clean_rows import clean_rows
 from steelyard._native.pair_table import pair_table as pair_sums
 from steelyard.blocks import Block, Dictionary, Encoder
-from steelyard.counters import Cells, Plain, Square
+from steelyard.counters import Hashed, Plain, Square
 from steelyard.errors import LogError
 from steelyard.graph import components
 from steelyard.passes import run_pass
@@ -165,7 +165,7 @@ class Tally:
     """The table of pairs in the making: count blocks in any thread, merge the parts in block order."""
 
     def __init__(self) -> None:
-        self._total, self._counts, self._plain, self._soft = Cells(), Square(), Plain(), 0
+        self._total, self._counts, self._plain, self._soft = Hashed(), Square(), Plain(), 0
         self.bad: dict[str, tuple[int, list[int]]] = {}
 
     def count(self, block: Block) -> _Partial:
@@ -181,7 +181,7 @@ class Tally:
                 return _Partial()
             block = block.rest(done)
         kept, bad, _ = clean(block)
-        local = Cells()
+        local = Hashed()
         cell = local.cells(kept.a, kept.b, kept.first)
         m = int(local.count[0])
         sums, squares, rows = np.zeros((m, 3)), np.zeros((m, 3)), np.zeros(m)
