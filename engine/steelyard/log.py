@@ -81,8 +81,9 @@ class PreferenceLog:
 
         return pair_table(self).frame()
 
-    def cluster_names(self) -> list[str]:
-        return [f"cluster_{i}" for i in range(len(self.cluster))]
+    def cluster_label(self, name: str) -> str:
+        """What the user calls cluster_0, cluster_1, ... or an intersection of them."""
+        return "+".join(_name(self.cluster[int(part[8:])]) for part in name.split("+"))
 
     def selected(
         self, clusters: Sequence[str] = (), covariates: Sequence[str] = (), features: bool = False
@@ -139,7 +140,7 @@ class PreferenceLog:
 
     def context_names(self) -> list[str]:
         """Names of the context columns."""
-        return [column if isinstance(column, str) else column.meta.output_name() for column in self.context]
+        return [_name(column) for column in self.context]
 
     def feature_names(self) -> list[str]:
         """Names of the features: of a's columns, or the column's name with a number for each entry of its lists."""
@@ -147,8 +148,8 @@ class PreferenceLog:
             raise LogError(f"{self.name} has no features: scan it with features=(columns of a, columns of b)")
         columns = self.features[0]
         if not isinstance(columns, str | pl.Expr):
-            return [column if isinstance(column, str) else column.meta.output_name() for column in columns]
-        name = columns if isinstance(columns, str) else columns.meta.output_name()
+            return [_name(column) for column in columns]
+        name = _name(columns)
         lists = self.source.select(_features(columns, self.schema()).alias(name)).head(1).collect()[name]
         if not isinstance(lists.dtype, pl.List | pl.Array) or not len(lists) or lists[0] is None:
             raise LogError(f"column {name!r} (role features) holds {lists.dtype}; give lists of numbers in every row")
@@ -286,6 +287,10 @@ def scan(
 
 def _label(key: Any) -> str:
     return str(key).lower() if isinstance(key, bool) else str(key)
+
+
+def _name(column: Column) -> str:
+    return column if isinstance(column, str) else column.meta.output_name()
 
 
 def _several(columns: Column | Sequence[Column]) -> tuple[Column, ...]:

@@ -2,6 +2,8 @@
 
 import choix
 import evalica
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -332,5 +334,8 @@ def test_one_cluster_among_the_usable_rows_is_refused():
     log = sy.scan({"a": a, "b": b, "y": y, "g": group, "z": y * 0 + np.arange(len(a))}, a="a", b="b", outcome="y",
                   cluster="g", covariates={"z": "z"}, on_bad="drop")  # fmt: skip
     for covariates in ((), ("z",)):
-        with pytest.raises(sy.NotIdentifiedError, match="1 group"):
+        with pytest.raises(sy.NotIdentifiedError, match="cluster column 'g' has 1 group"):
             sy.BradleyTerry(covariates=covariates).fit(log)
+        some_null = replace(log, source=log.source.with_columns(g=pl.Series([None, *group[1:].tolist()])))
+        with pytest.raises(sy.NotIdentifiedError, match="cluster column 'g' has nulls"):
+            sy.BradleyTerry(covariates=covariates).fit(some_null)

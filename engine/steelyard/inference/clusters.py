@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy  # its parts load when first used
 
 from steelyard.errors import NotIdentifiedError
-from steelyard.inference.influence import cluster_sets, multiway
+from steelyard.inference.influence import cluster_sets
 
 
 def cluster_names(count: int) -> list[str]:
@@ -17,32 +17,77 @@ def cluster_names(count: int) -> list[str]:
     return ["+".join(f"cluster_{i}" for i in chosen) for chosen in cluster_sets(count)]
 
 
-def summed(cluster: Any, columns: list[Any], values: list[Any]) -> tuple[Any, Any]:
-    """Sums of one block's row scores by cluster and parameter.
+class Part(NamedTuple):
+    """One block's sums. arms: (clusters, k) sparse. cluster: (m,) those that occur. columns: (m, d) their sums."""
 
-    cluster: (n,) codes. columns: for each entry of a row's score the parameter it belongs to, (n,). values:
-    the entries, (n,). Returns keys (cluster << 32 | parameter) and their sums.
+    arms: Any
+    cluster: Any
+    columns: Any
+
+
+def summed(
+    cluster: Any, arms: tuple[Any, Any, Any] | None, k: int, columns: Iterable[tuple[slice, Any]], d: int
+) -> Part:
+    """Sums of one block's row scores by cluster.
+
+    cluster: (n,) codes. arms: a, b, and the score entry of a, each (n,); b's is its negative. columns: the entries
+    of d columns, (rows, d) for each slice of the block's rows.
     """
-    cluster = cluster.astype(np.int64)
-    key = np.concatenate([(cluster << 32) | column for column in columns])
-    unique, group = np.unique(key, return_inverse=True)
-    return unique, np.bincount(group, np.concatenate(values), len(unique))
+    occurring, place = np.unique(cluster, return_inverse=True)
+    high = int(occurring[-1]) + 1 if len(occurring) else 0
+    by_arm = scipy.sparse.csr_array((high, k))
+    if arms is not None:
+        a, b, entry = arms
+        where = (np.concatenate([cluster, cluster]), np.concatenate([a, b]))
+        by_arm = scipy.sparse.coo_array((np.concatenate([entry, -entry]), where), shape=(high, k)).tocsr()
+    sums = np.zeros((len(occurring), d))
+    for cut, entries in columns:
+        here, row = np.unique(place[cut], return_inverse=True)
+        member = scipy.sparse.coo_array((np.ones(len(row)), (row, np.arange(len(row)))), shape=(len(here), len(row)))
+        sums[here] += member.tocsr() @ entries
+    return Part(by_arm, occurring, sums)
 
 
-def clustered_meat(parts: list[list[Any]], names: Sequence[str], p: int) -> tuple[Any, float]:
-    """Meat (p, p), and the share of the eigenvalue that was clipped, from the sums of all blocks.
+def refuse_nulls(cluster: Any, name: str) -> None:
+    """Raises NotIdentifiedError where a row has no cluster. cluster: (n,) codes, negative where null."""
+    if (cluster < 0).any():
+        raise NotIdentifiedError(f"cluster column {name!r} has nulls: fill them, each with a value of its own")
 
-    parts: for each block, for each of `names` (of :func:`cluster_names`), what :func:`summed` returned.
-    Raises NotIdentifiedError for a single group among the rows, or a row without one.
-    """
-    scores = {}
-    for i, (chosen, name) in enumerate(zip(cluster_sets(sum("+" not in name for name in names)), names, strict=True)):
-        key, values = (np.concatenate(column) for column in zip(*(part[i] for part in parts), strict=True))
-        row, column = key >> 32, key & 0xFFFFFFFF
-        if (row < 0).any():
-            raise NotIdentifiedError("the cluster column has nulls: fill them, each with a value of its own")
-        groups, row = np.unique(row, return_inverse=True)
-        if len(groups) < 2:
-            raise NotIdentifiedError(f"cluster column {name!r} has {len(groups)} group; clustered errors need two")
-        scores[chosen] = scipy.sparse.coo_array((values, (row, column)), shape=(len(groups), p)).tocsr()
-    return multiway(scores)
+
+class ClusterSums:
+    """Row scores of k arms and d columns summed within clusters: add the parts of all blocks, in order."""
+
+    def __init__(self, k: int, d: int) -> None:
+        self._arms: Any = scipy.sparse.csr_array((0, k))
+        self._waiting: list[Any] = []  # sums by arm, merged when together they are as many as those merged before
+        self._columns = np.zeros((0, d))
+        self._occurs = np.zeros(0, bool)
+
+    @property
+    def groups(self) -> int:
+        """Clusters that had a row."""
+        return int(self._occurs.sum())
+
+    def add(self, part: Part) -> None:
+        high, held = part.arms.shape[0], len(self._occurs)
+        if high > held:
+            more = max(high, 2 * held) - held
+            self._occurs = np.append(self._occurs, np.zeros(more, bool))
+            self._columns = np.concatenate([self._columns, np.zeros((more, self._columns.shape[1]))])
+        self._occurs[part.cluster] = True
+        self._columns[part.cluster] += part.columns
+        self._waiting.append(part.arms)
+        if sum(waiting.nnz for waiting in self._waiting) >= self._arms.nnz:
+            self._merge()
+
+    def _merge(self) -> None:
+        for waiting in [self._arms, *self._waiting]:
+            waiting.resize((len(self._occurs), waiting.shape[1]))
+        self._arms, self._waiting = sum(self._waiting, self._arms), []
+
+    def squared(self) -> Any:
+        """(k + d, k + d) sum over the clusters of s s'."""
+        self._merge()
+        arms, columns = self._arms, self._columns
+        across = arms.T @ columns
+        return np.block([[(arms.T @ arms).toarray(), across], [across.T, columns.T @ columns]])

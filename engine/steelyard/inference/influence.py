@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -11,6 +12,7 @@ import numpy as np
 import scipy  # its parts load when first used
 
 from steelyard._native.draws import normals
+from steelyard.errors import NotIdentifiedError
 from steelyard.solve import one_blas_thread
 
 
@@ -49,18 +51,20 @@ class Influence:
 
 
 @one_blas_thread()
-def multiway(scores: dict[tuple[int, ...], Any]) -> tuple[Any, float]:
+def multiway(names: Sequence[str], squares: Sequence[Any], groups: Sequence[int]) -> tuple[Any, float]:
     """Cluster-robust meat by inclusion and exclusion over cluster columns (Cameron, Gelbach and Miller 2011).
 
-    scores: for each non-empty set of cluster columns the (clusters, p) sums of row scores within the
-    intersections. Each term carries its factor G / (G - 1); negative eigenvalues are set to 0 and told.
+    names, squares, groups: for each of :func:`cluster_sets`, in its order, what to call it, the sum of s s' over its
+    clusters, (p, p), and how many they are. Each term carries its factor G / (G - 1); negative eigenvalues are set
+    to 0 and told. Raises NotIdentifiedError for a single cluster.
     """
     meat: Any = 0.0
-    for columns, sums in scores.items():
-        groups = sums.shape[0]
-        term = (sums.T @ sums) * (groups / (groups - 1)) * (-1) ** (len(columns) + 1)
-        meat = meat + (term.toarray() if scipy.sparse.issparse(term) else term)
-    if len(scores) == 1:
+    sets = cluster_sets(len(names).bit_length())
+    for chosen, name, square, count in zip(sets, names, squares, groups, strict=True):
+        if count < 2:
+            raise NotIdentifiedError(f"cluster column {name!r} has {count} group; clustered errors need two")
+        meat = meat + square * (count / (count - 1)) * (-1) ** (len(chosen) + 1)
+    if len(names) == 1:
         return meat, 0.0
     values, vectors = np.linalg.eigh((meat + meat.T) / 2)
     clipped = max(0.0, -float(values.min())) / float(values.max())

@@ -16,7 +16,8 @@ from steelyard.graph import strong_components
 from steelyard.inference import Bootstrap, Influence
 from steelyard.inference.audit import fewest_rows
 from steelyard.inference.bootstrap import multinomial_refits
-from steelyard.inference.clusters import cluster_names, clustered_meat
+from steelyard.inference.clusters import ClusterSums, Part, cluster_names, refuse_nulls
+from steelyard.inference.influence import multiway
 from steelyard.models.cells import Cells
 from steelyard.models.row_problem import RowProblem, inside
 from steelyard.models.score_fit import ScoreFit
@@ -146,14 +147,20 @@ class PairFit(ScoreFit):
         place = np.where(self.main, np.cumsum(self.main) - 1, -1).astype(np.int32)
         p = len(self.estimate.parameter)
         rows = RowProblem(Blocks([]), self.estimate.k, int(spec.position), spec.model, np.zeros(p))
-        parts: list[Any] = []
+        sums, labels = [ClusterSums(rows.k, p - rows.k) for _ in names], [log.cluster_label(name) for name in names]
 
-        def kernel(block: Block) -> Any:
+        def kernel(block: Block) -> list[Part]:
             kept = inside(good_rows(block)[0], place, spec.position, spec.ties != "drop")
-            return rows.cluster_sums(kept, self.estimate)
+            for codes, label in zip(kept.clusters, labels, strict=True):
+                refuse_nulls(codes, label)
+            return [rows.cluster_sums(kept, self.estimate, column) for column in range(len(names))]
 
-        run_pass(log, encoder, kernel, parts.append, threads)
-        return Influence(known.bread, *clustered_meat(parts, names, p))
+        def merge(parts: list[Part]) -> None:
+            for total, part in zip(sums, parts, strict=True):
+                total.add(part)
+
+        run_pass(log, encoder, kernel, merge, threads)
+        return Influence(known.bread, *multiway(labels, [s.squared() for s in sums], [s.groups for s in sums]))
 
     def update(self, more: PreferenceLog) -> PairFit:
         """The fit of both logs together; nothing already counted is read again."""

@@ -106,7 +106,8 @@ class RewardModel:
         design = Design(tuple(features), tuple(log.covariates), tuple(contexts), tuple(pairs), tuple(groups),
                         pooled=self.ridge > 0, position=self.position)  # fmt: skip
         blocks = rows.blocks.map(lambda block: design.block(block, self.ties != "drop"))
-        return self._fitted(design, blocks, kind, clusters, rows.pairs.dropped)
+        sizes = [(log.cluster_label(name), len(rows.clusters[name])) for name in clusters]
+        return self._fitted(design, blocks, kind, sizes, rows.pairs.dropped)
 
     def _pairs(self, log: PreferenceLog, features: list[str]) -> list[tuple[str, str]]:
         known = log.context_names()
@@ -122,7 +123,7 @@ class RewardModel:
         return pairs
 
     def _fitted(
-        self, design: Design, blocks: Blocks, kind: str, clusters: Sequence[str], dropped: dict[str, int]
+        self, design: Design, blocks: Blocks, kind: str, clusters: Sequence[tuple[str, int]], dropped: dict[str, int]
     ) -> RewardFit:
         names, d = design.names, len(design.names)
         if d > WIDEST_DENSE:

@@ -128,6 +128,7 @@ def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kin
         estimate = replace(estimate, position=float(estimate.parameter[k + at[len(columns) - 1]]))
     score = np.full(len(main), np.nan)
     score[main] = estimate.theta
-    influence = problem.influence(estimate, known, kind, clusters)
+    sizes = [(log.cluster_label(name), len(rows.clusters[name])) for name in clusters]
+    influence = problem.influence(estimate, known, kind, sizes)
     n = int(problem.totals.comparisons)
     return RowFit(spec, rows.pairs, score, why, estimate, influence, kind, names, terms, n, problem)

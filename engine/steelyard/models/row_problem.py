@@ -15,7 +15,8 @@ from steelyard._native.row_likelihood import row_likelihood
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
 from steelyard.inference import Influence
-from steelyard.inference.clusters import clustered_meat, summed
+from steelyard.inference.clusters import ClusterSums, Part, refuse_nulls, summed
+from steelyard.inference.influence import multiway
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.solve import Point, centred_inverse, dense_solver, newton, one_blas_thread, pinned
@@ -23,6 +24,7 @@ from steelyard.spill import Blocks
 
 WIDEST_FUSED = 32  # columns up to which the kernel does all; beyond, their Gram matrix is BLAS's
 _WIDE_CELLS = 1 << 19  # entries of a feature matrix that are widened to double at a time
+_CLUSTER_BYTES = 1 << 27  # of cluster sums that are held at a time
 _LONG = 1 << 18  # rows
 _THINNED = 16
 _DEPENDENT = 1e-10  # share of a column's variance that must be left beside the columns before it
@@ -180,12 +182,33 @@ class RowProblem:
         return scale
 
     @one_blas_thread()
-    def influence(self, estimate: Estimate, known: Influence, kind: str, clusters: Sequence[str]) -> Influence:
-        """The influence with the meat of rows or of clusters: one more pass. clusters: names of the blocks' columns."""
+    def influence(
+        self, estimate: Estimate, known: Influence, kind: str, clusters: Sequence[tuple[str, int]]
+    ) -> Influence:
+        """The influence with the meat of rows or of clusters. clusters: name and codes of each of the blocks' columns."""
         if kind == "cluster":
-            parts = list(self.blocks.each(lambda block: self.cluster_sums(block, estimate)))
-            return Influence(known.bread, *clustered_meat(parts, clusters, self.size))
+            squares = [self._squares(estimate, column, *named) for column, named in enumerate(clusters)]
+            return Influence(known.bread, *multiway([name for name, _ in clusters], *zip(*squares, strict=True)))
         return known if kind == "model" else Influence(known.bread, self.sums(estimate.parameter, meat=True)[2])
+
+    def _squares(self, estimate: Estimate, column: int, name: str, size: int) -> tuple[Any, int]:
+        """Sum of s s' over the clusters of a column, and how many they are; a pass for as many as memory holds."""
+        square, groups = np.zeros((self.size, self.size)), 0
+        step = max(1, _CLUSTER_BYTES // (8 * (self.size - self.k + 1)))
+        for low in range(0, size, step):
+
+            def part(block: Block, low: int = low) -> Part:
+                codes = block.clusters[column]
+                refuse_nulls(codes, name)
+                block = block if size <= step else block.where((codes >= low) & (codes < low + step))
+                return self.cluster_sums(block, estimate, column, low)
+
+            sums = ClusterSums(self.k, self.size - self.k)
+            for some in self.blocks.each(part):
+                sums.add(some)
+            square += sums.squared()
+            groups += sums.groups
+        return square, groups
 
     def row_scores(self, block: Block, estimate: Estimate) -> Any:
         """(2, n) d log p / d eta and / d tie of a block's rows, with their weights."""
@@ -194,17 +217,13 @@ class RowProblem:
         evaluate(block, estimate.parameter, False, by_eta, np.zeros(self.size), None)
         return by_eta[:2]
 
-    def cluster_sums(self, block: Block, estimate: Estimate) -> list[Any]:
-        """For each cluster column of a block: (cluster, parameter, sum of row scores), one entry a combination."""
+    def cluster_sums(self, block: Block, estimate: Estimate, column: int, low: int = 0) -> Part:
+        """The row scores of a block summed by a cluster column, whose codes count from `low`."""
         d_eta, d_tie = self.row_scores(block, estimate)
-        columns, values = ([block.a, block.b], [d_eta, -d_eta]) if self.k else ([], [])
-        design = block.columns if block.features is None else block.features.T
-        assert design is not None
-        for j, column in enumerate(design):
-            columns, values = [*columns, np.full(block.n, self.k + j)], [*values, d_eta * column]
-        if self.ties:
-            columns, values = [*columns, np.full(block.n, self.size - 1)], [*values, d_tie]
-        return [summed(codes, columns, values) for codes in block.clusters]
+        tie = [d_tie[:, None]] * self.ties
+        entries = ((cut, np.hstack([d_eta[cut, None] * wide, *(t[cut] for t in tie)])) for cut, wide in _widened(block))
+        arms = (block.a, block.b, d_eta) if self.k else None
+        return summed(block.clusters[column] - low, arms, self.k, entries, self.size - self.k)
 
     def effects(self, estimate: Estimate, direction: Any) -> Any:
         """(n,) influence of each row on direction' parameter, direction (p,) = A^+ c; with scores only."""
@@ -249,20 +268,17 @@ class Totals(NamedTuple):
 
 def _totals(block: Block) -> Totals:
     comparisons = block.n if block.count is None else float(block.count.sum())
-    if block.features is None:
-        squares = np.einsum("dn,dn->d", block.columns, block.columns)  # type: ignore[arg-type]
-    else:
-        squares = sum(np.einsum("nd,nd->d", wide, wide) for _, wide in _widened(block))
+    squares = sum(np.einsum("nd,nd->d", wide, wide) for _, wide in _widened(block))
     return Totals(block.n, comparisons, float(weights(block).sum()), squares)
 
 
 def _widened(block: Block) -> Iterator[tuple[slice, Any]]:
-    """A few rows of the features at a time, in double."""
-    assert block.features is not None
-    step = max(1, _WIDE_CELLS // max(block.features.shape[1], 1))
+    """Columns or features of a few rows at a time, (rows, d) in double."""
+    columns: Any = block.features if block.columns is None else block.columns.T
+    step = max(1, _WIDE_CELLS // max(columns.shape[1], 1))
     for start in range(0, block.n, step):
         cut = slice(start, min(start + step, block.n))
-        yield cut, block.features[cut].astype(np.float64)
+        yield cut, columns[cut].astype(np.float64, copy=False)
 
 
 def weights(block: Block) -> Any:
