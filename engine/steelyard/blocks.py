@@ -205,7 +205,7 @@ class Encoder:
     labels: Dictionary = field(default_factory=Dictionary)
     clusters: dict[str, Dictionary] = field(default_factory=dict)
     covariates: Sequence[str] | None = None
-    features: bool = False
+    features: int = 0  # how many
     rows: int = 0
     _room: list[NDArray[np.int32]] = field(default_factory=list)  # of blocks that are done with
 
@@ -246,37 +246,42 @@ class Encoder:
         for name, to in zip(names, columns, strict=True):
             column = batch[f"covariate {name}"]
             if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
-                raise LogError(f"covariate {name!r} holds {column.dtype}, but numbers belong there")
+                raise LogError(f"{column_label(name)} holds {column.dtype}, but numbers belong there")
             to[:] = numbers(column)
         return columns
 
     def _differences(self, batch: pl.DataFrame) -> Any:
-        a, b = (_matrix(batch[f"feature_{side}"], self.rows - batch.height) for side in "ab")
-        if a.shape != b.shape:
-            raise LogError(f"features of a have {a.shape[1]} entries, those of b {b.shape[1]}; they must be alike")
+        start = self.rows - batch.height
+        a, b = (_matrix(batch[f"feature_{side}"], self.features, f"features of {side}", start) for side in "ab")
         return a - b
 
 
-def _matrix(column: pl.Series, start: int) -> Any:
-    """(n, m) a column of fixed-size lists, NaN rows where null; LogError for lists of several lengths."""
-    if isinstance(column.dtype, pl.List):
-        lengths = column.list.len()
-        width: Any = lengths.max() or 0
-        ragged = (lengths != width).arg_true()
-        if len(ragged):
-            raise LogError(
-                f"{len(ragged)} rows: a list of features shorter than {width} entries (first rows "
-                f"{(ragged[:10] + start).to_list()}). Every list must have one length."
-            )
-        column = column.list.to_array(width)
+def _matrix(column: pl.Series, width: int, what: str, start: int) -> Any:
+    """(n, width) a column of lists, NaN rows where null; LogError for lists of another length. start: its first row."""
+    kind: Any = column.dtype
+    if not isinstance(kind, pl.List | pl.Array) or not kind.inner.is_numeric():
+        raise LogError(f"{what} hold {kind}; give columns of lists of numbers, all of one length")
+    lengths = (
+        column.list.len() if isinstance(kind, pl.List) else pl.select(pl.repeat(kind.size, len(column))).to_series()
+    )
+    other = (lengths != width).arg_true()
+    if len(other):
+        raise LogError(
+            f"{len(other)} rows: {what} are not {width} numbers but {sorted(set(lengths.gather(other).to_list()))[:5]} "
+            f"(first rows {(other[:10] + start).to_list()}). Every list must have one length, on both sides."
+        )
+    column = column.list.to_array(width) if isinstance(kind, pl.List) else column
     kind = column.dtype
-    if not isinstance(kind, pl.Array) or not kind.inner.is_numeric():
-        raise LogError(f"features hold {kind}; give columns of fixed-size lists of numbers")
     column = column.cast(pl.Array(pl.Float32 if kind.inner == pl.Float32 else pl.Float64, kind.size))
     if column.null_count():
         blank = pl.lit([np.nan] * kind.size, dtype=column.dtype)
         column = pl.select(pl.when(column.is_null()).then(blank).otherwise(column)).to_series()
     return column.explode().fill_null(np.nan).to_numpy().reshape(len(column), kind.size)
+
+
+def column_label(name: str) -> str:
+    """What messages call one of a block's columns: a covariate, or a context column that a pass brings along."""
+    return f"context {name[8:]!r}" if name.startswith("context ") else f"covariate {name!r}"
 
 
 def numbers(column: pl.Series) -> NDArray[np.float64]:

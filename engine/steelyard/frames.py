@@ -28,10 +28,10 @@ class SteelyardFrame:
         self._frame = frame
 
     def predict(self, fit: Fit, format: str | None = None, **roles: Any) -> pl.LazyFrame:
-        """The frame with the columns of ``fit.predict`` added, batch by batch in streaming queries."""
+        """The frame with the columns of ``fit.predict``, batch by batch in streaming queries; as ``with_columns``."""
 
         def scored(batch: pl.DataFrame) -> pl.DataFrame:
-            return batch.hstack(fit.predict(scan(batch, format, **roles)).collect())
+            return batch.with_columns(fit.predict(scan(batch, format, **roles)).collect())
 
         added: dict[str, Any] = dict.fromkeys(("margin", "p_a", "p_tie", "p_b", "log_likelihood"), pl.Float64)
         schema = pl.Schema({**self._frame.collect_schema(), **added})
@@ -41,4 +41,8 @@ class SteelyardFrame:
         """The table of pairs of the frame: a b position win tie loss comparisons."""
         schema = pl.Schema({"a": pl.String, "b": pl.String, "position": pl.Boolean, "win": pl.Float64,
                             "tie": pl.Float64, "loss": pl.Float64, "comparisons": pl.Int64})  # fmt: skip
-        return self._frame.map_batches(lambda whole: scan(whole, format, **roles).pairs(), schema=schema)
+
+        def counted(whole: pl.DataFrame) -> pl.DataFrame:
+            return scan(whole, format, **roles).pairs() if whole.height else schema.to_frame()
+
+        return self._frame.map_batches(counted, schema=schema)

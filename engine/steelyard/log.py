@@ -81,6 +81,11 @@ class PreferenceLog:
 
         return pair_table(self).frame()
 
+    @property
+    def unfolded(self) -> int:
+        """How many rows :meth:`selected` makes of one: a win, a loss and a tie of each tally."""
+        return 3 if self.tallies else 1
+
     def cluster_label(self, name: str) -> str:
         """What the user calls cluster_0, cluster_1, ... or an intersection of them."""
         return "+".join(_name(self.cluster[int(part[8:])]) for part in name.split("+"))
@@ -142,17 +147,40 @@ class PreferenceLog:
         """Names of the context columns."""
         return [_name(column) for column in self.context]
 
-    def feature_names(self) -> list[str]:
-        """Names of the features: of a's columns, or the column's name with a number for each entry of its lists."""
+    def numeric_contexts(self) -> list[str]:
+        """Names of the context columns that hold numbers or booleans."""
+        kinds = self.source.select(self.context).collect_schema()
+        return [name for name, kind in kinds.items() if kind.is_numeric() or kind == pl.Boolean]
+
+    def with_contexts(self, names: Sequence[str]) -> PreferenceLog:
+        """The log with context columns among its covariates, named "context x", so that a pass brings them along."""
+        columns = dict(zip(self.context_names(), self.context, strict=True))
+        missing = [name for name in names if name not in columns]
+        if missing:
+            known = list(columns) or "none: scan it with context="
+            raise LogError(f"{self.name} lacks the context columns {missing}; it has {known}")
+        return replace(self, covariates={**self.covariates, **{f"context {name}": columns[name] for name in names}})
+
+    def feature_columns(self) -> list[str]:
+        """Names of a's features, or of the one column that holds all of them in lists."""
         if not self.features:
             raise LogError(f"{self.name} has no features: scan it with features=(columns of a, columns of b)")
         columns = self.features[0]
+        return [_name(column) for column in ((columns,) if isinstance(columns, str | pl.Expr) else columns)]
+
+    def feature_names(self) -> list[str]:
+        """Names of the features: of a's columns, or the column's name with a number for each entry of its lists."""
+        names, columns = self.feature_columns(), self.features[0]
         if not isinstance(columns, str | pl.Expr):
-            return [_name(column) for column in columns]
-        name = _name(columns)
-        lists = self.source.select(_features(columns, self.schema()).alias(name)).head(1).collect()[name]
-        if not isinstance(lists.dtype, pl.List | pl.Array) or not len(lists) or lists[0] is None:
-            raise LogError(f"column {name!r} (role features) holds {lists.dtype}; give lists of numbers in every row")
+            return names
+        name = names[0]
+        first = self.source.select(_features(columns, self.schema()).alias(name)).drop_nulls().head(1)
+        dtype = first.collect_schema()[name]
+        if not isinstance(dtype, pl.List | pl.Array):
+            raise LogError(f"column {name!r} (role features) holds {dtype}; give lists of numbers")
+        lists = first.collect()[name]
+        if not len(lists):
+            raise LogError(f"column {name!r} (role features) is null in every row")
         return [f"{name}[{i}]" for i in range(len(lists[0]))]
 
     def arms(self) -> list[str]:
@@ -274,8 +302,8 @@ def scan(
         roles={key: column for key, column in roles.items() if column is not None},
         outcomes=values,
         tallies=tallies,
-        cluster=_several(cluster),
-        context=_several(context),
+        cluster=several(cluster),
+        context=several(context),
         covariates=dict(covariates or {}),
         features=_sides(features),
         group=group,
@@ -293,7 +321,8 @@ def _name(column: Column) -> str:
     return column if isinstance(column, str) else column.meta.output_name()
 
 
-def _several(columns: Column | Sequence[Column]) -> tuple[Column, ...]:
+def several(columns: Any) -> tuple[Any, ...]:
+    """One column, or several, as a tuple."""
     return (columns,) if isinstance(columns, str | pl.Expr) else tuple(columns)
 
 

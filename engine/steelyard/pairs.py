@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import polars as pl
 
 from steelyard._native.clean_rows import clean_rows
 from steelyard._native.pair_table import pair_table as pair_sums
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.blocks import Block, Dictionary, Encoder, column_label
 from steelyard.counters import Hashed, Plain, Square
 from steelyard.errors import LogError
 from steelyard.graph import components
@@ -161,10 +162,26 @@ def good_rows(block: Block) -> tuple[Block, NDArray[np.uint8], NDArray[np.intp]]
     return kept, status, at
 
 
-class Tally:
-    """The table of pairs in the making: count blocks in any thread, merge the parts in block order."""
+def not_finite(block: Block, covariates: Sequence[str], features: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Reason and rows, (n,) bool, for each covariate and feature that is null or infinite somewhere."""
+    columns = () if block.columns is None else zip(map(column_label, covariates), block.columns, strict=True)
+    entries: Any = ()
+    if block.features is not None and not np.isfinite(block.features).all():
+        entries = zip((f"feature {name!r}" for name in features), block.features.T, strict=True)
+    for label, column in (*columns, *entries):
+        finite = np.isfinite(column)
+        if not finite.all():
+            yield f"null or infinite {label}", ~finite
 
-    def __init__(self) -> None:
+
+class Tally:
+    """The table of pairs in the making: count blocks in any thread, merge the parts in block order.
+
+    unfolded: how many rows of the blocks each row of the source became.
+    """
+
+    def __init__(self, unfolded: int = 1) -> None:
+        self._unfolded = unfolded
         self._total, self._counts, self._plain, self._soft = Hashed(), Square(), Plain(), 0
         self.bad: dict[str, tuple[int, list[int]]] = {}
 
@@ -201,7 +218,8 @@ class Tally:
             self._total.values[cell] += values
         for reason, (count, rows) in part.bad.items():
             seen, kept = self.bad.get(reason, (0, []))
-            self.bad[reason] = (seen + count, (kept + rows)[:_KEEP_ROWS])
+            places = dict.fromkeys([*kept, *(row // self._unfolded for row in rows)])
+            self.bad[reason] = (seen + count, list(places)[:_KEEP_ROWS])
 
     def table(self, log: PreferenceLog, encoder: Encoder) -> tuple[PairTable, NDArray[np.int32]]:
         """The table, its arms sorted; and where each of the encoder's arm codes stands in it."""
@@ -246,7 +264,7 @@ def _sorted(arms: Dictionary) -> tuple[pl.Series, NDArray[np.int32]]:
 
 
 def _read(log: PreferenceLog, threads: int | None) -> tuple[PairTable, Tally, Encoder]:
-    encoder, tally = Encoder(dict(log.outcomes)), Tally()
+    encoder, tally = Encoder(dict(log.outcomes)), Tally(log.unfolded)
     run_pass(log, encoder, tally.count, tally.merge, threads)
     return tally.table(log, encoder)[0], tally, encoder
 
@@ -271,8 +289,10 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
             reason, "weight" if "weight" in reason else "count"
         )
         names = ", ".join(str(log.roles.get(r.strip(), r.strip())) for r in role.split(","))
-        column = "" if "infinite covariate" in reason or "infinite feature" in reason else f"column {names}; "
-        text = f"{count} row{'s' * (count != 1)}: {reason} ({column}first rows {rows})"
+        column = "" if "infinite" in reason and "'" in reason else f"column {names}; "
+        text = (
+            f"{count} {'outcome' if log.tallies else 'row'}{'s' * (count != 1)}: {reason} ({column}first rows {rows})"
+        )
         if reason == "unknown outcome":
             strange = [label for label in encoder.labels.labels() if label not in log.outcomes]
             text += f" {strange[:5]}" if strange else " (numbers must lie in [0, 1])"
@@ -286,16 +306,15 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
 def bad_rows(log: PreferenceLog) -> pl.DataFrame:
     """Row number and reason of every bad row."""
     found: list[pl.DataFrame] = []
-    names, schema = list(log.covariates), {"row": pl.UInt32, "reason": pl.String}
-    encoder = Encoder(dict(log.outcomes), covariates=names, features=bool(log.features))
+    log, schema = log.with_contexts(log.numeric_contexts()), {"row": pl.UInt32, "reason": pl.String}
+    names, features = list(log.covariates), log.feature_names() if log.features else []
+    encoder = Encoder(dict(log.outcomes), covariates=names, features=len(features))
 
     def verdicts(block: Block) -> pl.DataFrame:
         _, status, _ = good_rows(block)
         reasons = np.array(STATUS, object)[status]
-        for name, column in zip(names, () if block.columns is None else block.columns, strict=True):
-            reasons[(status == 0) & ~np.isfinite(column)] = f"null or infinite covariate {name!r}"
-        if block.features is not None:
-            reasons[(status == 0) & ~np.isfinite(block.features).all(axis=1)] = "null or infinite feature"
+        for reason, where in not_finite(block, names, features):
+            reasons[where & (reasons == STATUS[0])] = reason
         at = np.flatnonzero(reasons != STATUS[0])
         frame = {"row": (at + block.start).astype(np.uint32), "reason": reasons[at].tolist()}
         return pl.DataFrame(frame, schema=schema).filter(~pl.col("reason").is_in(list(HARMLESS)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steelyard.blocks import Block, Dictionary, Encoder
-from steelyard.pairs import PairTable, Tally, clean
+from steelyard.pairs import PairTable, Tally, clean, not_finite
 from steelyard.passes import run_pass
 from steelyard.spill import Blocks, Spill
 
@@ -44,15 +44,19 @@ def read_rows(
         dict(log.outcomes),
         clusters={name: Dictionary() for name in clusters},
         covariates=covariates,
-        features=bool(features),
+        features=len(features),
     )
-    tally, spill = Tally(), Spill()
+    tally, spill = Tally(log.unfolded), Spill()
 
     def take(block: Block) -> tuple[Any, Block]:
         kept, bad, at = clean(block)
-        kept, more = _finite(kept, at + block.start, covariates, features)
+        good = np.ones(kept.n, bool)
+        for reason, where in not_finite(kept, covariates, features):
+            good &= ~where
+            bad[reason] = (int(where.sum()), [int(block.start + at[i]) for i in np.flatnonzero(where)[:10]])
+        kept = kept if good.all() else kept.where(good)
         part = tally.count(kept)
-        part.bad.update(bad | more)
+        part.bad.update(bad)
         return part, replace(kept, a=kept.a.copy(), b=kept.b.copy())  # a pass writes over its codes once merged
 
     def merge(taken: tuple[Any, Block]) -> None:
@@ -65,21 +69,3 @@ def read_rows(
     tally.refuse(log, encoder, pairs.rows.sum())
     blocks = spill.done().map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
     return Rows(pairs, blocks, encoder.clusters)
-
-
-def _finite(
-    block: Block, row: Any, names: Sequence[str], features: Sequence[str]
-) -> tuple[Block, dict[str, tuple[int, list[int]]]]:
-    """The rows whose covariates and features are all finite; the others by column. row: (n,) in the log."""
-    good = np.ones(block.n, bool)
-    bad = {}
-    for kind, labels, columns in (("covariate", names, block.columns), ("feature", features, block.features)):
-        if columns is None or np.isfinite(columns).all():
-            continue
-        finite = np.isfinite(columns if kind == "covariate" else columns.T)
-        good &= finite.all(axis=0)
-        for name, column in zip(labels, finite, strict=True):
-            where = np.flatnonzero(~column)
-            if len(where):
-                bad[f"null or infinite {kind} {name!r}"] = (len(where), [int(row[i]) for i in where[:10]])
-    return block if good.all() else block.where(good), bad

@@ -1,9 +1,9 @@
 """Scores and standard errors against an independent row likelihood, on real logs and in closed form."""
 
-import choix
-import evalica
 from dataclasses import replace
 
+import choix
+import evalica
 import numpy as np
 import polars as pl
 import pytest

@@ -202,7 +202,7 @@ def test_bad_features_are_refused_in_words():
     ragged = lists(frame).with_columns(pl.col("emb_a", "emb_b").arr.to_list()).with_columns(
         emb_a=pl.when(rows == 5).then(pl.col("emb_a").list.head(2)).otherwise("emb_a")
     )  # fmt: skip
-    with pytest.raises(sy.LogError, match=r"1 rows: a list of features shorter than 3 entries \(first rows \[5\]\)"):
+    with pytest.raises(sy.LogError, match=r"1 rows: features of a are not 3 numbers but \[2\] \(first rows \[5\]\)"):
         sy.RewardModel().fit(scanned(ragged, ("emb_a", "emb_b")))
     holes = frame.with_columns(y_a=pl.when(rows == 7).then(np.nan).otherwise("y_a"))
     with pytest.raises(sy.LogError, match=r"1 row: null or infinite feature 'y_a' \(first rows \[7\]\)"):
@@ -210,7 +210,10 @@ def test_bad_features_are_refused_in_words():
     left = scanned(
         holes, covariates={"prompt": pl.col("prompt").replace(frame["prompt"][3], None)}, on_bad="quarantine"
     )
-    assert left.quarantined()["reason"].to_list() == ["null or infinite covariate 'prompt'", "null or infinite feature"]
+    assert left.quarantined()["reason"].to_list() == [
+        "null or infinite covariate 'prompt'",
+        "null or infinite feature 'y_a'",
+    ]
     assert sy.RewardModel().fit(left).n == 798
     nulls = lists(frame).with_columns(emb_b=pl.when(rows == 2).then(None).otherwise("emb_b"))
     with pytest.raises(sy.LogError, match=r"1 row: null or infinite feature 'emb_a\[0\]' \(first rows \[2\]\)"):
@@ -248,3 +251,49 @@ def test_prompt_only_and_collinear_features_are_null_with_a_reason():
 def test_a_feature_and_a_covariate_of_one_name_are_refused():
     with pytest.raises(sy.LogError, match="two terms are named 'x_a'"):
         sy.RewardModel().fit(scanned(simulated(12), covariates={"x_a": "prompt"}))
+
+
+def test_null_lists_are_dropped_wherever_they_stand():
+    frame = lists(simulated(13)).with_columns(pl.col("emb_a", "emb_b").arr.to_list())
+    rows = pl.int_range(pl.len())
+    for bad in (rows == 0, rows < 400):
+        holed = frame.with_columns(emb_a=pl.when(bad).then(None).otherwise("emb_a"))
+        fit = sy.RewardModel().fit(scanned(holed, ("emb_a", "emb_b"), on_bad="drop"))
+        assert fit.n == holed["emb_a"].count()
+    narrow = frame.with_columns(emb_b=pl.col("emb_b").list.head(2))
+    with pytest.raises(sy.LogError, match="features of b are not 3 numbers"):
+        sy.RewardModel().fit(scanned(narrow, ("emb_a", "emb_b")))
+
+
+def test_predicting_other_features_is_refused():
+    frame = simulated(14)
+    fit = sy.RewardModel(interactions=[("x_a", "prompt")]).fit(scanned(frame, context=["prompt"]))
+    turned = tuple(side[::-1] for side in FEATURES)
+    with pytest.raises(sy.LogError, match="in this order"):
+        fit.predict(scanned(frame, turned, context=["prompt"]))
+    with pytest.raises(sy.LogError, match=r"lacks the context columns \['prompt'\]"):
+        fit.predict(scanned(frame))
+    with pytest.raises(sy.LogError, match="has no features"):
+        fit.predict(sy.scan(frame, a="x_a", b="x_b", outcome="y", context=["prompt"]))
+    by_list = sy.RewardModel().fit(scanned(lists(frame), ("emb_a", "emb_b")))
+    assert by_list.predict(scanned(lists(frame), ("emb_a", "emb_b"))).collect().height == 800
+
+
+def test_tie_models_need_ties_and_drop_needs_more():
+    frame = simulated(15)
+    with pytest.raises(sy.NotIdentifiedError, match="no ties in the log"):
+        sy.RewardModel(ties="davidson").fit(scanned(frame))
+    with pytest.raises(sy.LogError, match="only ties"):
+        sy.RewardModel(ties="drop").fit(scanned(frame.with_columns(y=0.5)))
+
+
+def test_a_null_context_is_named_and_quarantined(tmp_path):
+    frame = simulated(16).with_columns(prompt=pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise("prompt"))
+    model = sy.RewardModel(interactions=[["x_a", "prompt"]])
+    with pytest.raises(sy.LogError, match="null or infinite context 'prompt'"):
+        model.fit(scanned(frame, context=["prompt"]))
+    log = scanned(frame, context=["prompt"], on_bad="quarantine")
+    assert log.quarantined()["row"].to_list() == [3]
+    fit = model.fit(log)
+    fit.save(tmp_path / "reward.sy")
+    assert sy.load(tmp_path / "reward.sy").spec == model

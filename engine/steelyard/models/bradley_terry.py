@@ -13,6 +13,7 @@ import numpy as np
 
 from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.graph import reasons, separated, strong_components
+from steelyard.log import several
 from steelyard.models.cells import Cells
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.pair_fit import PairFit
@@ -56,7 +57,7 @@ class BradleyTerry:
     ridge: float = 0.0
     separation: Literal["flag", "raise"] = "flag"
     covariance: Literal["sandwich", "model", "cluster"] | None = None
-    covariates: Sequence[str] | None = None
+    covariates: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -105,7 +106,7 @@ class BradleyTerry:
             raise LogError(
                 f"{log.name} was scanned without a= and b=: scores need arms; RewardModel needs features only"
             )
-        names = tuple(log.covariates if self.covariates is None else self.covariates)
+        names = tuple(log.covariates) if self.covariates is None else several(self.covariates)
         if names or self.own:
             return fit_rows(self, log, names, kind, threads)
         fit = self.fit_table(pair_table(log, threads), kind)
@@ -162,16 +163,20 @@ class BradleyTerry:
             raise NotIdentifiedError(f"{len(names)} arms have no finite score ({'; '.join(names[:5])}).")
         return main, why
 
-    def _identified(self, cells: Cells) -> None:
+    def check_ties(self, sums: Any) -> None:
+        """Refuses a tie model without ties, or without anything else. sums: (m, 3) win, tie, loss."""
         ties = self.ties in ("davidson", "rao-kupper")
-        wins, draws, losses = cells.sums.sum(axis=0)
+        wins, draws, losses = sums.sum(axis=0)
         if ties and not draws:
             raise NotIdentifiedError(
                 f'no ties in the log: the tie parameter of ties="{self.ties}" is not identified. Use ties="half".'
             )
         if ties and not wins + losses:
             raise NotIdentifiedError(f'only ties in the log: ties="{self.ties}" cannot tell scores. Use ties="half".')
-        first = cells.first * self.position
+
+    def _identified(self, cells: Cells) -> None:
+        self.check_ties(cells.sums)
+        ties, first = self.ties in ("davidson", "rao-kupper"), cells.first * self.position
         if (self.position or ties) and separated(
             len(cells.arms), cells.a, cells.b, first, cells.sums, ties, self.ridge > 0
         ):

@@ -146,7 +146,7 @@ class PairFit(ScoreFit):
         encoder = Encoder(dict(log.outcomes), arms=Dictionary(self.arms), clusters=clusters, covariates=())
         place = np.where(self.main, np.cumsum(self.main) - 1, -1).astype(np.int32)
         p = len(self.estimate.parameter)
-        rows = RowProblem(Blocks([]), self.estimate.k, int(spec.position), spec.model, np.zeros(p))
+        rows = RowProblem(Blocks([]), self.estimate.k, ("position",) * spec.position, spec.model, np.zeros(p))
         sums, labels = [ClusterSums(rows.k, p - rows.k) for _ in names], [log.cluster_label(name) for name in names]
 
         def kernel(block: Block) -> list[Part]:

@@ -65,6 +65,8 @@ class RewardModel:
     def __post_init__(self) -> None:
         if self.heads not in ("shared", "per-group"):
             raise ValueError(f"heads must be 'shared' or 'per-group', not {self.heads!r}")
+        if self.interactions != "all":  # one spelling, so that equal models are equal
+            object.__setattr__(self, "interactions", tuple((str(f), str(c)) for f, c in self.interactions))
         _ = self.scores  # checks the rest
 
     @property
@@ -100,8 +102,11 @@ class RewardModel:
         covariates = (*log.covariates, *(f"context {name}" for name in contexts))
         clusters = cluster_names(len(log.cluster)) if kind == "cluster" else []
         grouped = ["group"] * (self.heads == "per-group")
-        rows = read_rows(_with_contexts(log, contexts), covariates, [*clusters, *grouped], threads, features)
+        rows = read_rows(log.with_contexts(contexts), covariates, [*clusters, *grouped], threads, features)
         self.scores.check_labels(rows.pairs, kind)
+        self.scores.check_ties(rows.pairs.sums)
+        if self.ties == "drop" and not rows.pairs.sums[:, [0, 2]].any():
+            raise LogError(f'only ties in {log.name}: ties="drop" leaves no comparison. Use ties="half".')
         groups = rows.clusters["group"].labels() if grouped else []
         design = Design(tuple(features), tuple(log.covariates), tuple(contexts), tuple(pairs), tuple(groups),
                         pooled=self.ridge > 0, position=self.position)  # fmt: skip
@@ -113,7 +118,7 @@ class RewardModel:
         known = log.context_names()
         if self.interactions == "all":
             return [(feature, context) for feature in features for context in known]
-        pairs = [(str(feature), str(context)) for feature, context in self.interactions]
+        pairs = list(self.interactions)
         for feature, context in pairs:
             if feature not in features or context not in known:
                 raise LogError(
@@ -131,8 +136,8 @@ class RewardModel:
         ties = self.ties in ("davidson", "rao-kupper")
         penalty = np.zeros(d + ties)
         penalty[design.shrunk(self.ridge)] = self.ridge
-        problem = RowProblem(blocks, 0, d, self.model, penalty, self.scores.own)
-        problem, start, place, reasons = identified(problem, _TIE_START, names)
+        problem = RowProblem(blocks, 0, tuple(names), self.model, penalty, self.scores.own)
+        problem, start, place, reasons = identified(problem, _TIE_START)
         estimate, known = problem.maximise(start)
         influence = problem.influence(estimate, known, kind, clusters)
         terms: list[Term] = [
@@ -145,12 +150,6 @@ class RewardModel:
         coefficients[list(place)] = estimate.parameter[: problem.d]
         n = int(problem.totals.comparisons)
         return RewardFit(self, design, coefficients, estimate, influence, kind, terms, n, dropped)
-
-
-def _with_contexts(log: PreferenceLog, names: Sequence[str]) -> PreferenceLog:
-    """The log with context columns among its covariates, so that a pass brings them along."""
-    columns = dict(zip(log.context_names(), log.context, strict=True))
-    return replace(log, covariates={**log.covariates, **{f"context {name}": columns[name] for name in names}})
 
 
 @dataclass(frozen=True)
@@ -273,10 +272,16 @@ class RewardFit(Fit):
         design = self.design
         covariates = (*design.covariates, *(f"context {name}" for name in design.contexts))
         clusters = {"group": Dictionary(list(design.groups))} if design.groups else {}
-        return Encoder(dict(log.outcomes), clusters=clusters, covariates=covariates, features=True)
+        return Encoder(dict(log.outcomes), clusters=clusters, covariates=covariates, features=len(design.features))
 
     def _source(self, log: PreferenceLog) -> PreferenceLog:
-        return _with_contexts(log, self.design.contexts)
+        fitted, names = list(self.design.features), log.feature_columns()
+        if names not in (fitted, [f"{name.rpartition('[')[0]}" for name in fitted[:1]]):
+            raise LogError(
+                f"the reward was fitted to the features {fitted[:10]}, in this order; {log.name} has {names[:10]}: "
+                "scan it with the same columns, renamed where need be with pl.col(...).alias(...)"
+            )
+        return log.with_contexts(self.design.contexts)
 
     def _margin(self, block: Block) -> Any:
         margin = self.design.matrix(block).astype(np.float64) @ self.coefficient

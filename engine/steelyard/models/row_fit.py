@@ -111,16 +111,17 @@ def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kin
     spec.check_labels(rows.pairs, kind)
     cells = Cells.of(rows.pairs, spec.model, spec.position, spec.ridge, keep_ties=spec.ties != "drop")
     main, why = spec.main_group(rows.pairs, cells)
+    spec.check_ties(cells.within(main).sums)
     k = int(main.sum())
     if k > WIDEST_DENSE:
         raise NotIdentifiedError(f"covariates are fitted beside up to {WIDEST_DENSE} arms; this log has {k}")
-    columns = [*names, *["position"] * spec.position]
+    columns = (*names, *["position"] * spec.position)
     place = np.where(main, np.cumsum(main) - 1, -1).astype(np.int32)
     blocks = rows.blocks.map(lambda block: inside(block, place, spec.position, spec.ties != "drop"))
     penalty = np.zeros(k + len(columns) + cells.has_tie)
     penalty[:k] = spec.ridge
-    problem = RowProblem(blocks, k, len(columns), spec.model, penalty, spec.own)
-    problem, start, at, reasons = identified(problem, cells.tie_start if cells.has_tie else 0.0, columns)
+    problem = RowProblem(blocks, k, columns, spec.model, penalty, spec.own)
+    problem, start, at, reasons = identified(problem, cells.tie_start if cells.has_tie else 0.0)
     estimate, known = problem.maximise(start)
     terms: list[Term] = [(name, (at[j],) if j in at else None, reasons.get(j)) for j, name in enumerate(columns)]
     terms += [("tie", (problem.d,), None)] * problem.ties

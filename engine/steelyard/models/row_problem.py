@@ -38,6 +38,7 @@ _SEPARATED = (
 class RowProblem:
     """The likelihood of k scores and d columns on blocks of rows; parameters: scores, columns, tie.
 
+    names: of the d columns.
     blocks: of good rows; codes below k; columns (d, n), or where there are more than WIDEST_FUSED and no scores,
     features (n, d), float32 or float64. penalty: (p,) r in r/2 parameter^2 on the summed log-likelihood.
     own: a likelihood in place of the model's.
@@ -45,10 +46,14 @@ class RowProblem:
 
     blocks: Blocks
     k: int
-    d: int
+    names: tuple[str, ...]
     model: str
     penalty: Any
     own: Likelihood | None = None
+
+    @property
+    def d(self) -> int:
+        return len(self.names)
 
     @property
     def _code(self) -> int:
@@ -185,7 +190,7 @@ class RowProblem:
     def influence(
         self, estimate: Estimate, known: Influence, kind: str, clusters: Sequence[tuple[str, int]]
     ) -> Influence:
-        """The influence with the meat of rows or of clusters. clusters: name and codes of each of the blocks' columns."""
+        """The influence with the meat of rows or of clusters. clusters: name and codes of each column."""
         if kind == "cluster":
             squares = [self._squares(estimate, column, *named) for column, named in enumerate(clusters)]
             return Influence(known.bread, *multiway([name for name, _ in clusters], *zip(*squares, strict=True)))
@@ -254,7 +259,9 @@ class RowProblem:
                            features=None if features is None else np.ascontiguousarray(features[:, kept]))  # fmt: skip
 
         places = [*range(self.k), *(self.k + j for j in kept), *range(self.k + self.d, self.size)]
-        return replace(self, blocks=self.blocks.map(some), d=len(kept), penalty=self.penalty[places])
+        return replace(
+            self, blocks=self.blocks.map(some), names=tuple(self.names[j] for j in kept), penalty=self.penalty[places]
+        )
 
 
 class Totals(NamedTuple):
@@ -315,13 +322,14 @@ class Identified(NamedTuple):
     why: dict[int, str]
 
 
-def identified(problem: RowProblem, tie: float, names: Sequence[str]) -> Identified:
+def identified(problem: RowProblem, tie: float) -> Identified:
     """Leaves out the columns that cannot be told from the scores and the columns before them, with the reason.
 
-    tie: where the tie parameter starts; all else starts at 0. names: of the columns. Columns under a penalty
+    tie: where the tie parameter starts; all else starts at 0. Columns under a penalty
     are all kept; another is, where the scores and the columns before leave more than 1e-10 of its variance at the
     start. Raises LogError where two terms would have one name.
     """
+    names = problem.names
     terms = [*names, *["tie"] * problem.ties]
     twice = next((name for name in terms if terms.count(name) > 1), None)
     if twice is not None:

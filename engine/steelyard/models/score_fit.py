@@ -131,7 +131,7 @@ class Fit(ABC):
         names = ("margin", "p_a", "p_tie", "p_b", "log_likelihood")
         schema = pl.Schema(dict.fromkeys(names, pl.Float64))
         encoder, source = self._encoder(log), self._source(log)
-        selected = source.selected(list(encoder.clusters), encoder.covariates or (), encoder.features)
+        selected = source.selected(list(encoder.clusters), encoder.covariates or (), encoder.features > 0)
         return selected.map_batches(lambda batch: self._scored(log, batch), schema=schema, streamable=True)
 
     def _scored(self, log: PreferenceLog, batch: pl.DataFrame) -> pl.DataFrame:
