@@ -151,6 +151,8 @@ class Block:
     value of each label, NaN for one that is not an outcome, or as numbers y (n,), NaN where null.
     weight, count: (n,) NaN where null. first: (n,) 1 where being shown first counts. clusters: codes.
     columns: (d, n) covariates, NaN where null. features: (n, m) those of a minus those of b, NaN where null.
+    context: (c, n) numeric context columns, NaN where null. levels: codes of each context column of text, negative
+    where null or unknown. group: codes of the rater's group. propensity: (n,) logged, NaN where null.
     arms: how many arms the dictionary held when this block was encoded.
     """
 
@@ -168,6 +170,10 @@ class Block:
     clusters: tuple[NDArray[np.int32], ...] = ()
     columns: NDArray[np.float64] | None = None
     features: NDArray[Any] | None = None
+    context: NDArray[np.float64] | None = None
+    levels: tuple[NDArray[np.int32], ...] = ()
+    group: NDArray[np.int32] | None = None
+    propensity: NDArray[np.float64] | None = None
 
     def where(self, good: Any) -> Block:
         """Some of the rows, by a mask (n,) or a slice; start is then no row number any more."""
@@ -180,20 +186,13 @@ class Block:
             weight=cut(self.weight), count=cut(self.count), first=cut(self.first),
             clusters=tuple(cut(codes) for codes in self.clusters), columns=cut(self.columns),
             features=None if self.features is None else np.ascontiguousarray(self.features[good]),
+            context=cut(self.context), levels=tuple(cut(codes) for codes in self.levels), group=cut(self.group),
+            propensity=cut(self.propensity),
         )  # fmt: skip
 
     def rest(self, start: int) -> Block:
         """The block without its first rows."""
-
-        def cut(column: Any) -> Any:
-            return None if column is None else column[start:]
-
-        return replace(
-            self, start=self.start + start, n=self.n - start, a=self.a[start:], b=self.b[start:],
-            label=cut(self.label), y=cut(self.y), weight=cut(self.weight), count=cut(self.count),
-            first=cut(self.first), clusters=tuple(codes[start:] for codes in self.clusters),
-            columns=None if self.columns is None else self.columns[:, start:], features=cut(self.features),
-        )  # fmt: skip
+        return replace(self.where(slice(start, None)), start=self.start + start)
 
 
 @dataclass
@@ -205,7 +204,11 @@ class Encoder:
     labels: Dictionary = field(default_factory=Dictionary)
     clusters: dict[str, Dictionary] = field(default_factory=dict)
     covariates: Sequence[str] | None = None
-    features: int = 0  # how many
+    features: Sequence[str] = ()
+    context: Sequence[str] = ()  # names of numeric context columns
+    levels: dict[str, Dictionary] = field(default_factory=dict)  # of context columns as text, by name
+    group: Dictionary | None = None
+    propensity: bool = False
     rows: int = 0
     _room: list[NDArray[np.int32]] = field(default_factory=list)  # of blocks that are done with
 
@@ -237,23 +240,29 @@ class Encoder:
             weight=_optional(batch, "weight"), count=_optional(batch, "count"),
             first=batch["position"].cast(pl.UInt8).to_numpy() if "position" in batch.columns else None,
             clusters=tuple(codes.encode(batch[name]) for name, codes in self.clusters.items()),
-            columns=None if self.covariates is None else self._columns(batch, self.covariates),
+            columns=None if self.covariates is None else _columns(batch, "covariate", self.covariates),
             features=self._differences(batch) if self.features else None,
+            context=_columns(batch, "context", self.context) if self.context else None,
+            levels=tuple(codes.encode(batch[f"context {name}"]) for name, codes in self.levels.items()),
+            group=None if self.group is None else self.group.encode(batch["group"]),
+            propensity=_optional(batch, "propensity"),
         )  # fmt: skip
-
-    def _columns(self, batch: pl.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
-        columns = np.empty((len(names), batch.height))
-        for name, to in zip(names, columns, strict=True):
-            column = batch[f"covariate {name}"]
-            if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
-                raise LogError(f"{column_label(name)} holds {column.dtype}, but numbers belong there")
-            to[:] = numbers(column)
-        return columns
 
     def _differences(self, batch: pl.DataFrame) -> Any:
         start = self.rows - batch.height
-        a, b = (_matrix(batch[f"feature_{side}"], self.features, f"features of {side}", start) for side in "ab")
+        width = len(self.features)
+        a, b = (_matrix(batch[f"feature_{side}"], width, f"features of {side}", start) for side in "ab")
         return a - b
+
+
+def _columns(batch: pl.DataFrame, role: str, names: Sequence[str]) -> NDArray[np.float64]:
+    columns = np.empty((len(names), batch.height))
+    for name, to in zip(names, columns, strict=True):
+        column = batch[f"{role} {name}"]
+        if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+            raise LogError(f"{role} {name!r} holds {column.dtype}, but numbers belong there")
+        to[:] = numbers(column)
+    return columns
 
 
 def _matrix(column: pl.Series, width: int, what: str, start: int) -> Any:
@@ -277,11 +286,6 @@ def _matrix(column: pl.Series, width: int, what: str, start: int) -> Any:
         blank = pl.lit([np.nan] * kind.size, dtype=column.dtype)
         column = pl.select(pl.when(column.is_null()).then(blank).otherwise(column)).to_series()
     return column.explode().fill_null(np.nan).to_numpy().reshape(len(column), kind.size)
-
-
-def column_label(name: str) -> str:
-    """What messages call one of a block's columns: a covariate, or a context column that a pass brings along."""
-    return f"context {name[8:]!r}" if name.startswith("context ") else f"covariate {name!r}"
 
 
 def numbers(column: pl.Series) -> NDArray[np.float64]:

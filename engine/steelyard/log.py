@@ -8,12 +8,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from steelyard.errors import LogError
 from steelyard.formats import FORMATS, OUTCOMES
+
+if TYPE_CHECKING:
+    from steelyard.blocks import Encoder
 
 Column = str | pl.Expr
 READERS: dict[str, Any] = {
@@ -42,6 +45,7 @@ class PreferenceLog:
     covariates: Mapping[str, Column] = field(default_factory=dict)
     features: tuple[Any, ...] = ()
     group: Column | None = None
+    propensity: Column | None = None
     on_bad: str = "raise"
     files: tuple[str, ...] = ()
     armless: bool = False
@@ -90,26 +94,29 @@ class PreferenceLog:
         """What the user calls cluster_0, cluster_1, ... or an intersection of them."""
         return "+".join(_name(self.cluster[int(part[8:])]) for part in name.split("+"))
 
-    def selected(
-        self, clusters: Sequence[str] = (), covariates: Sequence[str] = (), features: bool = False
-    ) -> pl.LazyFrame:
-        """The columns a pass reads, under their role names; tallies unfolded to one row an outcome.
+    def selected(self, encoder: Encoder) -> pl.LazyFrame:
+        """The columns an encoder reads, under their role names; tallies unfolded to one row an outcome.
 
-        covariates: names among the log's; their columns are named "covariate length".
+        Covariates and contexts are named "covariate length", "context length".
         Cluster columns are named cluster_0, cluster_1, ...; "cluster_0+cluster_1" is their intersection.
         """
         schema = self.schema()
         roles = {name: _expression(column, schema, name) for name, column in self.roles.items()}
-        for name in clusters:
-            if name == "group":
-                roles[name] = self._group(schema)
-                continue
+        for name in encoder.clusters:
             parts = [_expression(self.cluster[int(p[8:])], schema, "cluster") for p in name.split("+")]
             texts = [part.cast(pl.String) for part in parts]
             roles[name] = texts[0] if len(texts) == 1 else pl.concat_str(texts, separator="\x1f")
-        for name in covariates:
+        for name in encoder.covariates or ():
             roles[f"covariate {name}"] = _expression(self.covariate(name), schema, "covariate")
-        if features:
+        for name in encoder.context:
+            roles[f"context {name}"] = _expression(self._context(name), schema, "context")
+        for name in encoder.levels:
+            roles[f"context {name}"] = _expression(self._context(name), schema, "context").cast(pl.String)
+        if encoder.group is not None:
+            roles["group"] = self._group(schema)
+        if encoder.propensity:
+            roles["propensity"] = self._propensity(schema)
+        if encoder.features:
             for side, columns in zip("ab", self.features, strict=True):
                 roles[f"feature_{side}"] = _features(columns, schema)
         if "position" in roles:
@@ -143,23 +150,34 @@ class PreferenceLog:
             raise LogError(f"{self.name} has no rater group: scan it with group=")
         return _expression(self.group, schema, "group").cast(pl.String)
 
+    def _propensity(self, schema: pl.Schema) -> pl.Expr:
+        if self.propensity is None:
+            raise LogError(f"{self.name} has no logged propensity: scan it with propensity=")
+        return _expression(self.propensity, schema, "propensity")
+
     def context_names(self) -> list[str]:
         """Names of the context columns."""
         return [_name(column) for column in self.context]
 
-    def numeric_contexts(self) -> list[str]:
-        """Names of the context columns that hold numbers or booleans."""
-        kinds = self.source.select(self.context).collect_schema()
-        return [name for name, kind in kinds.items() if kind.is_numeric() or kind == pl.Boolean]
-
-    def with_contexts(self, names: Sequence[str]) -> PreferenceLog:
-        """The log with context columns among its covariates, named "context x", so that a pass brings them along."""
+    def _context(self, name: str) -> Column:
         columns = dict(zip(self.context_names(), self.context, strict=True))
-        missing = [name for name in names if name not in columns]
-        if missing:
+        if name not in columns:
             known = list(columns) or "none: scan it with context="
-            raise LogError(f"{self.name} lacks the context columns {missing}; it has {known}")
-        return replace(self, covariates={**self.covariates, **{f"context {name}": columns[name] for name in names}})
+            raise LogError(f"{self.name} has no context column {name!r}; it has {known}")
+        return columns[name]
+
+    def context_kinds(self, names: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
+        """Names of the context columns that hold numbers or booleans, and of the others, whose values are levels.
+
+        names: some of them, in this order; default all.
+        """
+        numeric: list[str] = []
+        text: list[str] = []
+        schema = self.schema()
+        for name in self.context_names() if names is None else names:
+            kind = self.source.select(_expression(self._context(name), schema, "context")).collect_schema().dtypes()[0]
+            (numeric if kind.is_numeric() or kind == pl.Boolean else text).append(name)
+        return numeric, text
 
     def feature_columns(self) -> list[str]:
         """Names of a's features, or of the one column that holds all of them in lists."""
@@ -222,6 +240,7 @@ def scan(
     features: tuple[Any, Any] | None = None,
     cluster: Column | Sequence[Column] = (),
     group: Column | None = None,
+    propensity: Column | None = None,
     on_bad: str = "raise",
 ) -> PreferenceLog:
     """A preference log, lazily.
@@ -254,6 +273,8 @@ def scan(
         Columns whose values share a rater, prompt, ...: standard errors are clustered by them.
     group
         Column of the rater's group or objective.
+    propensity
+        Column of the probability, in (0, 1], with which this pair was shown for its context; see PairPropensity.
     on_bad
         ``"raise"``, ``"drop"`` (counted), or ``"quarantine"`` (as drop; rows by ``log.quarantined()``).
 
@@ -307,6 +328,7 @@ def scan(
         covariates=dict(covariates or {}),
         features=_sides(features),
         group=group,
+        propensity=propensity,
         on_bad=on_bad,
         files=paths,
         armless=armless,

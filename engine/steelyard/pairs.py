@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import polars as pl
 
 from steelyard._native.clean_rows import clean_rows
 from steelyard._native.pair_table import pair_table as pair_sums
-from steelyard.blocks import Block, Dictionary, Encoder, column_label
+from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.counters import Hashed, Plain, Square
 from steelyard.errors import LogError
 from steelyard.graph import components
@@ -149,29 +149,28 @@ def good_rows(block: Block) -> tuple[Block, NDArray[np.uint8], NDArray[np.intp]]
     bad = clean_rows(block.a, block.b, block.label, block.value, block.y, block.weight, block.count, y, status)
     at = np.flatnonzero(status == 0) if bad else np.arange(block.n)
 
-    def take(values: Any) -> Any:
-        return values if values is None or not bad else values[at]
-
-    kept = Block(
-        start=block.start, n=len(at), arms=block.arms, a=take(block.a), b=take(block.b), label=None, value=None,
-        y=take(y), weight=take(block.weight), count=take(block.count), first=take(block.first),
-        clusters=tuple(take(codes) for codes in block.clusters),
-        columns=block.columns if block.columns is None or not bad else np.ascontiguousarray(block.columns[:, at]),
-        features=take(block.features),
-    )  # fmt: skip
-    return kept, status, at
+    kept = replace(block, label=None, value=None, y=y)
+    return kept.where(at) if bad else kept, status, at
 
 
-def not_finite(block: Block, covariates: Sequence[str], features: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Reason and rows, (n,) bool, for each covariate and feature that is null or infinite somewhere."""
-    columns = () if block.columns is None else zip(map(column_label, covariates), block.columns, strict=True)
-    entries: Any = ()
+def not_finite(block: Block, encoder: Encoder) -> Iterator[tuple[str, Any]]:
+    """Reason and rows, (n,) bool, for each covariate, feature and context that is null or infinite somewhere."""
+    features = None
     if block.features is not None and not np.isfinite(block.features).all():
-        entries = zip((f"feature {name!r}" for name in features), block.features.T, strict=True)
-    for label, column in (*columns, *entries):
-        finite = np.isfinite(column)
-        if not finite.all():
-            yield f"null or infinite {label}", ~finite
+        features = block.features.T
+    for role, names, columns in (
+        ("covariate", encoder.covariates, block.columns),
+        ("feature", encoder.features, features),
+        ("context", encoder.context, block.context),
+    ):
+        for name, column in zip(names or (), () if columns is None else columns, strict=columns is not None):
+            finite = np.isfinite(column)
+            if not finite.all():
+                yield f"null or infinite {role} {name!r}", ~finite
+    coded = zip((*(f"context {name!r}" for name in encoder.levels), "group"), (*block.levels, block.group), strict=True)
+    for what, codes in coded:
+        if codes is not None and (codes == -1).any():
+            yield f"null {what}", codes == -1
 
 
 class Tally:
@@ -289,7 +288,7 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
             reason, "weight" if "weight" in reason else "count"
         )
         names = ", ".join(str(log.roles.get(r.strip(), r.strip())) for r in role.split(","))
-        column = "" if "infinite" in reason and "'" in reason else f"column {names}; "
+        column = "" if "'" in reason else f"column {log.group if reason == 'null group' else names}; "
         text = (
             f"{count} {'outcome' if log.tallies else 'row'}{'s' * (count != 1)}: {reason} ({column}first rows {rows})"
         )
@@ -306,14 +305,20 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
 def bad_rows(log: PreferenceLog) -> pl.DataFrame:
     """Row number and reason of every bad row."""
     found: list[pl.DataFrame] = []
-    log, schema = log.with_contexts(log.numeric_contexts()), {"row": pl.UInt32, "reason": pl.String}
-    names, features = list(log.covariates), log.feature_names() if log.features else []
-    encoder = Encoder(dict(log.outcomes), covariates=names, features=len(features))
+    schema = {"row": pl.UInt32, "reason": pl.String}
+    numeric, text = log.context_kinds()
+    encoder = Encoder(
+        dict(log.outcomes),
+        covariates=list(log.covariates),
+        features=log.feature_names() if log.features else (),
+        context=numeric,
+        levels={name: Dictionary() for name in text},
+    )
 
     def verdicts(block: Block) -> pl.DataFrame:
         _, status, _ = good_rows(block)
         reasons = np.array(STATUS, object)[status]
-        for reason, where in not_finite(block, names, features):
+        for reason, where in not_finite(block, encoder):
             reasons[where & (reasons == STATUS[0])] = reason
         at = np.flatnonzero(reasons != STATUS[0])
         frame = {"row": (at + block.start).astype(np.uint32), "reason": reasons[at].tolist()}

@@ -85,7 +85,7 @@ def in_order(function: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
 
 def batches(log: PreferenceLog, encoder: Encoder):  # type: ignore[no-untyped-def]
     """The log's columns as frames of exactly 2^17 rows (the last one shorter)."""
-    frame = log.selected(list(encoder.clusters), encoder.covariates or (), encoder.features > 0)
+    frame = log.selected(encoder)
     try:
         for batch in frame.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True):
             if batch.height:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.blocks import Block, Encoder
 from steelyard.pairs import PairTable, Tally, clean, not_finite
 from steelyard.passes import run_pass
 from steelyard.spill import Blocks, Spill
@@ -19,39 +18,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """Good rows in log order. pairs: their table. blocks: codes are those of the table; columns (d, n) finite.
-
-    clusters: the labels of each cluster column, by its name.
-    """
+    """Good rows in log order. pairs: their table. blocks: arm codes are those of the table; columns are finite."""
 
     pairs: PairTable
     blocks: Blocks
-    clusters: dict[str, Dictionary]
 
 
-def read_rows(
-    log: PreferenceLog,
-    covariates: Sequence[str],
-    clusters: Sequence[str] = (),
-    threads: int | None = None,
-    features: Sequence[str] = (),
-) -> Rows:
-    """Encodes the rows of a log in one pass. covariates, features: their names.
+def read_rows(log: PreferenceLog, encoder: Encoder, threads: int | None = None) -> Rows:
+    """Encodes the rows of a log in one pass, with all that the encoder brings along.
 
-    Raises LogError for bad rows, null or infinite covariates among them, as the log's on_bad says.
+    Raises LogError for bad rows, null or infinite covariates, features and contexts among them, as the log's
+    on_bad says.
     """
-    encoder = Encoder(
-        dict(log.outcomes),
-        clusters={name: Dictionary() for name in clusters},
-        covariates=covariates,
-        features=len(features),
-    )
     tally, spill = Tally(log.unfolded), Spill()
 
     def take(block: Block) -> tuple[Any, Block]:
         kept, bad, at = clean(block)
         good = np.ones(kept.n, bool)
-        for reason, where in not_finite(kept, covariates, features):
+        for reason, where in not_finite(kept, encoder):
             good &= ~where
             bad[reason] = (int(where.sum()), [int(block.start + at[i]) for i in np.flatnonzero(where)[:10]])
         kept = kept if good.all() else kept.where(good)
@@ -68,4 +52,4 @@ def read_rows(
     pairs, code = tally.table(log, encoder)
     tally.refuse(log, encoder, pairs.rows.sum())
     blocks = spill.done().map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
-    return Rows(pairs, blocks, encoder.clusters)
+    return Rows(pairs, blocks)

@@ -25,7 +25,7 @@ from steelyard.passes import in_order
 S = TypeVar("S")
 MOST_IN_MEMORY = 1 << 28  # bytes of encoded rows that are kept in memory
 _SPARE = 1 << 26  # bytes that the disk must have left
-_ARRAYS = ("a", "b", "y", "weight", "count", "first", "columns", "features")
+_ARRAYS = ("a", "b", "y", "weight", "count", "first", "columns", "features", "context", "group", "propensity")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ def _size(block: Block) -> int:
 def _arrays(block: Block) -> dict[str, Any]:
     """The block's arrays by name, without those it does not have."""
     named = {name: getattr(block, name) for name in _ARRAYS}
-    named |= {f"cluster {i}": codes for i, codes in enumerate(block.clusters)}
+    named |= {f"clusters {i}": codes for i, codes in enumerate(block.clusters)}
+    named |= {f"levels {i}": codes for i, codes in enumerate(block.levels)}
     return {name: array for name, array in named.items() if array is not None}
 
 
@@ -141,22 +142,26 @@ def _reader(file: Any, like: Block | None) -> Iterator[Callable[[], Block]]:
 
     assert like is not None
     reader, lock, arms = pa.ipc.open_file(file), threading.Lock(), like.arms
-    widths = {name: 1 if array.ndim == 1 else array.shape[array.ndim - 2 if name == "columns" else 1]
+    shapes = {name: {"features": (-1, *array.shape[1:])}.get(name, (*array.shape[:-1], -1))
               for name, array in _arrays(like).items()}  # fmt: skip
-    absent = {field.name: None for field in fields(Block)} | {"arms": arms, "clusters": ()}
+    absent = {field.name: None for field in fields(Block)} | {"arms": arms}
 
     def read(i: int) -> Block:
         with lock:  # one file position
             batch = reader.get_batch(i)
-        arrays = {name: batch.column(name).flatten().to_numpy() for name in batch.schema.names}
-        n = len(arrays["a"])
-        if "columns" in arrays:
-            arrays["columns"] = arrays["columns"].reshape(widths["columns"], n)
-        if "features" in arrays:
-            arrays["features"] = arrays["features"].reshape(n, widths["features"])
-        clusters = tuple(arrays.pop(name) for name in list(arrays) if name.startswith("cluster "))
-        start = int(arrays.pop("start")[0])
-        return Block(**{**absent, **arrays, "start": start, "n": n, "clusters": clusters})
+        flat = {name: batch.column(name).flatten().to_numpy() for name in batch.schema.names}
+        start, n = int(flat.pop("start")[0]), len(flat["a"])
+        arrays = {name: _shaped(values, shapes[name], n) for name, values in flat.items()}
+        several = {
+            kind: tuple(arrays.pop(name) for name in list(arrays) if name.startswith(f"{kind} "))
+            for kind in ("clusters", "levels")
+        }
+        return Block(**{**absent, **arrays, **several, "start": start, "n": n})
 
     for i in range(reader.num_record_batches):
         yield partial(read, i)
+
+
+def _shaped(values: Any, shape: tuple[int, ...], n: int) -> Any:
+    """Values of a block of n rows; shape: -1 where the rows are."""
+    return values.reshape([n if length < 0 else length for length in shape])

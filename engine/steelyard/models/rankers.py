@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from steelyard._native.elo import elo as elo_rows
+from steelyard.blocks import Encoder
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
 from steelyard.graph import strong_components
 from steelyard.models.row_problem import weights
@@ -93,7 +94,7 @@ def elo(log: PreferenceLog, step: float = 4.0, permutations: int = 0, seed: int 
 
     permutations: 0 for the order of the log; more for the mean over that many random orders.
     """
-    rows = read_rows(log, ())
+    rows = read_rows(log, Encoder(dict(log.outcomes)))
     pairs, parts = rows.pairs, rows.blocks.each(lambda block: (block.a, block.b, block.y, weights(block)))
     a, b, y, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
     if len(a) != int(pairs.rows.sum()):

@@ -99,19 +99,21 @@ class RewardModel:
         features = log.feature_names()
         pairs = self._pairs(log, features)
         contexts = list(dict.fromkeys(context for _, context in pairs))
-        covariates = (*log.covariates, *(f"context {name}" for name in contexts))
         clusters = cluster_names(len(log.cluster)) if kind == "cluster" else []
-        grouped = ["group"] * (self.heads == "per-group")
-        rows = read_rows(log.with_contexts(contexts), covariates, [*clusters, *grouped], threads, features)
+        encoder = Encoder(
+            dict(log.outcomes), clusters={name: Dictionary() for name in clusters}, covariates=tuple(log.covariates),
+            features=features, context=contexts, group=Dictionary() if self.heads == "per-group" else None,
+        )  # fmt: skip
+        rows = read_rows(log, encoder, threads)
         self.scores.check_labels(rows.pairs, kind)
         self.scores.check_ties(rows.pairs.sums)
         if self.ties == "drop" and not rows.pairs.sums[:, [0, 2]].any():
             raise LogError(f'only ties in {log.name}: ties="drop" leaves no comparison. Use ties="half".')
-        groups = rows.clusters["group"].labels() if grouped else []
+        groups = encoder.group.labels() if encoder.group else []
         design = Design(tuple(features), tuple(log.covariates), tuple(contexts), tuple(pairs), tuple(groups),
                         pooled=self.ridge > 0, position=self.position)  # fmt: skip
         blocks = rows.blocks.map(lambda block: design.block(block, self.ties != "drop"))
-        sizes = [(log.cluster_label(name), len(rows.clusters[name])) for name in clusters]
+        sizes = [(log.cluster_label(name), len(encoder.clusters[name])) for name in clusters]
         return self._fitted(design, blocks, kind, sizes, rows.pairs.dropped)
 
     def _pairs(self, log: PreferenceLog, features: list[str]) -> list[tuple[str, str]]:
@@ -197,17 +199,17 @@ class Design:
         return np.arange(first, m * self._heads if ridge else first)
 
     def matrix(self, block: Block) -> Any:
-        """(n, d) of a block read with features, covariates, context columns, and the group as its last cluster."""
+        """(n, d) of a block read with features, covariates, and where they are asked for context columns and group."""
         assert block.features is not None
         assert block.columns is not None
-        features, z = block.features, block.columns.T
+        features, z, codes = block.features, block.columns.T, np.asarray(block.group)
         at = {name: j for j, name in enumerate(self.features)}
-        beside = {name: len(self.covariates) + j for j, name in enumerate(self.contexts)}
-        crossed = [features[:, at[f]] * z[:, beside[c]] for f, c in self.interactions]
+        beside = dict(zip(self.contexts, () if block.context is None else block.context, strict=True))
+        crossed = [features[:, at[f]] * beside[c] for f, c in self.interactions]
         base = np.column_stack([features, *crossed]) if crossed else features
         parts = [base] if self.pooled or not self.groups else []
-        parts += [base * (block.clusters[-1] == g)[:, None] for g in range(len(self.groups))]
-        parts.append(z[:, : len(self.covariates)])
+        parts += [base * (codes == g)[:, None] for g in range(len(self.groups))]
+        parts.append(z)
         if self.position:
             parts.append(position_column(block)[:, None])
         if len(parts) == 2 and not self.covariates:
@@ -217,15 +219,12 @@ class Design:
     def block(self, block: Block, keep_ties: bool) -> Block:
         """The block as a RowProblem without scores reads it."""
         assert block.y is not None
-        if self.groups and (block.clusters[-1] < 0).any():
-            raise LogError("the group column has nulls: fill them, or leave such rows out of the log")
         if not keep_ties:
             block = block.where(block.y != 0.5)
-        matrix, clusters = self.matrix(block), block.clusters[: len(block.clusters) - bool(self.groups)]
+        matrix = self.matrix(block)
         if matrix.shape[1] > WIDEST_FUSED:
-            return replace(block, columns=None, features=np.ascontiguousarray(matrix), clusters=clusters)
-        columns = np.ascontiguousarray(matrix.T, np.float64)
-        return replace(block, columns=columns, features=None, clusters=clusters)
+            return replace(block, columns=None, features=np.ascontiguousarray(matrix))
+        return replace(block, columns=np.ascontiguousarray(matrix.T, np.float64), features=None)
 
 
 @dataclass(frozen=True)
@@ -270,22 +269,23 @@ class RewardFit(Fit):
 
     def _encoder(self, log: PreferenceLog) -> Encoder:
         design = self.design
-        covariates = (*design.covariates, *(f"context {name}" for name in design.contexts))
-        clusters = {"group": Dictionary(list(design.groups))} if design.groups else {}
-        return Encoder(dict(log.outcomes), clusters=clusters, covariates=covariates, features=len(design.features))
+        group = Dictionary(list(design.groups)) if design.groups else None
+        return Encoder(
+            dict(log.outcomes), covariates=design.covariates, features=design.features, context=design.contexts,
+            group=group,
+        )  # fmt: skip
 
-    def _source(self, log: PreferenceLog) -> PreferenceLog:
+    def _checked(self, log: PreferenceLog) -> None:
         fitted, names = list(self.design.features), log.feature_columns()
         if names not in (fitted, [f"{name.rpartition('[')[0]}" for name in fitted[:1]]):
             raise LogError(
                 f"the reward was fitted to the features {fitted[:10]}, in this order; {log.name} has {names[:10]}: "
                 "scan it with the same columns, renamed where need be with pl.col(...).alias(...)"
             )
-        return log.with_contexts(self.design.contexts)
 
     def _margin(self, block: Block) -> Any:
         margin = self.design.matrix(block).astype(np.float64) @ self.coefficient
-        return np.where(block.clusters[-1] < 0, np.nan, margin) if self.design.groups else margin
+        return margin if block.group is None else np.where(block.group < 0, np.nan, margin)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """One file of JSON and Arrow IPC, without the rows; read it with :func:`steelyard.load`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from steelyard.blocks import Block
+from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.errors import NotIdentifiedError
 from steelyard.inference import Bootstrap
 from steelyard.inference.audit import fewest_rows
@@ -107,7 +107,8 @@ def _removed(problem: RowProblem, names: Any, taken: Any) -> pl.DataFrame:
 def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kind: str, threads: int | None) -> RowFit:
     """The fit of a log with covariates: one pass to encode the rows, then one a Newton step."""
     clusters = cluster_names(len(log.cluster)) if kind == "cluster" else []
-    rows = read_rows(log, names, clusters, threads)
+    encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in clusters}, covariates=names)
+    rows = read_rows(log, encoder, threads)
     spec.check_labels(rows.pairs, kind)
     cells = Cells.of(rows.pairs, spec.model, spec.position, spec.ridge, keep_ties=spec.ties != "drop")
     main, why = spec.main_group(rows.pairs, cells)
@@ -129,7 +130,7 @@ def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kin
         estimate = replace(estimate, position=float(estimate.parameter[k + at[len(columns) - 1]]))
     score = np.full(len(main), np.nan)
     score[main] = estimate.theta
-    sizes = [(log.cluster_label(name), len(rows.clusters[name])) for name in clusters]
+    sizes = [(log.cluster_label(name), len(encoder.clusters[name])) for name in clusters]
     influence = problem.influence(estimate, known, kind, sizes)
     n = int(problem.totals.comparisons)
     return RowFit(spec, rows.pairs, score, why, estimate, influence, kind, names, terms, n, problem)

@@ -130,8 +130,8 @@ class Fit(ABC):
         """Rows in log order: margin p_a p_tie p_b log_likelihood; null for arms without a score."""
         names = ("margin", "p_a", "p_tie", "p_b", "log_likelihood")
         schema = pl.Schema(dict.fromkeys(names, pl.Float64))
-        encoder, source = self._encoder(log), self._source(log)
-        selected = source.selected(list(encoder.clusters), encoder.covariates or (), encoder.features > 0)
+        self._checked(log)
+        selected = log.selected(self._encoder(log))
         return selected.map_batches(lambda batch: self._scored(log, batch), schema=schema, streamable=True)
 
     def _scored(self, log: PreferenceLog, batch: pl.DataFrame) -> pl.DataFrame:
@@ -181,9 +181,8 @@ class Fit(ABC):
     def _encoder(self, log: PreferenceLog) -> Encoder:
         """What turns the batches of a log into blocks that this fit can score."""
 
-    def _source(self, log: PreferenceLog) -> PreferenceLog:
-        """The log with the columns that the encoder reads."""
-        return log
+    def _checked(self, log: PreferenceLog) -> None:  # noqa: B027 (most fits have nothing to check)
+        """Refuses a log whose columns are not those that were fitted."""
 
     @abstractmethod
     def _margin(self, block: Block) -> Any:
