@@ -27,7 +27,8 @@ _WIDEST_TABLE = 1 << 22  # integer labels below this are looked up by position
 class Dictionary:
     """Labels of one or more columns and their codes 0, 1, ... in order of appearance."""
 
-    def __init__(self, labels: list[str] | None = None) -> None:
+    def __init__(self, labels: list[str] | None = None, learn: bool = False) -> None:
+        """labels: known from the start; then others are learned only if `learn` says so."""
         self._capacity = 1 << 10
         self._slots = np.full(4 * self._capacity, -1, np.int32)
         self._hashes = np.zeros(self._capacity, np.uint64)
@@ -40,7 +41,7 @@ class Dictionary:
         self.learn = True
         if labels is not None:
             self.encode(pl.Series(labels, dtype=pl.String))
-            self.learn = False
+            self.learn = learn
 
     def __len__(self) -> int:
         return int(self._count[0])
@@ -153,6 +154,7 @@ class Block:
     columns: (d, n) covariates, NaN where null. features: (n, m) those of a minus those of b, NaN where null.
     context: (c, n) numeric context columns, NaN where null. levels: codes of each context column of text, negative
     where null or unknown. group: codes of the rater's group. propensity: (n,) logged, NaN where null.
+    drawn: codes of what a propensity model says was assigned, by its own count.
     arms: how many arms the dictionary held when this block was encoded.
     """
 
@@ -174,6 +176,7 @@ class Block:
     levels: tuple[NDArray[np.int32], ...] = ()
     group: NDArray[np.int32] | None = None
     propensity: NDArray[np.float64] | None = None
+    drawn: tuple[NDArray[np.int32], ...] = ()
 
     def where(self, good: Any) -> Block:
         """Some of the rows, by a mask (n,) or a slice; start is then no row number any more."""
@@ -187,7 +190,7 @@ class Block:
             clusters=tuple(cut(codes) for codes in self.clusters), columns=cut(self.columns),
             features=None if self.features is None else np.ascontiguousarray(self.features[good]),
             context=cut(self.context), levels=tuple(cut(codes) for codes in self.levels), group=cut(self.group),
-            propensity=cut(self.propensity),
+            propensity=cut(self.propensity), drawn=tuple(cut(codes) for codes in self.drawn),
         )  # fmt: skip
 
     def rest(self, start: int) -> Block:

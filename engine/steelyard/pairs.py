@@ -133,9 +133,9 @@ class _Partial:
     bad: dict[str, tuple[int, list[int]]] = field(default_factory=dict)
 
 
-def clean(block: Block) -> tuple[Block, dict[str, tuple[int, list[int]]], NDArray[np.intp]]:
+def clean(block: Block, unlabelled: bool = False) -> tuple[Block, dict[str, tuple[int, list[int]]], NDArray[np.intp]]:
     """The good rows of a block, the others by reason with first row numbers, and where the good rows stood."""
-    kept, status, at = good_rows(block)
+    kept, status, at = good_rows(block, unlabelled)
     bad = {}
     for code in np.unique(status[status > 0]):
         where = np.flatnonzero(status == code)
@@ -143,11 +143,14 @@ def clean(block: Block) -> tuple[Block, dict[str, tuple[int, list[int]]], NDArra
     return kept, bad, at
 
 
-def good_rows(block: Block) -> tuple[Block, NDArray[np.uint8], NDArray[np.intp]]:
-    """The good rows, every row's verdict (an index into STATUS), and where the good rows stood."""
+def good_rows(block: Block, unlabelled: bool = False) -> tuple[Block, NDArray[np.uint8], NDArray[np.intp]]:
+    """The good rows, every row's verdict (an index into STATUS), and where the good rows stood.
+
+    unlabelled: keep those too that are only not labelled; their y is NaN.
+    """
     y, status = np.empty(block.n), np.zeros(block.n, np.uint8)
     bad = clean_rows(block.a, block.b, block.label, block.value, block.y, block.weight, block.count, y, status)
-    at = np.flatnonzero(status == 0) if bad else np.arange(block.n)
+    at = np.flatnonzero(status <= unlabelled) if bad else np.arange(block.n)
 
     kept = replace(block, label=None, value=None, y=y)
     return kept.where(at) if bad else kept, status, at
@@ -182,6 +185,7 @@ class Tally:
     def __init__(self, unfolded: int = 1) -> None:
         self._unfolded = unfolded
         self._total, self._counts, self._plain, self._soft = Hashed(), Square(), Plain(), 0
+        self._weighted = False
         self.bad: dict[str, tuple[int, list[int]]] = {}
 
     def count(self, block: Block) -> _Partial:
@@ -197,6 +201,7 @@ class Tally:
                 return _Partial()
             block = block.rest(done)
         kept, bad, _ = clean(block)
+        self._weighted |= block.weight is not None
         local = Hashed()
         cell = local.cells(kept.a, kept.b, kept.first)
         m = int(local.count[0])
@@ -220,7 +225,7 @@ class Tally:
             places = dict.fromkeys([*kept, *(row // self._unfolded for row in rows)])
             self.bad[reason] = (seen + count, list(places)[:_KEEP_ROWS])
 
-    def table(self, log: PreferenceLog, encoder: Encoder) -> tuple[PairTable, NDArray[np.int32]]:
+    def table(self, encoder: Encoder) -> tuple[PairTable, NDArray[np.int32]]:
         """The table, its arms sorted; and where each of the encoder's arm codes stands in it."""
         dense = self._counts.total(min(len(encoder.arms), WIDEST_DENSE))
         a, b = np.nonzero(dense.any(axis=2))
@@ -230,7 +235,7 @@ class Tally:
         names, code = _sorted(encoder.arms)
         pa, pb, rows = self._plain.cells(code)
         sums = np.concatenate([rows, counted, values[:, :3]])
-        plain = "weight" not in log.roles and not self._soft  # then the squares of the weights are the counts
+        plain = not self._weighted and not self._soft  # then the squares of the weights are the counts
         columns = [
             np.concatenate([pa, code[np.concatenate([a, sa]).astype(np.intp)]]),
             np.concatenate([pb, code[np.concatenate([b, sb]).astype(np.intp)]]),
@@ -240,14 +245,14 @@ class Tally:
             sums.sum(axis=1) if plain else np.concatenate([rows.sum(axis=1), counted.sum(axis=1), values[:, 6]]),
         ]
         dropped = {reason: count for reason, (count, _) in self.bad.items()}
-        return _merged(names, columns, self._soft, "weight" in log.roles, dropped), code
+        return _merged(names, columns, self._soft, self._weighted, dropped), code
 
     def refuse(self, log: PreferenceLog, encoder: Encoder, usable: float) -> None:
         """Raises LogError where rows are bad and the log says so, or none is left."""
         real = {reason: found for reason, found in self.bad.items() if reason not in HARMLESS}
         if real and log.on_bad == "raise":
             raise LogError(_complaint(log, real, encoder))
-        if not usable:
+        if usable <= 0:
             gone = "; ".join(f"{count} rows: {reason}" for reason, (count, _) in self.bad.items())
             raise LogError(f"{log.name} has no comparison to learn from ({gone or 'it is empty'}).")
 
@@ -265,7 +270,7 @@ def _sorted(arms: Dictionary) -> tuple[pl.Series, NDArray[np.int32]]:
 def _read(log: PreferenceLog, threads: int | None) -> tuple[PairTable, Tally, Encoder]:
     encoder, tally = Encoder(dict(log.outcomes)), Tally(log.unfolded)
     run_pass(log, encoder, tally.count, tally.merge, threads)
-    return tally.table(log, encoder)[0], tally, encoder
+    return tally.table(encoder)[0], tally, encoder
 
 
 def pair_table(log: PreferenceLog, threads: int | None = None) -> PairTable:

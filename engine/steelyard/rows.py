@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,28 +19,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """Good rows in log order. pairs: their table. blocks: arm codes are those of the table; columns are finite."""
+    """Good rows in log order. pairs: table of the labelled ones. blocks: arm codes are the table's; columns finite."""
 
     pairs: PairTable
     blocks: Blocks
 
 
-def read_rows(log: PreferenceLog, encoder: Encoder, threads: int | None = None) -> Rows:
+def read_rows(
+    log: PreferenceLog,
+    encoder: Encoder,
+    threads: int | None = None,
+    weigh: Callable[[Block], Block] | None = None,
+    unlabelled: bool = False,
+) -> Rows:
     """Encodes the rows of a log in one pass, with all that the encoder brings along.
 
+    weigh: gives each block its weights. unlabelled: keep rows without an outcome too, as y = NaN.
     Raises LogError for bad rows, null or infinite covariates, features and contexts among them, as the log's
     on_bad says.
     """
     tally, spill = Tally(log.unfolded), Spill()
 
     def take(block: Block) -> tuple[Any, Block]:
-        kept, bad, at = clean(block)
+        kept, bad, at = clean(block, unlabelled)
         good = np.ones(kept.n, bool)
         for reason, where in not_finite(kept, encoder):
             good &= ~where
             bad[reason] = (int(where.sum()), [int(block.start + at[i]) for i in np.flatnonzero(where)[:10]])
         kept = kept if good.all() else kept.where(good)
-        part = tally.count(kept)
+        kept = weigh(kept) if weigh else kept
+        part = tally.count(kept.where(np.isfinite(np.asarray(kept.y))) if unlabelled else kept)
         part.bad.update(bad)
         return part, replace(kept, a=kept.a.copy(), b=kept.b.copy())  # a pass writes over its codes once merged
 
@@ -49,7 +58,7 @@ def read_rows(log: PreferenceLog, encoder: Encoder, threads: int | None = None) 
         spill.add(block)
 
     run_pass(log, encoder, take, merge, threads)
-    pairs, code = tally.table(log, encoder)
-    tally.refuse(log, encoder, pairs.rows.sum())
+    pairs, code = tally.table(encoder)
+    tally.refuse(log, encoder, pairs.rows.sum() + unlabelled * tally.bad.get("not labelled", (0, []))[0])
     blocks = spill.done().map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
     return Rows(pairs, blocks)

@@ -65,10 +65,12 @@ class Solution(NamedTuple):
     gradient_norm: float
 
 
-def newton(evaluate: Callable[[Any], Point], start: Any, n: float, tolerance: float = TOLERANCE) -> Solution:
+def newton(
+    evaluate: Callable[[Any], Point], start: Any, n: float, tolerance: float = TOLERANCE, longest: float = STEP
+) -> Solution:
     """Maximises a concave function by Newton steps, halved until the value does not fall.
 
-    Stops when max |score| / n <= tolerance and the step still to go is at most 1e-9: the first alone leaves
+    Stops when max |score| / n <= tolerance and the step still to go is at most `longest`: the first alone leaves
     an arm shown in one row of a thousand a thousand times less exact than the others. Raises
     ConvergenceError after 100 rounds or a failed line search: nothing unconverged is handed back.
     """
@@ -76,7 +78,7 @@ def newton(evaluate: Callable[[Any], Point], start: Any, n: float, tolerance: fl
     for iteration in range(_ROUNDS):
         norm = float(np.abs(point.score).max(initial=0.0)) / n
         step, share = point.solve(point.score), 1.0
-        if norm <= tolerance and float(np.abs(step).max(initial=0.0)) <= STEP:
+        if norm <= tolerance and float(np.abs(step).max(initial=0.0)) <= longest:
             return Solution(parameter, point, iteration, norm)
         slope = float(point.score @ step)
         while True:
@@ -120,14 +122,16 @@ def centred_inverse(hessian: Any, k: int, penalty: Any) -> Any:
     return inverse
 
 
-def conjugate_gradients(product: Callable[[Any], Any], diagonal: Any, right: Any, tolerance: float) -> Any:
-    """Solves for several right-hand sides (k, r) at once, preconditioned by the diagonal.
+def conjugate_gradients(
+    product: Callable[[Any], Any], precondition: Callable[[Any], Any], right: Any, tolerance: float
+) -> Any:
+    """Solves for several right-hand sides (k, r) at once. precondition: an easy inverse near the true one.
 
     tolerance: of the residual norm, relative to the right-hand side's. Raises ConvergenceError.
     """
     x = np.zeros_like(right)
     residual = right.copy()
-    scaled = residual / diagonal[:, None]
+    scaled = precondition(residual)
     direction = scaled.copy()
     size = (residual * scaled).sum(axis=0)
     goal = tolerance**2 * np.maximum((right * right).sum(axis=0), 1e-300)
@@ -140,7 +144,7 @@ def conjugate_gradients(product: Callable[[Any], Any], diagonal: Any, right: Any
         step = np.divide(size, curve, out=np.zeros_like(size), where=unsolved & (curve > 0))
         x += step * direction
         residual -= step * moved
-        scaled = residual / diagonal[:, None]
+        scaled = precondition(residual)
         new = (residual * scaled).sum(axis=0)
         direction = scaled + np.divide(new, size, out=np.zeros_like(size), where=size > 0) * direction
         size = new

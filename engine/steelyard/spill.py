@@ -24,6 +24,7 @@ from steelyard.passes import in_order
 
 S = TypeVar("S")
 MOST_IN_MEMORY = 1 << 28  # bytes of encoded rows that are kept in memory
+_SEVERAL = ("clusters", "levels", "drawn")  # tuples of codes
 _SPARE = 1 << 26  # bytes that the disk must have left
 _ARRAYS = ("a", "b", "y", "weight", "count", "first", "columns", "features", "context", "group", "propensity")
 
@@ -120,8 +121,8 @@ def _size(block: Block) -> int:
 def _arrays(block: Block) -> dict[str, Any]:
     """The block's arrays by name, without those it does not have."""
     named = {name: getattr(block, name) for name in _ARRAYS}
-    named |= {f"clusters {i}": codes for i, codes in enumerate(block.clusters)}
-    named |= {f"levels {i}": codes for i, codes in enumerate(block.levels)}
+    for kind in _SEVERAL:
+        named |= {f"{kind} {i}": codes for i, codes in enumerate(getattr(block, kind))}
     return {name: array for name, array in named.items() if array is not None}
 
 
@@ -153,8 +154,7 @@ def _reader(file: Any, like: Block | None) -> Iterator[Callable[[], Block]]:
         start, n = int(flat.pop("start")[0]), len(flat["a"])
         arrays = {name: _shaped(values, shapes[name], n) for name, values in flat.items()}
         several = {
-            kind: tuple(arrays.pop(name) for name in list(arrays) if name.startswith(f"{kind} "))
-            for kind in ("clusters", "levels")
+            kind: tuple(arrays.pop(name) for name in list(arrays) if name.startswith(f"{kind} ")) for kind in _SEVERAL
         }
         return Block(**{**absent, **arrays, **several, "start": start, "n": n})
 

@@ -406,7 +406,10 @@ class _SparseProblem:
 
     def _solve_scores(self, right: Any, tolerance: float) -> Any:
         if self.cells.ridge:
-            return conjugate_gradients(self.product, self.diagonal, right, tolerance)
+            return conjugate_gradients(self.product, self._by_diagonal, right, tolerance)
         right = right - right.mean(axis=0)  # sums to 0 but for rounding, which no x could answer
-        x = conjugate_gradients(self.product, self.diagonal, right, tolerance)
+        x = conjugate_gradients(self.product, self._by_diagonal, right, tolerance)
         return x - x.mean(axis=0)
+
+    def _by_diagonal(self, right: Any) -> Any:
+        return right / self.diagonal[:, None]

@@ -1,0 +1,171 @@
+"""Context columns as a standardised design matrix: numbers as they are, levels of text as indicators."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.errors import LogError
+from steelyard.models.row_problem import weights
+from steelyard.spill import Blocks
+
+if TYPE_CHECKING:
+    from steelyard.log import PreferenceLog
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """The context columns of a model of assignment.
+
+    numeric: names. levels: name and sorted values of each column of text; the first value is the reference.
+    mean, scale: (d,) of the raw columns, numeric ones first, then an indicator for each other value.
+    unseen: what a value that was not there does: "raise", or "other" (it counts as the average of all values).
+    """
+
+    numeric: tuple[str, ...]
+    levels: tuple[tuple[str, tuple[str, ...]], ...]
+    mean: Any
+    scale: Any
+    unseen: str = "raise"
+
+    @property
+    def terms(self) -> list[str]:
+        """Names of the raw columns (d)."""
+        return [*self.numeric, *(f"{name}={value}" for name, values in self.levels for value in values[1:])]
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.numeric, *(name for name, _ in self.levels)]
+
+    def asked_of(self, encoder: Encoder) -> Encoder:
+        """The encoder, asked to bring these columns along, coded by place among the values."""
+        levels = {name: Dictionary(list(values)) for name, values in self.levels}
+        return replace(encoder, context=self.numeric, levels=levels)
+
+    def raw(self, block: Block) -> Any:
+        """(d, n) columns on the user's scale; NaN where a value was not there."""
+        parts = [] if block.context is None else [block.context]
+        for (_, values), codes in zip(self.levels, block.levels, strict=True):
+            shown = (codes == np.arange(1, len(values))[:, None]).astype(np.float64)
+            shown[:, codes < 0] = np.nan
+            parts.append(shown)
+        return np.concatenate(parts) if parts else np.empty((0, block.n))
+
+    def matrix(self, block: Block) -> Any:
+        """(1 + d, n): ones, then the columns with mean 0 and variance 1."""
+        for (name, values), codes in zip(self.levels, block.levels, strict=True):
+            strange = np.flatnonzero(codes == -2)
+            if len(strange) and self.unseen == "raise":
+                raise LogError(
+                    f"{len(strange)} rows: context {name!r} has values that were not there when the propensity was "
+                    f"fitted (first rows {(block.start + strange[:10]).tolist()}); it knew {list(values[:5])}. "
+                    'Fit it on them too, or choose unseen="other": they count as the average value.'
+                )
+        matrix = np.empty((1 + len(self.mean), block.n))
+        matrix[0] = 1.0
+        np.divide(self.raw(block) - self.mean[:, None], self.scale[:, None], out=matrix[1:])
+        if self.unseen == "other":
+            at = 1 + len(self.numeric)
+            for (_, values), codes in zip(self.levels, block.levels, strict=True):
+                matrix[at : at + len(values) - 1, codes == -2] = 0.0
+                at += len(values) - 1
+        return matrix
+
+    def on_users_scale(self, coefficient: Any) -> Any:
+        """Coefficients (..., 1 + d) of the standardised columns as those of the raw ones."""
+        raw = np.array(coefficient, np.float64)
+        raw[..., 1:] /= self.scale
+        raw[..., 0] -= raw[..., 1:] @ self.mean
+        return raw
+
+
+def context_encoder(log: PreferenceLog, encoder: Encoder, names: Sequence[str] | None) -> Encoder:
+    """The encoder, asked to bring some (default all) context columns of a log along and to learn their values."""
+    numeric, text = log.context_kinds(names)
+    return replace(encoder, context=tuple(numeric), levels={name: Dictionary() for name in text})
+
+
+def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Blocks]:
+    """The context columns as blocks hold them, and the blocks with values coded by their place.
+
+    Raises LogError for a column that is the same in every row; warns of one that tells the outcome.
+    """
+    levels, places = [], []
+    for name, codes in encoder.levels.items():
+        labels = codes.series("label")
+        place = np.empty(len(labels), np.int32)
+        place[labels.arg_sort()] = np.arange(len(labels), dtype=np.int32)
+        levels.append((name, tuple(labels.sort().to_list())))
+        places.append(place)
+    blocks = blocks.map(
+        lambda block: replace(block, levels=tuple(p[c] for p, c in zip(places, block.levels, strict=True)))
+    )
+    d = len(encoder.context) + sum(len(values) - 1 for _, values in levels)
+    raw = Contexts(tuple(encoder.context), tuple(levels), np.zeros(d), np.ones(d), unseen)
+    mean, scale = _moments(raw, blocks)
+    constant = [name for name, s in zip(raw.terms, scale, strict=True) if s == 0.0]
+    constant += [name for name, values in levels if len(values) < 2]
+    if constant:
+        raise LogError(
+            f"context {constant[0]!r} is the same in every row: it can tell nothing. Leave it out of context=."
+        )
+    _warn_of_outcomes(raw, blocks)
+    return replace(raw, mean=mean, scale=scale), blocks
+
+
+def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any]:
+    """(d,) mean and standard deviation, taken about the first row so that large numbers lose nothing."""
+    firsts = blocks.each(lambda block: raw.raw(block.where(slice(0, 1))))
+    origin = next(first for first in firsts if first.shape[1])
+    total, sums, squares = 0.0, 0.0, 0.0
+
+    def one(block: Block) -> tuple[float, Any, Any]:
+        away, w = raw.raw(block) - origin, weights(block)
+        return float(w.sum()), away @ w, away**2 @ w
+
+    for count, some, more in blocks.each(one):
+        total, sums, squares = total + count, sums + some, squares + more
+    mean = sums / total
+    variance = np.maximum(squares / total - mean**2, 0.0)
+    variance[variance <= 1e-14 * (squares / total)] = 0.0
+    return origin[:, 0] + mean, np.sqrt(variance)
+
+
+def _warn_of_outcomes(raw: Contexts, blocks: Blocks) -> None:
+    """Warns of a column that the outcome can be read off: it was hardly known before the answer."""
+    d = len(raw.mean)
+
+    def one(block: Block) -> Any:
+        known = np.isfinite(np.asarray(block.y))
+        table = np.vstack([np.ones(known.sum()), np.asarray(block.y)[known], raw.raw(block)[:, known]])
+        return table[:2] @ np.vstack([table, table[1:] ** 2]).T
+
+    sums = sum(blocks.each(one))
+    n = sums[0, 0]
+    if n < 3:
+        return
+    mean, square = sums[0, 1 : d + 2] / n, sums[0, d + 2 :] / n
+    variance = square - mean**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r = (sums[1, 2 : d + 2] / n - mean[0] * mean[1:]) / np.sqrt(variance[0] * variance[1:])
+    for name, size in zip(raw.terms, np.abs(r), strict=True):
+        if size > 1 - 1e-9:
+            warnings.warn(
+                f"context {name!r} tells the outcome in every row: was it known before the answer? A context that "
+                "came after it makes every weight and every estimate wrong.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
+def target_log(log: PreferenceLog, target: pl.DataFrame | pl.LazyFrame) -> PreferenceLog:
+    """Rows of a target population as a log without arms and outcomes, with the log's context columns."""
+    frame = target.lazy()
+    roles = {"a": pl.lit("x"), "b": pl.lit("y"), "outcome": pl.lit(None, dtype=pl.Float64)}
+    return replace(log, source=frame, name="the target frame", roles=roles, tallies=(), files=())

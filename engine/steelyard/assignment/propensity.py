@@ -1,0 +1,549 @@
+"""Propensities: the probability of what was shown, to whom, and of being answered, given context (estimators.md, 6).
+
+log -> rows with contexts, encoded once -> softmax, shares, a logged column or a classifier -> Propensity.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+
+from steelyard.assignment.contexts import Contexts, context_encoder, learned
+from steelyard.assignment.dependence import Dependence, dependence
+from steelyard.assignment.models import Classified, Frequency, Logged, SoftmaxModel
+from steelyard.assignment.softmax import SoftmaxProblem, Solved
+from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
+from steelyard.inference.clusters import cluster_names
+from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, identified, weights
+from steelyard.passes import run_pass
+from steelyard.rows import read_rows
+from steelyard.spill import Blocks
+
+if TYPE_CHECKING:
+    from steelyard.assignment.weights import Weights
+    from steelyard.log import PreferenceLog
+
+_MOST_PAIRS = 2000  # classes of method="pairs"
+_STRATA_CELLS = 1 << 26  # cells of the table of shares
+Kind = Literal["pair", "group", "label"]
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """What was assigned. kind: "pair" of arms, rater's "group", or "label". labels: of arms, groups, or no and yes.
+
+    pairs: (P, 2) the pairs of arms that are classes, codes in order; None where arms are drawn one by one.
+    """
+
+    kind: Kind
+    labels: tuple[str, ...]
+    pairs: Any = None
+
+    @property
+    def classes(self) -> int:
+        return len(self.labels) if self.pairs is None else len(self.pairs)
+
+    def asked_of(self, encoder: Encoder, learn: bool = False) -> Encoder:
+        """The encoder, asked to code what is assigned as here. learn: other arms too, after these."""
+        if self.kind == "pair":
+            return replace(encoder, arms=Dictionary(list(self.labels), learn))
+        return replace(encoder, group=Dictionary(list(self.labels))) if self.kind == "group" else encoder
+
+    def of(self, block: Block) -> Block:
+        """The block with what was drawn; -1 where it is not known here."""
+        return replace(block, drawn=self._codes(block))
+
+    def _codes(self, block: Block) -> tuple[Any, ...]:
+        if self.kind == "group":
+            assert block.group is not None
+            return (block.group,)
+        if self.kind == "label":
+            return (np.isfinite(np.asarray(block.y)).astype(np.int32),)
+        k = len(self.labels)
+        a, b = (np.where((codes >= 0) & (codes < k), codes, -1) for codes in (block.a, block.b))
+        if self.pairs is None:
+            return a, b
+        key = np.minimum(a, b).astype(np.int64) * k + np.maximum(a, b)
+        keys = self.pairs[:, 0].astype(np.int64) * k + self.pairs[:, 1]
+        place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+        return (np.where((keys[place] == key) & (a >= 0) & (b >= 0), place, -1).astype(np.int32),)
+
+    def names(self) -> list[str]:
+        """Of every class or pair, in the order of a model's `every`."""
+        if self.kind != "pair":
+            return list(self.labels)
+        pairs = combinations(range(len(self.labels)), 2) if self.pairs is None else self.pairs
+        return [f"{self.labels[i]} | {self.labels[j]}" for i, j in pairs]
+
+
+@dataclass(frozen=True)
+class Propensity:
+    """A fitted propensity: what ``fit`` of PairPropensity, GroupPropensity and LabelPropensity gives.
+
+    assigned: what it is the propensity of. model: its probabilities. contexts: the columns it reads, or None.
+    n: rows. blocks: the rows it was fitted to.
+    """
+
+    spec: PairPropensity | GroupPropensity | LabelPropensity
+    assigned: Assigned
+    model: Any
+    contexts: Contexts | None
+    n: int
+    blocks: Blocks = field(repr=False)
+    clusters: tuple[str, ...] = ()
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def converged(self) -> bool:
+        return True  # a model that has not converged is an error, never a result
+
+    @property
+    def iterations(self) -> int | None:
+        """Newton steps on all rows; None for models without."""
+        return self.model.solved.iterations if isinstance(self.model, SoftmaxModel) else None
+
+    @property
+    def gradient_norm(self) -> float | None:
+        """Largest gradient entry, divided by n; None for models without."""
+        return self.model.solved.gradient_norm if isinstance(self.model, SoftmaxModel) else None
+
+    @property
+    def log_likelihood(self) -> float | None:
+        """Of what was assigned, without the ridge; None for models without."""
+        return self.model.solved.log_likelihood if isinstance(self.model, SoftmaxModel) else None
+
+    def coefficients(self) -> pl.DataFrame:
+        """Of the logits, on the scale of the context columns: class term estimate.
+
+        Arms', groups' and pairs' coefficients sum to 0 over the classes; of two groups, and of being labelled, the
+        second stands against the first. Null for a column that the columns before it tell.
+        """
+        if not isinstance(self.model, SoftmaxModel) or self.contexts is None:
+            raise ValueError(f"{self.spec} has no coefficients")
+        names = self.assigned.names() if self.assigned.pairs is not None else list(self.assigned.labels)
+        terms = ["intercept", *self.contexts.terms]
+        values = self.contexts.on_users_scale(self.model.gamma)[self.model.free]
+        kept = [names[j] for j in self.model.free]
+        return pl.DataFrame(
+            {
+                "class": pl.Series([name for name in kept for _ in terms], dtype=pl.String),
+                "term": terms * len(kept), "estimate": values.ravel(),
+            }
+        )  # fmt: skip
+
+    def encoder(self, log: PreferenceLog, learn: bool = False) -> Encoder:
+        """What turns the batches of a log into blocks that this model can read."""
+        return self.asked_of(Encoder(dict(log.outcomes)), learn)
+
+    def asked_of(self, encoder: Encoder, learn: bool = False) -> Encoder:
+        """The encoder, asked for what this model reads. learn: arms that it does not know too."""
+        encoder = self.assigned.asked_of(encoder, learn)
+        encoder = self.contexts.asked_of(encoder) if self.contexts is not None else encoder
+        return replace(encoder, propensity=True) if isinstance(self.model, Logged) else encoder
+
+    def log_probability(self, block: Block) -> Any:
+        """(n,) log-probability of what was assigned; NaN where arm, group or context is not known here."""
+        block = self.assigned.of(block)
+        known = np.all([codes >= 0 for codes in block.drawn], axis=0)
+        value = np.full(block.n, np.nan)
+        value[known] = self.model.log_probability(block if known.all() else block.where(known))
+        return value
+
+    def probability(self, log: PreferenceLog) -> pl.Series:
+        """Propensity of what each row was assigned, in row order; null where arm, group or context is not known.
+
+        For pairs, of the two arms in either order.
+
+        Raises
+        ------
+        LogError
+            A missing column, or under unseen="raise" a context value that was not there when this was fitted.
+        """
+        parts: list[Any] = [np.empty(0)]
+        run_pass(log, self.encoder(log), lambda block: np.exp(self.log_probability(block)), parts.append)
+        return pl.Series("propensity", np.concatenate(parts)).fill_nan(None)
+
+    def weights(
+        self,
+        log: PreferenceLog,
+        target: Any = "uniform",
+        kind: Literal["hajek", "stabilized", "overlap", "balance"] = "hajek",
+        clip: float | None = None,
+        trim: float | None = None,
+        floor: float = 0.01,
+        unsupported: float = 0.1,
+    ) -> Weights:
+        """Weights that turn the log into the target population; see :class:`Weights`.
+
+        Parameters
+        ----------
+        target : "uniform" (every pair, or group, as often, over the log's own contexts), "log" (as often as in the
+            log, whatever the context); a frame of rows of the target population with the context columns; or margins,
+            {context: {value: share}}, that the weighted log shall have. The last two weigh contexts, "uniform" the rest
+        kind : "hajek" (target / propensity), "stabilized" (the log's own shares / propensity), "overlap" (Li and Li
+            2019: the population in which every class is likely; changes the question), "balance" (entropy balancing,
+            Hainmueller 2012: of all weights that give every arm or group the target's context means, the flattest)
+        clip : largest weight, in units of the mean weight; below 1: that quantile of the weights. Counted
+        trim : rows of a lower propensity are left out, counted: the question is then about the others
+        floor : effective share of the rows below which it refuses
+        unsupported : share of the target without support above which it refuses
+
+        Raises
+        ------
+        OverlapError
+            Too little overlap, with the figures and the ways out.
+        """
+        from steelyard.assignment.weights import weigh
+
+        return weigh(self, log, target, kind, clip, trim, floor, unsupported)
+
+    def dependence(self) -> Dependence:
+        """Tests whether what was assigned depends on context: "the prompts are not randomised".
+
+        Likelihood ratio of the unshrunk softmax against constant shares; for a log with clusters the score test with
+        scores summed within them, which holds whatever the raters repeat.
+        """
+        if self.contexts is None or not isinstance(self.model, SoftmaxModel):
+            raise ValueError("the test of dependence needs a softmax model with contexts")
+        return dependence(self.model, self.assigned, self.clusters)
+
+
+@dataclass(frozen=True)
+class PairPropensity:
+    """Which two arms were shown, given context.
+
+    Parameters
+    ----------
+    method : "softmax" (two draws without replacement from softmax(alpha + Gamma x); Plackett 1975), "pairs"
+        (multinomial logit over the pairs that occur), "frequency" (their shares, within strata), "logged" (the log's
+        propensity column, trusted and checked)
+    context : names of context columns; default all of the log's
+    strata : "frequency": names of context columns whose values make the strata; default none, one stratum
+    ridge : r in r/2 ||Gamma||^2 on the summed log-likelihood, of standardised columns, constants left out
+    classifier : any scikit-learn classifier with predict_proba, over the pairs, in place of method
+    unseen : a context value that was not there: "raise", or "other" (it counts as the average value)
+
+    Examples
+    --------
+    >>> import polars as pl, steelyard as sy
+    >>> frame = pl.DataFrame({"a": list("xyzx") * 9, "b": list("yzxz") * 9, "w": ["a", "b", "b", "a"] * 9,
+    ...                       "topic": ["code", "prose", "code"] * 12})
+    >>> log = sy.scan(frame, a="a", b="b", outcome="w", context="topic")
+    >>> sy.PairPropensity(method="frequency").fit(log).probability(log)[0]
+    0.25
+    """
+
+    method: Literal["softmax", "pairs", "frequency", "logged"] = "softmax"
+    context: str | Sequence[str] | None = None
+    strata: str | Sequence[str] = ()
+    ridge: float = 1.0
+    classifier: Any = None
+    unseen: Literal["raise", "other"] = "raise"
+
+    def __post_init__(self) -> None:
+        if self.method not in ("softmax", "pairs", "frequency", "logged"):
+            raise ValueError(f"method must be 'softmax', 'pairs', 'frequency' or 'logged', not {self.method!r}")
+        if self.strata and self.method != "frequency":
+            raise ValueError("strata go with method='frequency'")
+        _check(self)
+
+    def fit(self, log: PreferenceLog, threads: int | None = None) -> Propensity:
+        """The propensity of every row's pair; rows without an outcome count too, for they were shown.
+
+        Raises
+        ------
+        LogError
+            Bad rows, null or constant contexts, a logged propensity outside (0, 1], more strata than rows.
+        NotIdentifiedError
+            Too many pairs for method="pairs".
+        ConvergenceError
+            The solver stopped short of a gradient of 1e-9 n.
+        """
+        if log.armless:
+            raise LogError(f"{log.name} was scanned without a= and b=: pairs of arms need them")
+        encoder = Encoder(dict(log.outcomes), clusters=_clusters(log), propensity=self.method == "logged")
+        stratified = self.method == "frequency"
+        if stratified:
+            encoder = replace(encoder, levels={name: Dictionary() for name in _names(self.strata)})
+        elif self.method != "logged" or self.classifier is not None:
+            encoder = context_encoder(log, encoder, _wanted(self.context))
+        rows = read_rows(log, encoder, threads, unlabelled=True)
+        arms = tuple(rows.pairs.arms.to_list()) if len(rows.pairs.arms) else ()
+        assigned = Assigned("pair", arms)
+        blocks, contexts = rows.blocks, None
+        if encoder.context or encoder.levels or stratified:
+            contexts, blocks = _columns(blocks, encoder, self.unseen, stratified)
+        elif self.method != "logged":
+            raise LogError(f"{log.name} has no context columns: scan it with context=, or use method='frequency'")
+        if self.method != "softmax" or self.classifier is not None:
+            assigned = replace(assigned, pairs=_pairs(blocks, len(arms)))
+        blocks = blocks.map(assigned.of)
+        return _fitted(self, assigned, contexts, blocks, rows.pairs.dropped, log)
+
+
+@dataclass(frozen=True)
+class GroupPropensity:
+    """Which group of raters (or objective) a prompt came from, given context: P(C = c | x), multinomial logit.
+
+    Parameters
+    ----------
+    context, ridge, classifier, unseen : as in :class:`PairPropensity`. Of two groups the ridge is on the one vector
+        of log-odds; of more, on the coefficients of every group, as scikit-learn has it
+    """
+
+    context: str | Sequence[str] | None = None
+    ridge: float = 1.0
+    classifier: Any = None
+    unseen: Literal["raise", "other"] = "raise"
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def fit(self, log: PreferenceLog, threads: int | None = None) -> Propensity:
+        """The propensity of every row's group.
+
+        Raises
+        ------
+        LogError
+            Bad rows, null or constant contexts, one group only.
+        NotIdentifiedError
+            ridge=0 and contexts that tell the group of every row.
+        """
+        encoder = Encoder(dict(log.outcomes), clusters=_clusters(log), group=Dictionary())
+        encoder = context_encoder(log, encoder, _wanted(self.context))
+        rows = read_rows(log, encoder, threads, unlabelled=True)
+        assert encoder.group is not None
+        labels = encoder.group.series("group")
+        if len(labels) < 2:
+            raise LogError(
+                f"the group column holds one value, {labels.to_list()}: a propensity of groups needs two or more"
+            )
+        place = np.empty(len(labels), np.int32)
+        place[labels.arg_sort()] = np.arange(len(labels), dtype=np.int32)
+        blocks = rows.blocks.map(lambda block: replace(block, group=place[np.asarray(block.group)]))
+        contexts, blocks = _columns(blocks, encoder, self.unseen)
+        assigned = Assigned("group", tuple(labels.sort().to_list()))
+        return _fitted(self, assigned, contexts, blocks.map(assigned.of), rows.pairs.dropped, log)
+
+
+@dataclass(frozen=True)
+class LabelPropensity:
+    """Which rows that were shown were answered, given context: P(labelled | x), logistic.
+
+    Parameters
+    ----------
+    context, ridge, classifier, unseen : as in :class:`PairPropensity`
+    """
+
+    context: str | Sequence[str] | None = None
+    ridge: float = 1.0
+    classifier: Any = None
+    unseen: Literal["raise", "other"] = "raise"
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def fit(self, log: PreferenceLog, threads: int | None = None) -> Propensity:
+        """The propensity of being labelled; a null outcome is a row that was shown and not answered.
+
+        Raises
+        ------
+        LogError
+            Bad rows, null or constant contexts, no row or every row labelled.
+        """
+        encoder = context_encoder(log, Encoder(dict(log.outcomes), clusters=_clusters(log)), _wanted(self.context))
+        rows = read_rows(log, encoder, threads, unlabelled=True)
+        contexts, blocks = _columns(rows.blocks, encoder, self.unseen)
+        assigned = Assigned("label", ("not labelled", "labelled"))
+        blocks = blocks.map(assigned.of)
+        counts = np.sum([*blocks.each(lambda block: np.bincount(block.drawn[0], minlength=2))], axis=0)
+        if not counts.all():
+            raise LogError(f"{log.name}: {'every' if counts[1] else 'no'} row is labelled: there is nothing to model")
+        return _fitted(self, assigned, contexts, blocks, rows.pairs.dropped, log)
+
+
+# --- fitting -------------------------------------------------------------------------------------
+def _check(spec: Any) -> None:
+    if not (np.isfinite(spec.ridge) and spec.ridge >= 0):
+        raise ValueError(f"ridge must be a finite number >= 0, not {spec.ridge!r}")
+    if spec.unseen not in ("raise", "other"):
+        raise ValueError(f"unseen must be 'raise' or 'other', not {spec.unseen!r}")
+    if spec.classifier is not None and not hasattr(spec.classifier, "predict_proba"):
+        raise ValueError(f"classifier {spec.classifier!r} has no predict_proba")
+
+
+def _names(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _wanted(names: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else _names(names)
+
+
+def _clusters(log: PreferenceLog) -> dict[str, Dictionary]:
+    return {name: Dictionary() for name in cluster_names(len(log.cluster))[:1]}
+
+
+def _columns(blocks: Blocks, encoder: Encoder, unseen: str, strata: bool = False) -> tuple[Contexts, Blocks]:
+    if not strata and not encoder.context and not encoder.levels:
+        raise LogError("the log has no context columns: scan it with context=")
+    return learned(blocks, encoder, "other" if strata else unseen)
+
+
+def _pairs(blocks: Blocks, k: int) -> Any:
+    """(P, 2) the pairs that occur, codes of the lower arm first, sorted."""
+
+    def one(block: Block) -> Any:
+        return np.unique(np.minimum(block.a, block.b).astype(np.int64) * k + np.maximum(block.a, block.b))
+
+    keys = np.unique(np.concatenate(list(blocks.each(one))))
+    return np.stack([keys // k, keys % k], axis=1).astype(np.int32)
+
+
+def _fitted(
+    spec: Any, assigned: Assigned, contexts: Contexts | None, blocks: Blocks, dropped: dict[str, int],
+    log: PreferenceLog,
+) -> Propensity:  # fmt: skip
+    model: Any
+    if spec.classifier is not None:
+        model = _classified(spec.classifier, assigned, contexts, blocks)
+    elif getattr(spec, "method", "softmax") == "logged":
+        model = _logged(assigned, blocks, log)
+    elif getattr(spec, "method", "softmax") == "frequency":
+        model = _shares(assigned, contexts, blocks)
+    else:
+        assert contexts is not None
+        model = _softmax(spec, assigned, contexts, blocks)
+    n = sum(blocks.each(lambda block: block.n))
+    names = tuple(log.cluster_label(name) for name in cluster_names(len(log.cluster))[:1])
+    left = {reason: count for reason, count in dropped.items() if reason != "not labelled"}
+    return Propensity(spec, assigned, model, contexts, n, blocks, names, left)
+
+
+def _softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -> SoftmaxModel:
+    if assigned.pairs is not None and assigned.classes > _MOST_PAIRS:
+        raise NotIdentifiedError(
+            f"{assigned.classes} pairs: method='pairs' is for up to {_MOST_PAIRS}. Use method='softmax'."
+        )
+    d, k = 1 + len(contexts.mean), assigned.classes
+    draws = 2 if assigned.kind == "pair" and assigned.pairs is None else 1
+    designed = blocks.map(lambda block: replace(block, columns=contexts.matrix(block)))
+    two = k == 2 and draws == 1
+    problem = SoftmaxProblem(designed, k, d, spec.ridge)
+    if two and d <= WIDEST_FUSED:
+        solved = _logistic(contexts, designed, spec.ridge)
+    else:  # of two classes the ridge is on the difference of their coefficients, which are its halves
+        own = replace(problem, ridge=2 * spec.ridge) if two else problem
+        solved = own.maximise(_constants(designed, k, d))
+        if two:
+            solved = solved._replace(gamma=solved.gamma - solved.gamma[0])
+    model = SoftmaxModel(contexts, problem, solved, np.array([1]) if two else np.arange(k), draws)
+    if not spec.ridge and model.separated():
+        raise NotIdentifiedError(_separated(assigned))
+    return model
+
+
+def _separated(assigned: Assigned) -> str:
+    what = {"group": "the group", "label": "whether it was labelled", "pair": "the pair"}[assigned.kind]
+    return (
+        f"the contexts tell {what} of every row, so no context was ever seen with another: the propensity is 0 or 1. "
+        "Use coarser contexts, or leave out the ones that decide it."
+    )
+
+
+def _constants(blocks: Blocks, k: int, d: int) -> Any:
+    """(k, D) logits that fit the shares of what was drawn, whatever the context."""
+    counts = sum(blocks.each(lambda block: np.bincount(np.concatenate(block.drawn), minlength=k)))
+    start = np.zeros((k, d))
+    start[:, 0] = np.log(np.maximum(counts, 0.5))
+    return start - start.mean(axis=0)
+
+
+def _logistic(contexts: Contexts, blocks: Blocks, ridge: float) -> Solved:
+    """Two classes: the row likelihood without arms, Newton with the whole Hessian."""
+    names = ("intercept", *contexts.terms)
+    penalty = np.full(len(names), ridge)
+    penalty[0] = 0.0
+    rows = blocks.map(lambda block: replace(block, y=block.drawn[0].astype(np.float64)))
+    problem, start, place, _ = identified(RowProblem(rows, 0, names, "bradley-terry", penalty), 0.0)
+    try:
+        estimate, _ = problem.maximise(start)
+    except (ConvergenceError, NotIdentifiedError) as error:
+        raise type(error)(
+            f"the logistic model has no finite maximum: contexts tell the class of some rows completely. "
+            f"Use ridge=, coarser contexts, or leave out the ones that decide it. ({error.__cause__ or error})"
+        ) from error
+    gamma = np.zeros((2, len(names)))
+    gamma[1, list(place)] = estimate.parameter
+    return Solved(gamma, estimate.log_likelihood, estimate.iterations, estimate.gradient_norm)
+
+
+def _shares(assigned: Assigned, contexts: Contexts | None, blocks: Blocks) -> Frequency:
+    assert contexts is not None
+    strata, n = int(np.prod([len(values) for _, values in contexts.levels])), sum(blocks.each(lambda block: block.n))
+    if strata > n:
+        raise LogError(f"{strata} strata for {n} rows: strata must be fewer than rows; use coarser ones")
+    if strata * assigned.classes > _STRATA_CELLS:
+        raise LogError(f"{strata} strata of {assigned.classes} pairs are too many: use coarser strata")
+    empty = Frequency(contexts, np.zeros((strata, assigned.classes)))
+
+    def one(block: Block) -> Any:
+        cell = empty.stratum(block) * assigned.classes + block.drawn[0]
+        return np.bincount(cell, weights(block), empty.table.size)
+
+    return replace(empty, table=sum(blocks.each(one)).reshape(empty.table.shape))
+
+
+def _logged(assigned: Assigned, blocks: Blocks, log: PreferenceLog) -> Logged:
+    """Checks the column: within (0, 1], and 1 / propensity near 1 on average over all rows, pair by pair."""
+    bad, rows = 0, 0
+    first: list[int] = []
+    sums = np.zeros((2, assigned.classes))
+
+    def one(block: Block) -> tuple[int, Any, Any]:
+        pi = np.asarray(block.propensity)
+        wrong = np.flatnonzero(~((pi > 0) & (pi <= 1)))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inverse = np.where((pi > 0) & (pi <= 1), 1.0 / pi, 0.0)
+        moments = [np.bincount(block.drawn[0], inverse**power, assigned.classes) for power in (1, 2)]
+        return block.n, wrong + block.start, np.array(moments)
+
+    for n, wrong, moments in blocks.each(one):
+        rows, bad, sums = rows + n, bad + len(wrong), sums + moments
+        first += wrong[: 10 - len(first)].tolist()
+    if bad:
+        raise LogError(
+            f"{log.name}: {bad} row{'s' * (bad != 1)}: propensity null or outside (0, 1] (column {log.propensity}; "
+            f"first rows {first}). It is the probability with which this pair was shown: correct it."
+        )
+    mean = sums[0] / rows
+    spread = np.sqrt(np.maximum(sums[1] / rows - mean**2, 0.0) / rows)
+    off = np.flatnonzero(np.abs(mean - 1.0) > 4.0 * spread + 1e-9)
+    if len(off):
+        names = assigned.names()
+        shown = ", ".join(f"{names[j]} {mean[j]:.3f}" for j in off[np.argsort(-np.abs(mean[off] - 1))][:5])
+        warnings.warn(
+            f"the mean of 1 / propensity over all rows should be 1 for every pair; for {len(off)} of {len(mean)} it "
+            f"is further off than chance explains ({shown}): were these the probabilities of the pair, in every row?",
+            UserWarning,
+            stacklevel=4,
+        )
+    return Logged()
+
+
+def _classified(classifier: Any, assigned: Assigned, contexts: Contexts | None, blocks: Blocks) -> Classified:
+    """A copy of the classifier, fitted to all rows in memory."""
+    assert contexts is not None
+    parts = list(blocks.each(lambda block: (contexts.matrix(block)[1:].T, block.drawn[0], weights(block))))
+    x, y, w = (np.concatenate(part) for part in zip(*parts, strict=True))
+    fitted = copy.deepcopy(classifier)
+    fitted.fit(x, y) if (w == 1.0).all() else fitted.fit(x, y, sample_weight=w)
+    return Classified(contexts, fitted, np.asarray(fitted.classes_), assigned.classes)

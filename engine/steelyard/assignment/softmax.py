@@ -1,0 +1,217 @@
+"""Softmax models of what was assigned, their logits linear in context: maximised, differentiated, used.
+
+One draw (a group, whether labelled, a pair): multinomial logit. Two draws without replacement (the two arms shown):
+P({a, b} | x) = q_a q_b (1 / (1 - q_a) + 1 / (1 - q_b)), q = softmax(Gamma x) (Plackett 1975; estimators.md, 6).
+Margins and sums over rows are BLAS's, a few rows at a time; what is done to the logits is kernels/softmax.c.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from steelyard._native.softmax import softmax, softmax_product
+from steelyard.blocks import Block
+from steelyard.errors import ConvergenceError
+from steelyard.models.row_problem import THINNED, long, weights
+from steelyard.solve import Point, conjugate_gradients, newton, one_blas_thread
+from steelyard.spill import Blocks
+
+_CELLS = 1 << 16  # logits that are worked on at a time
+_TOLERANCE = 1e-9  # of the largest gradient entry, divided by n
+_STEP = 1e-7  # of any coefficient of a standardised column: the Newton step that would come next
+_FORCING = 0.02  # residual of the inner solves, relative to the gradient
+_INFORMATION = 1 << 37  # multiplications that the information of the coefficients may cost
+
+
+@dataclass(frozen=True)
+class SoftmaxProblem:
+    """k classes, or arms of which two are drawn, with logits Gamma x.
+
+    blocks: columns (D, n) the design with ones first; drawn: codes of the class, or of both arms.
+    ridge: r in r/2 ||Gamma||^2 on the summed log-likelihood, the constants left out.
+    """
+
+    blocks: Blocks
+    k: int
+    d: int
+    ridge: float
+
+    @cached_property
+    def n(self) -> float:
+        """Weight of all rows."""
+        return sum(self.blocks.each(lambda block: float(weights(block).sum())))
+
+    @property
+    def penalty(self) -> Any:
+        """(D,) of each column."""
+        return np.where(np.arange(self.d) > 0, self.ridge, 0.0)
+
+    def evaluate(self, gamma: Any) -> tuple[float, Any]:
+        """One pass: log-likelihood and gradient (k, D), without the ridge."""
+
+        def one(block: Block) -> tuple[float, Any]:
+            total, gradient = 0.0, np.zeros((self.k, self.d))
+            weight = weights(block)
+            for cut, x in chunks(block, self.k):
+                value, slope, _ = drawn(block, cut, gamma @ x)
+                total += float(value @ weight[cut])
+                gradient += slope @ x.T
+            return total, gradient
+
+        value, gradient = 0.0, np.zeros((self.k, self.d))
+        for some, more in self.blocks.each(one):
+            value += some
+            gradient += more
+        return value, gradient
+
+    def product(self, gamma: Any, direction: Any) -> Any:
+        """(k, D) minus the Hessian at gamma, without the ridge, times a direction (k, D); one pass."""
+
+        def one(block: Block) -> Any:
+            total = np.zeros((self.k, self.d))
+            for cut, x in chunks(block, self.k):
+                _, _, roots = drawn(block, cut, gamma @ x, curved=True)
+                along = direction @ x
+                softmax_product(roots, along)
+                total += along @ x.T
+            return total
+
+        return sum(self.blocks.each(one), np.zeros((self.k, self.d)))
+
+    def scores(self, block: Block, gamma: Any, free: Any) -> Any:
+        """(n, q) weighted d log P / d coefficients of the classes `free`, class by class, of a block's rows."""
+        parts = [np.empty((0, len(free) * self.d))]
+        for cut, x in chunks(block, self.k * self.d):
+            _, slope, _ = drawn(block, cut, gamma @ x)
+            parts.append((slope[free][:, None] * x).reshape(-1, x.shape[1]).T)
+        return np.concatenate(parts)
+
+    def information(self, gamma: Any, free: Any) -> Any:
+        """(q, q) minus the Hessian in the coefficients of the classes `free`, class by class, with the ridge.
+
+        blockdiag_j(sum t_j x x') minus the squares of the Khatri-Rao products root x. Where all rows would cost too
+        much, every m-th row, m times.
+        """
+        q = len(free) * self.d
+        step = max(1, int(self.n * q * q / _INFORMATION))
+
+        def one(block: Block) -> Any:
+            few, total = block if step == 1 else block.where(slice(None, None, step)), np.zeros((q, q))
+            for cut, x in chunks(few, 4 * self.k * self.d):
+                _, _, roots = drawn(few, cut, gamma @ x, curved=True)
+                for root in roots[1:, free]:
+                    spread = (root[:, None] * x).reshape(q, -1)
+                    total -= spread @ spread.T
+                for place, t in enumerate(roots[0, free]):
+                    at = slice(place * self.d, (place + 1) * self.d)
+                    total[at, at] += (t * x) @ x.T
+            return total
+
+        total = sum(self.blocks.each(one), np.zeros((q, q)))
+        return total * step + np.diag(np.tile(self.penalty, len(free)))
+
+    @cached_property
+    def thinned(self) -> SoftmaxProblem:
+        """Every 16th row of a long log: its Hessian is close to that of all, and 16 times cheaper."""
+        if not long(self.blocks):
+            return self
+        kept = self.blocks.each(lambda block: block.where(slice(None, None, THINNED)))
+        return replace(self, blocks=Blocks(list(kept)), ridge=self.ridge / THINNED)
+
+    @one_blas_thread()
+    def maximise(self, start: Any) -> Solved:
+        """Newton from start (k, D): gradients of all rows, inner solves on the thinned ones.
+
+        The classes' coefficients sum to 0: a vector added to all of them changes no probability.
+        """
+        few, shape = self.thinned, (self.k, self.d)
+        if few is not self:
+            with contextlib.suppress(ConvergenceError):
+                start = few.maximise(start).gamma
+        ratio = self.n / few.n
+        precondition = few.preconditioner(start)
+
+        def evaluate(flat: Any) -> Point:
+            gamma = flat.reshape(shape)
+            value, gradient = self.evaluate(gamma)
+            value -= 0.5 * float((self.penalty * gamma**2).sum())
+
+            def solve(v: Any) -> Any:
+                def product(u: Any) -> Any:
+                    u = u.reshape(shape)
+                    return ratio * (few.product(gamma, u) + few.penalty * u).reshape(-1, 1)
+
+                right = v.reshape(shape) - v.reshape(shape).mean(axis=0)
+                step = conjugate_gradients(product, precondition, right.reshape(-1, 1), _FORCING).reshape(shape)
+                return (step - step.mean(axis=0)).ravel()
+
+            return Point(value, (gradient - self.penalty * gamma).ravel(), solve)
+
+        solution = newton(evaluate, start.ravel(), self.n, _TOLERANCE, _STEP)
+        gamma = solution.parameter.reshape(shape)
+        gamma = gamma - gamma.mean(axis=0)
+        penalised = 0.5 * float((self.penalty * gamma**2).sum())
+        return Solved(gamma, solution.point.value + penalised, solution.iterations, solution.gradient_norm)
+
+    def preconditioner(self, gamma: Any) -> Callable[[Any], Any]:
+        """An easy inverse: for each class its mean curvature times the Gram matrix of all rows."""
+
+        def one(block: Block) -> tuple[Any, Any]:
+            gram, curve = np.zeros((self.d, self.d)), np.zeros(self.k)
+            for cut, x in chunks(block, self.k):
+                _, _, roots = drawn(block, cut, gamma @ x, curved=True)
+                gram += (x * weights(block)[cut]) @ x.T
+                curve += roots[0].sum(axis=1) - (roots[1:] ** 2).sum(axis=(0, 2))
+            return gram, curve
+
+        gram, curve = (sum(part) for part in zip(*self.blocks.each(one), strict=True))
+        values, vectors = np.linalg.eigh(gram / self.n)
+        shrunk = max(self.ridge, 1e-10 * self.n)
+        scale = np.maximum(curve, 1e-6 * self.n)[:, None] * np.clip(values, 0.0, None) + shrunk
+
+        def solve(v: Any) -> Any:
+            rotated = v.reshape(self.k, self.d) @ vectors
+            return ((rotated / scale) @ vectors.T).reshape(-1, 1)
+
+        return solve
+
+
+class Solved(NamedTuple):
+    """gamma: (k, D) coefficients of the standardised columns."""
+
+    gamma: Any
+    log_likelihood: float
+    iterations: int
+    gradient_norm: float
+
+
+def chunks(block: Block, wide: int) -> Iterator[tuple[slice, Any]]:
+    """The design (D, rows) of a few rows at a time; wide: numbers a row that they are turned into."""
+    assert block.columns is not None
+    step = max(32, _CELLS // max(wide, 1))
+    for start in range(0, block.n, step):
+        cut = slice(start, min(start + step, block.n))
+        yield cut, block.columns[:, cut]
+
+
+def drawn(block: Block, cut: slice, logits: Any, curved: bool = False) -> tuple[Any, Any, Any]:
+    """log P (rows,), its weighted gradient in the logits (k, rows), and where asked for the roots of the Hessian."""
+    k, n = logits.shape
+    a, b = block.drawn[0][cut], block.drawn[1][cut] if len(block.drawn) > 1 else None
+    value, gradient = np.empty(n), np.empty((k, n))
+    roots = np.empty((2 if b is None else 4, k, n)) if curved else None
+    softmax(a, b, _weight(block, cut), np.ascontiguousarray(logits), value, gradient, roots)
+    return value, gradient, roots
+
+
+def _weight(block: Block, cut: slice) -> Any:
+    """What each of some rows counts; None where all count once."""
+    if block.weight is None and block.count is None:
+        return None
+    return np.ascontiguousarray(weights(block)[cut])
