@@ -1,5 +1,8 @@
 """steelyard: causal estimation for preference data."""
 
+from steelyard.assignment.overlap import Overlap
+from steelyard.assignment.propensity import GroupPropensity, LabelPropensity, PairPropensity, Propensity
+from steelyard.assignment.weights import Weights
 from steelyard.errors import (
     ConvergenceError,
     FormatError,
@@ -26,17 +29,23 @@ __all__ = [
     "ConvergenceError",
     "DropAudit",
     "FormatError",
+    "GroupPropensity",
+    "LabelPropensity",
     "Likelihood",
     "LogError",
     "NotIdentifiedError",
+    "Overlap",
     "OverlapError",
     "PairFit",
+    "PairPropensity",
     "PreferenceLog",
+    "Propensity",
     "RewardFit",
     "RewardModel",
     "RowFit",
     "SteelyardError",
     "SteelyardFrame",
+    "Weights",
     "load",
     "rank",
     "scan",

@@ -154,7 +154,8 @@ class Block:
     columns: (d, n) covariates, NaN where null. features: (n, m) those of a minus those of b, NaN where null.
     context: (c, n) numeric context columns, NaN where null. levels: codes of each context column of text, negative
     where null or unknown. group: codes of the rater's group. propensity: (n,) logged, NaN where null.
-    drawn: codes of what a propensity model says was assigned, by its own count.
+    drawn: codes of what a propensity model says was assigned, by its own count. sampling: the log's own weights,
+    where `weight` holds more than those.
     arms: how many arms the dictionary held when this block was encoded.
     """
 
@@ -177,6 +178,7 @@ class Block:
     group: NDArray[np.int32] | None = None
     propensity: NDArray[np.float64] | None = None
     drawn: tuple[NDArray[np.int32], ...] = ()
+    sampling: NDArray[np.float64] | None = None
 
     def where(self, good: Any) -> Block:
         """Some of the rows, by a mask (n,) or a slice; start is then no row number any more."""
@@ -191,6 +193,7 @@ class Block:
             features=None if self.features is None else np.ascontiguousarray(self.features[good]),
             context=cut(self.context), levels=tuple(cut(codes) for codes in self.levels), group=cut(self.group),
             propensity=cut(self.propensity), drawn=tuple(cut(codes) for codes in self.drawn),
+            sampling=cut(self.sampling),
         )  # fmt: skip
 
     def rest(self, start: int) -> Block:

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """Good rows in log order. pairs: table of the labelled ones. blocks: arm codes are the table's; columns finite."""
+    """Good rows in log order. pairs: table of the labelled ones. blocks: arm codes are the table's; columns finite.
+
+    encoder: what coded them.
+    """
 
     pairs: PairTable
     blocks: Blocks
+    encoder: Encoder
 
 
 def read_rows(
@@ -61,4 +65,4 @@ def read_rows(
     pairs, code = tally.table(encoder)
     tally.refuse(log, encoder, pairs.rows.sum() + unlabelled * tally.bad.get("not labelled", (0, []))[0])
     blocks = spill.done().map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
-    return Rows(pairs, blocks)
+    return Rows(pairs, blocks, encoder)

@@ -26,7 +26,20 @@ S = TypeVar("S")
 MOST_IN_MEMORY = 1 << 28  # bytes of encoded rows that are kept in memory
 _SEVERAL = ("clusters", "levels", "drawn")  # tuples of codes
 _SPARE = 1 << 26  # bytes that the disk must have left
-_ARRAYS = ("a", "b", "y", "weight", "count", "first", "columns", "features", "context", "group", "propensity")
+_ARRAYS = (
+    "a",
+    "b",
+    "y",
+    "weight",
+    "count",
+    "first",
+    "columns",
+    "features",
+    "context",
+    "group",
+    "propensity",
+    "sampling",
+)
 
 
 @dataclass(frozen=True)

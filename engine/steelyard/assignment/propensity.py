@@ -58,8 +58,12 @@ class Assigned:
         return replace(encoder, group=Dictionary(list(self.labels))) if self.kind == "group" else encoder
 
     def of(self, block: Block) -> Block:
-        """The block with what was drawn; -1 where it is not known here."""
-        return replace(block, drawn=self._codes(block))
+        """The block with what was drawn, -1 where it is not known here; once it is there it stays."""
+        return block if block.drawn else replace(block, drawn=self._codes(block))
+
+    def arms(self, block: Block) -> Any:
+        """(2, n) codes of both arms of a block with what was drawn."""
+        return np.stack(block.drawn) if self.pairs is None else self.pairs[block.drawn[0]].T
 
     def _codes(self, block: Block) -> tuple[Any, ...]:
         if self.kind == "group":

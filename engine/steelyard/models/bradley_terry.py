@@ -18,7 +18,7 @@ from steelyard.models.cells import Cells
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_fit import RowFit, fit_rows
-from steelyard.models.score_fit import loaded_scores, loaded_terms
+from steelyard.models.score_fit import RowWeights, loaded_scores, loaded_spec, loaded_terms
 from steelyard.pairs import PairTable, pair_table
 from steelyard.result import LOADERS
 
@@ -40,6 +40,7 @@ class BradleyTerry:
     covariates : names among the log's; default all of them, () for none. Scores are then those at equal covariates
     covariance : "sandwich", "model" (only for true likelihoods), "cluster"; default "cluster" where the log
         has clusters, else "sandwich"
+    weights : weights of the rows from a propensity (:class:`Weights`); errors then know that it was estimated
 
     Examples
     --------
@@ -58,6 +59,7 @@ class BradleyTerry:
     separation: Literal["flag", "raise"] = "flag"
     covariance: Literal["sandwich", "model", "cluster"] | None = None
     covariates: str | Sequence[str] | None = None
+    weights: RowWeights | None = None
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -107,7 +109,7 @@ class BradleyTerry:
                 f"{log.name} was scanned without a= and b=: scores need arms; RewardModel needs features only"
             )
         names = tuple(log.covariates) if self.covariates is None else several(self.covariates)
-        if names or self.own:
+        if names or self.own or self.weights is not None:
             return fit_rows(self, log, names, kind, threads)
         fit = self.fit_table(pair_table(log, threads), kind)
         if kind != "cluster":
@@ -187,12 +189,12 @@ class BradleyTerry:
 
 
 def _loaded_pairs(facts: dict[str, Any], arrays: dict[str, Any]) -> PairFit:
-    return PairFit(BradleyTerry(**facts["spec"]), **loaded_scores(facts, arrays))
+    return PairFit(BradleyTerry(**loaded_spec(facts["spec"])), **loaded_scores(facts, arrays))
 
 
 def _loaded_rows(facts: dict[str, Any], arrays: dict[str, Any]) -> RowFit:
     more = {"covariates": tuple(facts["covariates"]), "terms": loaded_terms(facts), "n": facts["n"]}
-    return RowFit(BradleyTerry(**facts["spec"]), **loaded_scores(facts, arrays), **more)
+    return RowFit(BradleyTerry(**loaded_spec(facts["spec"])), **loaded_scores(facts, arrays), **more)
 
 
 LOADERS |= {"pair-fit": _loaded_pairs, "row-fit": _loaded_rows}

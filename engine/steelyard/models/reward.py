@@ -16,10 +16,19 @@ from steelyard.inference.clusters import cluster_names
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import WIDEST_DENSE, Estimate
 from steelyard.models.likelihood import Likelihood
-from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, identified, position_column
-from steelyard.models.score_fit import Fit, Term, loaded_terms, refuse_own
+from steelyard.models.row_fit import read_weighted, stacked
+from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, identified, position_column, usable
+from steelyard.models.score_fit import (
+    Fit,
+    RowWeights,
+    Term,
+    loaded_spec,
+    loaded_terms,
+    population,
+    refuse_own,
+    spec_facts,
+)
 from steelyard.result import LOADERS, Contrast, write_archive
-from steelyard.rows import read_rows
 from steelyard.spill import Blocks
 
 if TYPE_CHECKING:
@@ -42,7 +51,7 @@ class RewardModel:
     heads : "shared", or "per-group": coefficients of their own for each of the log's groups
     ridge : shared heads: r in r/2 ||beta||^2 on the summed log-likelihood. Per-group heads: the same on what each
         head has beside the shared one, so that small groups lean on all; 0 fits each group by itself
-    ties, link, position, covariance : as in :class:`BradleyTerry`
+    ties, link, position, covariance, weights : as in :class:`BradleyTerry`
 
     Examples
     --------
@@ -61,6 +70,7 @@ class RewardModel:
     link: Literal["logistic", "probit"] | Likelihood = "logistic"
     position: bool = False
     covariance: Literal["sandwich", "model", "cluster"] | None = None
+    weights: RowWeights | None = None
 
     def __post_init__(self) -> None:
         if self.heads not in ("shared", "per-group"):
@@ -104,17 +114,19 @@ class RewardModel:
             dict(log.outcomes), clusters={name: Dictionary() for name in clusters}, covariates=tuple(log.covariates),
             features=features, context=contexts, group=Dictionary() if self.heads == "per-group" else None,
         )  # fmt: skip
-        rows = read_rows(log, encoder, threads)
+        rows = read_weighted(self.weights, log, encoder, kind, threads)
         self.scores.check_labels(rows.pairs, kind)
         self.scores.check_ties(rows.pairs.sums)
         if self.ties == "drop" and not rows.pairs.sums[:, [0, 2]].any():
             raise LogError(f'only ties in {log.name}: ties="drop" leaves no comparison. Use ties="half".')
-        groups = encoder.group.labels() if encoder.group else []
+        groups = rows.encoder.group.labels() if self.heads == "per-group" and rows.encoder.group else []
         design = Design(tuple(features), tuple(log.covariates), tuple(contexts), tuple(pairs), tuple(groups),
                         pooled=self.ridge > 0, position=self.position)  # fmt: skip
-        blocks = rows.blocks.map(lambda block: design.block(block, self.ties != "drop"))
-        sizes = [(log.cluster_label(name), len(encoder.clusters[name])) for name in clusters]
-        return self._fitted(design, blocks, kind, sizes, rows.pairs.dropped)
+        keep_ties = self.ties != "drop"
+        blocks = rows.blocks.map(lambda block: design.block(block, keep_ties))
+        rest = rows.blocks.map(lambda block: block.where(~usable(block, keep_ties)))
+        sizes = [(log.cluster_label(name), len(rows.encoder.clusters[name])) for name in clusters]
+        return self._fitted(design, blocks, kind, sizes, rows.pairs.dropped, rest)
 
     def _pairs(self, log: PreferenceLog, features: list[str]) -> list[tuple[str, str]]:
         known = log.context_names()
@@ -130,7 +142,13 @@ class RewardModel:
         return pairs
 
     def _fitted(
-        self, design: Design, blocks: Blocks, kind: str, clusters: Sequence[tuple[str, int]], dropped: dict[str, int]
+        self,
+        design: Design,
+        blocks: Blocks,
+        kind: str,
+        clusters: Sequence[tuple[str, int]],
+        dropped: dict[str, int],
+        rest: Blocks,
     ) -> RewardFit:
         names, d = design.names, len(design.names)
         if d > WIDEST_DENSE:
@@ -138,7 +156,9 @@ class RewardModel:
         ties = self.ties in ("davidson", "rao-kupper")
         penalty = np.zeros(d + ties)
         penalty[design.shrunk(self.ridge)] = self.ridge
-        problem = RowProblem(blocks, 0, tuple(names), self.model, penalty, self.scores.own)
+        problem = RowProblem(
+            blocks, 0, tuple(names), self.model, penalty, self.scores.own, *stacked(self.weights, rest)
+        )
         problem, start, place, reasons = identified(problem, _TIE_START)
         estimate, known = problem.maximise(start)
         influence = problem.influence(estimate, known, kind, clusters)
@@ -219,8 +239,8 @@ class Design:
     def block(self, block: Block, keep_ties: bool) -> Block:
         """The block as a RowProblem without scores reads it."""
         assert block.y is not None
-        if not keep_ties:
-            block = block.where(block.y != 0.5)
+        use = usable(block, keep_ties)
+        block = block if use.all() else block.where(use)
         matrix = self.matrix(block)
         if matrix.shape[1] > WIDEST_FUSED:
             return replace(block, columns=None, features=np.ascontiguousarray(matrix))
@@ -250,7 +270,7 @@ class RewardFit(Fit):
         equal = f", at equal {' and '.join(self.design.covariates)}" if self.design.covariates else ""
         whose = "each group's rewards" if self.design.groups else "rewards"
         shrunk = f", shrunk by ridge {self.spec.ridge:g}" if self.spec.ridge else ""
-        return f"{whose} of response features in the comparisons as logged{equal}{shrunk}"
+        return f"{whose} of response features in {population(self.spec.weights)}{equal}{shrunk}"
 
     def _terms(self) -> list[Term]:
         return self.terms
@@ -292,7 +312,7 @@ class RewardFit(Fit):
         refuse_own(self.own)
         spec, design, influence = self.spec, self.design, self._known_influence()
         facts = {
-            "spec": {name: getattr(spec, name) for name in spec.__dataclass_fields__}, "kind": self.kind,
+            "spec": spec_facts(spec), "kind": self.kind,
             "design": {name: getattr(design, name) for name in design.__dataclass_fields__}, "terms": self.terms,
             "estimate": self.estimate.facts(), "clipped": influence.clipped, "n": self.n, "dropped": self.dropped,
         }  # fmt: skip
@@ -307,7 +327,7 @@ def _tuples(value: Any) -> Any:
 
 
 def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> RewardFit:
-    spec = RewardModel(**{name: _tuples(value) for name, value in facts["spec"].items()})
+    spec = RewardModel(**{name: _tuples(value) for name, value in loaded_spec(facts["spec"]).items()})
     design = Design(**{name: _tuples(value) for name, value in facts["design"].items()})
     influence = Influence(arrays["bread"], arrays["meat"], facts["clipped"])
     estimate = Estimate(parameter=arrays["parameter"], **facts["estimate"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,13 @@ from steelyard.errors import NotIdentifiedError
 from steelyard.inference import Bootstrap
 from steelyard.inference.audit import fewest_rows
 from steelyard.inference.clusters import cluster_names
+from steelyard.inference.nuisance import Nuisance
 from steelyard.models.cells import WIDEST_DENSE, Cells
-from steelyard.models.row_problem import RowProblem, identified, inside, weights
-from steelyard.models.score_fit import ScoreFit, Term
+from steelyard.models.row_problem import RowProblem, identified, inside, usable, weights
+from steelyard.models.score_fit import RowWeights, ScoreFit, Term
 from steelyard.result import DropAudit, write_archive
-from steelyard.rows import read_rows
+from steelyard.rows import Rows, read_rows
+from steelyard.spill import Blocks
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -104,11 +107,29 @@ def _removed(problem: RowProblem, names: Any, taken: Any) -> pl.DataFrame:
     )
 
 
+def read_weighted(
+    weights: RowWeights | None, log: PreferenceLog, encoder: Encoder, kind: str, threads: int | None
+) -> Rows:
+    """The rows of a fit, under weights where it has them; then with unlabelled rows, which the propensity saw too."""
+    if weights is None:
+        return read_rows(log, encoder, threads)
+    if kind == "model":
+        raise ValueError('a weighted fit has no model-based errors: use covariance="sandwich" or "cluster"')
+    asked = weights.asked_of(encoder)
+    return read_rows(log, asked, threads, weights.weighed, unlabelled=True)
+
+
+def stacked(weights: RowWeights | None, rest: Blocks) -> tuple[Sequence[Nuisance], Sequence[Blocks]]:
+    """What was estimated in the weights, and the rows of that estimate which the fit leaves out."""
+    nuisances = [] if weights is None else weights.nuisances
+    return nuisances, [rest] * bool(nuisances)
+
+
 def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kind: str, threads: int | None) -> RowFit:
     """The fit of a log with covariates: one pass to encode the rows, then one a Newton step."""
     clusters = cluster_names(len(log.cluster)) if kind == "cluster" else []
     encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in clusters}, covariates=names)
-    rows = read_rows(log, encoder, threads)
+    rows = read_weighted(spec.weights, log, encoder, kind, threads)
     spec.check_labels(rows.pairs, kind)
     cells = Cells.of(rows.pairs, spec.model, spec.position, spec.ridge, keep_ties=spec.ties != "drop")
     main, why = spec.main_group(rows.pairs, cells)
@@ -118,10 +139,14 @@ def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kin
         raise NotIdentifiedError(f"covariates are fitted beside up to {WIDEST_DENSE} arms; this log has {k}")
     columns = (*names, *["position"] * spec.position)
     place = np.where(main, np.cumsum(main) - 1, -1).astype(np.int32)
-    blocks = rows.blocks.map(lambda block: inside(block, place, spec.position, spec.ties != "drop"))
+    keep_ties = spec.ties != "drop"
+    blocks = rows.blocks.map(lambda block: inside(block, place, spec.position, keep_ties))
+    rest = rows.blocks.map(
+        lambda block: block.where((place[block.a] < 0) | (place[block.b] < 0) | ~usable(block, keep_ties))
+    )
     penalty = np.zeros(k + len(columns) + cells.has_tie)
     penalty[:k] = spec.ridge
-    problem = RowProblem(blocks, k, columns, spec.model, penalty, spec.own)
+    problem = RowProblem(blocks, k, columns, spec.model, penalty, spec.own, *stacked(spec.weights, rest))
     problem, start, at, reasons = identified(problem, cells.tie_start if cells.has_tie else 0.0)
     estimate, known = problem.maximise(start)
     terms: list[Term] = [(name, (at[j],) if j in at else None, reasons.get(j)) for j, name in enumerate(columns)]
@@ -130,7 +155,7 @@ def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kin
         estimate = replace(estimate, position=float(estimate.parameter[k + at[len(columns) - 1]]))
     score = np.full(len(main), np.nan)
     score[main] = estimate.theta
-    sizes = [(log.cluster_label(name), len(encoder.clusters[name])) for name in clusters]
+    sizes = [(log.cluster_label(name), len(rows.encoder.clusters[name])) for name in clusters]
     influence = problem.influence(estimate, known, kind, sizes)
     n = int(problem.totals.comparisons)
     return RowFit(spec, rows.pairs, score, why, estimate, influence, kind, names, terms, n, problem)

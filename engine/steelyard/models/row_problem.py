@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
 from steelyard.inference import Influence
 from steelyard.inference.clusters import ClusterSums, Part, refuse_nulls, summed
 from steelyard.inference.influence import multiway
+from steelyard.inference.nuisance import Nuisance
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.solve import Point, centred_inverse, dense_solver, newton, one_blas_thread, pinned
@@ -41,7 +43,8 @@ class RowProblem:
     names: of the d columns.
     blocks: of good rows; codes below k; columns (d, n), or where there are more than WIDEST_FUSED and no scores,
     features (n, d), float32 or float64. penalty: (p,) r in r/2 parameter^2 on the summed log-likelihood.
-    own: a likelihood in place of the model's.
+    own: a likelihood in place of the model's. nuisances: what was estimated before and entered the weights;
+    rest: rows that it was estimated on and that this fit leaves out.
     """
 
     blocks: Blocks
@@ -50,6 +53,8 @@ class RowProblem:
     model: str
     penalty: Any
     own: Likelihood | None = None
+    nuisances: Sequence[Nuisance] = ()
+    rest: Sequence[Blocks] = ()
 
     @property
     def d(self) -> int:
@@ -191,29 +196,88 @@ class RowProblem:
         self, estimate: Estimate, known: Influence, kind: str, clusters: Sequence[tuple[str, int]]
     ) -> Influence:
         """The influence with the meat of rows or of clusters. clusters: name and codes of each column."""
+        if kind == "model":
+            return known
+        across = self._across(estimate) if self.nuisances else []
         if kind == "cluster":
-            squares = [self._squares(estimate, column, *named) for column, named in enumerate(clusters)]
+            squares = [self._squares(estimate, across, column, *named) for column, named in enumerate(clusters)]
             return Influence(known.bread, *multiway([name for name, _ in clusters], *zip(*squares, strict=True)))
-        return known if kind == "model" else Influence(known.bread, self.sums(estimate.parameter, meat=True)[2])
+        if self.nuisances:
+            return Influence(known.bread, self._stacked_meat(estimate, across))
+        return Influence(known.bread, self.sums(estimate.parameter, meat=True)[2])
 
-    def _squares(self, estimate: Estimate, column: int, name: str, size: int) -> tuple[Any, int]:
+    def _squares(self, estimate: Estimate, across: Any, column: int, name: str, size: int) -> tuple[Any, int]:
         """Sum of s s' over the clusters of a column, and how many they are; a pass for as many as memory holds."""
-        square, groups = np.zeros((self.size, self.size)), 0
-        step = max(1, _CLUSTER_BYTES // (8 * (self.size - self.k + 1)))
+        square, groups, k = np.zeros((self.size, self.size)), 0, 0 if self.nuisances else self.k
+        step = max(1, _CLUSTER_BYTES // (8 * (self.size - k + 1)))
         for low in range(0, size, step):
 
-            def part(block: Block, low: int = low) -> Part:
+            def part(block: Block, low: int = low, used: bool = True) -> Part:
                 codes = block.clusters[column]
                 refuse_nulls(codes, name)
                 block = block if size <= step else block.where((codes >= low) & (codes < low + step))
-                return self.cluster_sums(block, estimate, column, low)
+                if not self.nuisances:
+                    return self.cluster_sums(block, estimate, column, low)
+                entries = self._stacked(block, estimate if used else None, across)
+                return summed(block.clusters[column] - low, None, 0, entries, self.size)
 
-            sums = ClusterSums(self.k, self.size - self.k)
+            sums = ClusterSums(k, self.size - k)
             for some in self.blocks.each(part):
                 sums.add(some)
+            for blocks in self.rest:
+                for some in blocks.each(partial(part, used=False)):
+                    sums.add(some)
             square += sums.squared()
             groups += sums.groups
         return square, groups
+
+    # --- stacked estimating equations (inference/nuisance.py) -------------------------------------
+    def _scores(self, block: Block, estimate: Estimate | None) -> Iterator[tuple[slice, Block, Any]]:
+        """Few rows at a time, with their weighted scores (rows, p); of rows that the fit leaves out (None), 0."""
+        d_eta, d_tie = self.row_scores(block, estimate) if estimate is not None else np.zeros((2, block.n))
+        step, k, d = max(1, _WIDE_CELLS // (16 * max(self.size, 1))), self.k, self.d
+        for start in range(0, block.n, step):
+            cut = slice(start, min(start + step, block.n))
+            part, scores = block.where(cut), np.zeros((cut.stop - start, self.size))
+            if estimate is not None:
+                n = np.arange(part.n)
+                if k:
+                    scores[n, part.a], scores[n, part.b] = d_eta[cut], -d_eta[cut]
+                wide: Any = part.features if part.columns is None else part.columns.T
+                scores[:, k : k + d] = d_eta[cut, None] * wide
+                scores[:, k + d :] = d_tie[cut, None]
+            yield cut, part, scores
+
+    def _across(self, estimate: Estimate) -> list[Any]:
+        """For each nuisance C', (q, p): how its own scores move those of the fit."""
+
+        def one(block: Block) -> list[Any]:
+            sums: list[Any] = [0.0] * len(self.nuisances)
+            for _, part, scores in self._scores(block, estimate):
+                for j, nuisance in enumerate(self.nuisances):
+                    sums[j] = sums[j] + nuisance.rows(part)[0].T @ scores
+            return sums
+
+        totals = [sum(parts) for parts in zip(*self.blocks.each(one), strict=True)]
+        return [nuisance.solve(total) for nuisance, total in zip(self.nuisances, totals, strict=True)]
+
+    def _stacked(self, block: Block, estimate: Estimate | None, across: list[Any]) -> Iterator[tuple[slice, Any]]:
+        """Scores of rows with what the estimated nuisances add to them, (rows, p), few at a time."""
+        for cut, part, scores in self._scores(block, estimate):
+            for nuisance, c in zip(self.nuisances, across, strict=True):
+                scores += nuisance.rows(part)[1] @ c
+            yield cut, scores
+
+    def _stacked_meat(self, estimate: Estimate, across: list[Any]) -> Any:
+        def one(block: Block, used: bool = True) -> Any:
+            meat = np.zeros((self.size, self.size))
+            for cut, scores in self._stacked(block, estimate if used else None, across):
+                single = scores if block.count is None else scores / block.count[cut, None]  # a row for many
+                meat += single.T @ scores
+            return meat
+
+        left = (meat for blocks in self.rest for meat in blocks.each(partial(one, used=False)))
+        return sum(chain(self.blocks.each(one), left), np.zeros((self.size, self.size)))
 
     def row_scores(self, block: Block, estimate: Estimate) -> Any:
         """(2, n) d log p / d eta and / d tie of a block's rows, with their weights."""
@@ -308,9 +372,15 @@ def inside(block: Block, place: Any, position: bool, keep_ties: bool) -> Block:
     a, b, columns = place[block.a], place[block.b], block.columns
     if position:
         columns = np.concatenate([columns, position_column(block)[None]])
-    use = (a >= 0) & (b >= 0) & ((block.y != 0.5) | keep_ties)
+    use = (a >= 0) & (b >= 0) & usable(block, keep_ties)
     block = replace(block, a=a, b=b, columns=columns)
     return block if use.all() else block.where(use)
+
+
+def usable(block: Block, keep_ties: bool) -> Any:
+    """(n,) rows with an outcome that the model reads."""
+    y = np.asarray(block.y)
+    return np.isfinite(y) & ((y != 0.5) | keep_ties)
 
 
 def position_column(block: Block) -> Any:

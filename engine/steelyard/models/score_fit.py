@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import erfc, sqrt
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,7 @@ from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.errors import NotIdentifiedError
 from steelyard.inference import Influence, arm_critical, rank_sets
 from steelyard.inference.bands import DRAWS
+from steelyard.inference.nuisance import Nuisance
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.pairs import PairTable
@@ -34,6 +36,54 @@ _UNSETTLED = "its standard error did not settle in the Monte Carlo draws: ask fo
 
 Term = tuple[str, tuple[int, ...] | None, str | None]
 """A coefficient: its name, the places after the scores that it is the sum of, or None and the reason."""
+
+
+class RowWeights(Protocol):
+    """Weights of rows that a fit asks for; :class:`steelyard.Weights` are such.
+
+    asked_of: the fit's encoder, asked for the columns they read. weighed: a block with its weights.
+    """
+
+    @property
+    def estimand(self) -> str: ...
+    @property
+    def nuisances(self) -> Sequence[Nuisance]: ...
+    def asked_of(self, encoder: Encoder) -> Encoder: ...
+    def weighed(self, block: Block) -> Block: ...
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """What a loaded fit knows of its weights: the words."""
+
+    estimand: str
+
+    @property
+    def nuisances(self) -> Sequence[Nuisance]:
+        raise ValueError("a loaded fit has lost its weights: make them again from the propensity")
+
+    def asked_of(self, encoder: Encoder) -> Encoder:
+        raise ValueError("a loaded fit has lost its weights: make them again from the propensity")
+
+    def weighed(self, block: Block) -> Block:
+        raise ValueError("a loaded fit has lost its weights: make them again from the propensity")
+
+
+def spec_facts(spec: Any) -> dict[str, Any]:
+    """The fields of a model as a file holds them: of weights only the words."""
+    facts = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
+    return facts | {"weights": None if spec.weights is None else spec.weights.estimand}
+
+
+def loaded_spec(facts: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a model from :func:`spec_facts`."""
+    words = facts.get("weights")
+    return facts | {"weights": None if words is None else LoadedWeights(words)}
+
+
+def population(weights: RowWeights | None) -> str:
+    """Whose comparisons an estimate speaks of, in words."""
+    return "the comparisons as logged" if weights is None else f"the comparisons {weights.estimand}"
 
 
 class Fit(ABC):
@@ -221,7 +271,8 @@ class ScoreFit(Fit):
         equal = f", at equal {' and '.join(self.covariates)}" if self.covariates else ""
         link = {"logistic": "Bradley-Terry", "probit": "Thurstone-Mosteller"}.get(str(self.spec.link), repr(self.own))
         return (
-            f"{link} scores ({tie}{shrunk}{equal}) of the comparisons as logged; their mean over the scored arms is 0"
+            f"{link} scores ({tie}{shrunk}{equal}) of {population(self.spec.weights)}; "
+            "their mean over the scored arms is 0"
         )
 
     @cached_property
@@ -363,7 +414,7 @@ class ScoreFit(Fit):
         refuse_own(self.own)
         spec, pairs = self.spec, self.pairs
         facts = {
-            "spec": {name: getattr(spec, name) for name in spec.__dataclass_fields__}, "kind": self.kind,
+            "spec": spec_facts(spec), "kind": self.kind,
             "why": self.why, "soft": pairs.soft, "weighted": pairs.weighted, "dropped": pairs.dropped,
             "estimate": self.estimate.facts(), "clipped": self.influence.clipped if self.influence else None,
         }  # fmt: skip

@@ -1,0 +1,133 @@
+"""Entropy balancing: of all weights that give each member the target's context means, the flattest.
+
+Hainmueller (2012). The weights are b_i exp(sum over the row's members of lambda_m' x_i), x with a leading 1; lambda
+maximises the concave dual  lambda' T - sum_i b_i exp(...), whose gradient is what the moments still lack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy  # its parts load when first used
+
+from steelyard.blocks import Block
+from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError
+from steelyard.models.cells import WIDEST_DENSE
+from steelyard.models.row_problem import weights
+from steelyard.solve import Point, dense_solver, newton, one_blas_thread
+from steelyard.spill import Blocks
+
+_EXACT = 1e-12  # of any moment that is missed, divided by n
+Members = Callable[[Block], Any]
+
+
+@dataclass(frozen=True)
+class Balancing:
+    """Weights of rows by exponential tilting. Made by :func:`balance`.
+
+    members: (m, n) which members each row of a block belongs to. design: (D, n) of a block, ones first. base: (n,)
+    what is tilted. coefficient: (M, D). curvature: (M D, M D) sum of w z z'. goal: (M, D) moments that were asked for.
+    own: the goal is the log's own mean, so that it is estimated too. n: weight of all rows.
+    """
+
+    members: Members
+    design: Members
+    base: Members
+    coefficient: Any
+    curvature: Any
+    goal: Any
+    own: bool
+    n: float
+
+    def weight(self, block: Block) -> Any:
+        """(n,) weights of a block's rows."""
+        return self.base(block) * np.exp(_margin(self.coefficient, self.members(block), self.design(block)))
+
+    def rows(self, block: Block) -> tuple[Any, Any]:
+        """As a :class:`Nuisance`: z, and w z minus the row's part of the goal."""
+        members, x, sampling = self.members(block), self.design(block), weights(block)
+        z = np.zeros((block.n, *self.coefficient.shape))
+        for codes in members:
+            z[np.arange(block.n), codes] += x.T
+        part = self.goal[:, :1] / self.n * x.T[:, None] if self.own else np.broadcast_to(self.goal / self.n, z.shape)
+        flat = (block.n, self.coefficient.size)
+        moment = self.weight(block)[:, None, None] * z - part
+        return z.reshape(flat), (moment * sampling[:, None, None]).reshape(flat)
+
+    def solve(self, across: Any) -> Any:
+        return -dense_solver(self.curvature)(across)
+
+
+def _margin(coefficient: Any, members: Any, x: Any) -> Any:
+    margin = np.zeros(x.shape[1])
+    for codes in members:
+        margin += np.einsum("nd,dn->n", coefficient[codes], x)
+    return margin
+
+
+@one_blas_thread()
+def balance(
+    blocks: Blocks, members: Members, design: Members, base: Members, goal: Any, own: bool, names: tuple[str, ...]
+) -> Balancing:
+    """Solves for the weights; goal: (M, D) moments, the first of each member its total. names: of the members.
+
+    Raises OverlapError where no weights reach the goal.
+    """
+    shape = goal.shape
+    if goal.size > WIDEST_DENSE:
+        raise NotIdentifiedError(f"balance is for up to {WIDEST_DENSE} moments; {shape[0]} members ask for {goal.size}")
+    n = sum(blocks.each(lambda block: float(weights(block).sum())))
+    last: list[Any] = [None]
+
+    def evaluate(flat: Any) -> Point:
+        coefficient = flat.reshape(shape)
+
+        def one(block: Block) -> tuple[float, Any, Any]:
+            which, x = members(block), design(block)
+            with np.errstate(over="ignore"):
+                w = weights(block) * base(block) * np.exp(_margin(coefficient, which, x))
+            return float(w.sum()), *_moments(which, x, w if np.isfinite(w).all() else np.zeros(block.n), shape[0])
+
+        total, moment, curve = (sum(part) for part in zip(*blocks.each(one), strict=True))
+        last[0] = curve
+        value = float((coefficient * goal).sum()) - total
+        return Point(value if np.isfinite(value) else -np.inf, (goal - moment).ravel(), dense_solver(curve))
+
+    try:
+        solution = newton(evaluate, np.zeros(goal.size), n, _EXACT)
+    except (ConvergenceError, NotIdentifiedError) as error:
+        raise OverlapError(
+            f"no weights give every one of {', '.join(names[:5])}{', ...' * (len(names) > 5)} the target's context "
+            f"means: they lie outside what the rows show, or some have too few rows ({error}). Use fewer or coarser "
+            "contexts, or kind='overlap'."
+        ) from error
+    evaluate(solution.parameter)
+    return Balancing(members, design, base, solution.parameter.reshape(shape), last[0], goal, own, n)
+
+
+def _moments(members: Any, x: Any, w: Any, size: int) -> tuple[Any, Any]:
+    """(M, D) sums of w z, and (M D, M D) of w z z', through the second moments of each cell of members."""
+    d, n = x.shape
+    low, high = members.min(axis=0), members.max(axis=0)
+    cells, place = np.unique(low.astype(np.int64) * size + high, return_inverse=True)
+    first = np.zeros((len(cells), d))
+    second = np.zeros((len(cells), d, d))
+    step = max(1, (1 << 22) // (d * d))
+    for start in range(0, n, step):
+        cut = slice(start, start + step)
+        shown = scipy.sparse.coo_array((w[cut], (place[cut], np.arange(len(w[cut])))), shape=(len(cells), len(w[cut])))
+        few = x[:, cut].T
+        first += shown.tocsr() @ few
+        second += (shown.tocsr() @ (few[:, :, None] * few[:, None, :]).reshape(-1, d * d)).reshape(-1, d, d)
+    i, j = cells // size, cells % size
+    moment, curve = np.zeros((size, d)), np.zeros((size, d, size, d))
+    np.add.at(moment, i, first)
+    for one, other in [(i, i)] + [(j, j), (i, j), (j, i)] * (len(members) > 1):
+        for c in range(d):
+            np.add.at(curve[:, c], (one, other), second[:, c])
+    if len(members) > 1:
+        np.add.at(moment, j, first)
+    return moment, curve.reshape(size * d, size * d)
