@@ -44,14 +44,15 @@ class Contexts:
         return [*self.numeric, *(name for name, _ in self.levels)]
 
     def asked_of(self, encoder: Encoder) -> Encoder:
-        """The encoder, asked to bring these columns along, coded by place among the values."""
+        """The encoder, asked to bring these columns first, values coded by their place; others that it has follow."""
         levels = {name: Dictionary(list(values)) for name, values in self.levels}
-        return replace(encoder, context=self.numeric, levels=levels)
+        others = [name for name in encoder.context if name not in self.numeric]
+        return replace(encoder, context=(*self.numeric, *others), levels={**levels, **encoder.levels})
 
     def raw(self, block: Block) -> Any:
         """(d, n) columns on the user's scale; NaN where a value was not there."""
-        parts = [] if block.context is None else [block.context]
-        for (_, values), codes in zip(self.levels, block.levels, strict=True):
+        parts = [] if block.context is None else [block.context[: len(self.numeric)]]
+        for (_, values), codes in zip(self.levels, block.levels, strict=False):
             shown = (codes == np.arange(1, len(values))[:, None]).astype(np.float64)
             shown[:, codes < 0] = np.nan
             parts.append(shown)

@@ -123,7 +123,7 @@ class RewardModel:
         design = Design(tuple(features), tuple(log.covariates), tuple(contexts), tuple(pairs), tuple(groups),
                         pooled=self.ridge > 0, position=self.position)  # fmt: skip
         keep_ties = self.ties != "drop"
-        blocks = rows.blocks.map(lambda block: design.block(block, keep_ties))
+        blocks = rows.blocks.map(lambda block: design.block(block, keep_ties, rows.encoder.context))
         rest = rows.blocks.map(lambda block: block.where(~usable(block, keep_ties)))
         sizes = [(log.cluster_label(name), len(rows.encoder.clusters[name])) for name in clusters]
         return self._fitted(design, blocks, kind, sizes, rows.pairs.dropped, rest)
@@ -218,13 +218,13 @@ class Design:
         first = m if self.groups and self.pooled else 0
         return np.arange(first, m * self._heads if ridge else first)
 
-    def matrix(self, block: Block) -> Any:
-        """(n, d) of a block read with features, covariates, and where they are asked for context columns and group."""
+    def matrix(self, block: Block, context: Any) -> Any:
+        """(n, d) of a block read with features, covariates, and where it is asked for the group; context: its context columns."""
         assert block.features is not None
         assert block.columns is not None
         features, z, codes = block.features, block.columns.T, np.asarray(block.group)
         at = {name: j for j, name in enumerate(self.features)}
-        beside = dict(zip(self.contexts, () if block.context is None else block.context, strict=True))
+        beside = dict(zip(self.contexts, context if self.contexts else (), strict=True))
         crossed = [features[:, at[f]] * beside[c] for f, c in self.interactions]
         base = np.column_stack([features, *crossed]) if crossed else features
         parts = [base] if self.pooled or not self.groups else []
@@ -236,12 +236,13 @@ class Design:
             return base
         return np.concatenate([part.astype(features.dtype, copy=False) for part in parts], axis=1)
 
-    def block(self, block: Block, keep_ties: bool) -> Block:
-        """The block as a RowProblem without scores reads it."""
+    def block(self, block: Block, keep_ties: bool, order: Sequence[str]) -> Block:
+        """The block as a RowProblem without scores reads it. order: names of the block's context columns."""
         assert block.y is not None
         use = usable(block, keep_ties)
         block = block if use.all() else block.where(use)
-        matrix = self.matrix(block)
+        at = [list(order).index(name) for name in self.contexts]
+        matrix = self.matrix(block, None if block.context is None else block.context[at])
         if matrix.shape[1] > WIDEST_FUSED:
             return replace(block, columns=None, features=np.ascontiguousarray(matrix))
         return replace(block, columns=np.ascontiguousarray(matrix.T, np.float64), features=None)
@@ -304,7 +305,7 @@ class RewardFit(Fit):
             )
 
     def _margin(self, block: Block) -> Any:
-        margin = self.design.matrix(block).astype(np.float64) @ self.coefficient
+        margin = self.design.matrix(block, block.context).astype(np.float64) @ self.coefficient
         return margin if block.group is None else np.where(block.group < 0, np.nan, margin)
 
     def save(self, path: str | os.PathLike[str]) -> None:
