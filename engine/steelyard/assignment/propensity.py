@@ -442,13 +442,18 @@ def _softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) 
     designed = blocks.map(lambda block: replace(block, columns=contexts.matrix(block)))
     two = k == 2 and draws == 1
     problem = SoftmaxProblem(designed, k, d, spec.ridge)
-    if two and d <= WIDEST_FUSED:
-        solved = _logistic(contexts, designed, spec.ridge)
-    else:  # of two classes the ridge is on the difference of their coefficients, which are its halves
-        own = replace(problem, ridge=2 * spec.ridge) if two else problem
-        solved = own.maximise(_constants(designed, k, d))
-        if two:
-            solved = solved._replace(gamma=solved.gamma - solved.gamma[0])
+    try:
+        if two and d <= WIDEST_FUSED:
+            solved = _logistic(contexts, designed, spec.ridge)
+        else:  # of two classes the ridge is on the difference of their coefficients, which are its halves
+            own = replace(problem, ridge=2 * spec.ridge) if two else problem
+            solved = own.maximise(_constants(designed, k, d))
+    except (ConvergenceError, NotIdentifiedError) as error:
+        if spec.ridge:
+            raise
+        raise NotIdentifiedError(_separated(assigned)) from error
+    if two:
+        solved = solved._replace(gamma=solved.gamma - solved.gamma[0])
     model = SoftmaxModel(contexts, problem, solved, np.array([1]) if two else np.arange(k), draws)
     if not spec.ridge and model.separated():
         raise NotIdentifiedError(_separated(assigned))
@@ -458,8 +463,8 @@ def _softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) 
 def _separated(assigned: Assigned) -> str:
     what = {"group": "the group", "label": "whether it was labelled", "pair": "the pair"}[assigned.kind]
     return (
-        f"the contexts tell {what} of every row, so no context was ever seen with another: the propensity is 0 or 1. "
-        "Use coarser contexts, or leave out the ones that decide it."
+        f"the contexts tell {what} of some or all rows completely, so that no finite coefficients are the best: the "
+        "propensity goes to 0 or 1 there. Use coarser contexts, leave out the ones that decide it, or shrink by ridge=."
     )
 
 
@@ -478,13 +483,7 @@ def _logistic(contexts: Contexts, blocks: Blocks, ridge: float) -> Solved:
     penalty[0] = 0.0
     rows = blocks.map(lambda block: replace(block, y=block.drawn[0].astype(np.float64)))
     problem, start, place, _ = identified(RowProblem(rows, 0, names, "bradley-terry", penalty), 0.0)
-    try:
-        estimate, _ = problem.maximise(start)
-    except (ConvergenceError, NotIdentifiedError) as error:
-        raise type(error)(
-            f"the logistic model has no finite maximum: contexts tell the class of some rows completely. "
-            f"Use ridge=, coarser contexts, or leave out the ones that decide it. ({error.__cause__ or error})"
-        ) from error
+    estimate, _ = problem.maximise(start)
     gamma = np.zeros((2, len(names)))
     gamma[1, list(place)] = estimate.parameter
     return Solved(gamma, estimate.log_likelihood, estimate.iterations, estimate.gradient_norm)

@@ -123,12 +123,14 @@ class Weights:
         """What was estimated before and entered the weights; none where they are taken as known."""
         if self.known:
             return []
-        found: list[Any] = [] if self.toward is None else [self.toward]
+        found: list[Any] = [] if self.toward is None or self.balancing is not None else [self.toward]
         model = self.propensity.model
         if self.balancing is not None:
             found.append(self.balancing)
+        elif self.kind == "overlap":
+            found += [_Tilted(model)] * isinstance(model, SoftmaxModel)  # the tilt of shares has no such form
         elif hasattr(model, "rows"):
-            found.append(_Tilted(model) if self.kind == "overlap" and isinstance(model, SoftmaxModel) else model)
+            found.append(model)
         return [_Entered(nuisance, self) for nuisance in found]
 
     # --- figures ---------------------------------------------------------------------------------
@@ -266,7 +268,7 @@ def weigh(
     if not isinstance(target, str):
         made = replace(made, toward=_toward(propensity, log, blocks, target))
     if kind == "balance":
-        made = replace(made, balancing=_balanced(made, blocks), toward=None)
+        made = replace(made, balancing=_balanced(made, blocks))
     made = _scaled(made, blocks, clip)
     sums = _summed(made, blocks)
     facts = _overlap(made, sums)

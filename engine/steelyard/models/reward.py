@@ -219,7 +219,7 @@ class Design:
         return np.arange(first, m * self._heads if ridge else first)
 
     def matrix(self, block: Block, context: Any) -> Any:
-        """(n, d) of a block read with features, covariates, and where it is asked for the group; context: its context columns."""
+        """(n, d) of a block read with features, covariates and, where there are heads, group. context: its columns."""
         assert block.features is not None
         assert block.columns is not None
         features, z, codes = block.features, block.columns.T, np.asarray(block.group)

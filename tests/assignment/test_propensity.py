@@ -1,0 +1,240 @@
+"""Propensities: peers on the same rows, closed forms, what is refused and in which words."""
+
+import numpy as np
+import polars as pl
+import pytest
+import statsmodels.api as sm
+import steelyard as sy
+from scipy.optimize import minimize
+from sklearn.linear_model import LogisticRegression
+from steelyard.assignment import propensity as room
+
+from tests.assignment.simulate import two_drawn
+from tests.reference.stacked import pair_log_probability
+
+NUMERIC = ["x0", "x1", "x2"]
+
+
+def simulated(seed=0, n=3000, k=4):
+    rng = np.random.default_rng(seed)
+    z, level = rng.normal(size=(n, 3)), rng.choice(list("pqrs"), n)
+    a, b = two_drawn(rng, z @ (0.6 * rng.normal(size=(3, k))) + np.linspace(-0.5, 0.5, k))
+    group = np.argmax(
+        z @ rng.normal(size=(3, 3)) + rng.gumbel(size=(n, 3)) + (level == "q")[:, None] * [1, 0, 0], axis=1
+    )
+    y = np.where(rng.random(n) < 1 / (1 + np.exp(-z[:, 0])), rng.integers(0, 2, n).astype(float), np.nan)
+    columns = {f"x{j}": z[:, j] * size + mean for j, (size, mean) in enumerate([(1, 0), (100, 2024), (1e-3, 5)])}
+    frame = {"a": a, "b": b, "y": y, "level": level, "group": np.array(["u", "v", "w"])[group], **columns}
+    return pl.DataFrame(frame).with_columns(pl.col("y").fill_nan(None), flag=pl.Series(z[:, 1] > 0))
+
+
+def scanned(frame, context=(*NUMERIC, "level"), **roles):
+    return sy.scan(frame, a="a", b="b", outcome="y", context=context, group="group", **roles)
+
+
+def design(frame):
+    """(n, d) standardised columns, as the package describes them."""
+    raw = frame.select(*NUMERIC, *(pl.col("level").eq(v).cast(pl.Float64).alias(v) for v in "qrs")).to_numpy()
+    return (raw - raw.mean(axis=0)) / raw.std(axis=0)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("groups", ["uvw", "uw"])
+@pytest.mark.parametrize("widest", [32, 1])
+def test_groups_equal_scikit_learn(monkeypatch, groups, widest):
+    monkeypatch.setattr(room, "WIDEST_FUSED", widest)  # 1: two groups by the route of wide designs
+    frame = simulated().filter(pl.col("group").is_in(list(groups)))
+    fit = sy.GroupPropensity(ridge=2.0).fit(scanned(frame))
+    peer = LogisticRegression(C=0.5, tol=1e-12, max_iter=10000).fit(design(frame), frame["group"])
+    want = peer.predict_proba(design(frame))[np.arange(len(frame)), np.searchsorted(list(groups), frame["group"])]
+    np.testing.assert_allclose(fit.probability(scanned(frame)), want, atol=1e-6)
+    assert fit.gradient_norm < 1e-8
+
+
+@pytest.mark.peers
+def test_unshrunk_equals_statsmodels_on_the_users_scale():
+    frame = simulated()
+    raw = sm.add_constant(frame.select("x0", "x2").to_numpy())
+    labelled = frame["y"].is_not_null().cast(pl.Int32).to_numpy()
+    fit = sy.LabelPropensity(context=["x0", "x2"], ridge=0.0).fit(scanned(frame))
+    peer = sm.Logit(labelled, raw).fit(disp=0, tol=1e-14, method="newton")
+    np.testing.assert_allclose(fit.coefficients()["estimate"], peer.params, rtol=1e-6)
+    pi = peer.predict(raw)
+    np.testing.assert_allclose(fit.probability(scanned(frame)), np.where(labelled == 1, pi, 1 - pi), atol=1e-8)
+    many = sm.MNLogit(np.searchsorted(["u", "v", "w"], frame["group"]), raw)
+    params = many.fit(disp=0, method="newton", tol=1e-14, maxiter=200).params
+    table = sy.GroupPropensity(context=["x0", "x2"], ridge=0.0).fit(scanned(frame)).coefficients()["estimate"]
+    ours = table.to_numpy().reshape(3, 3)
+    np.testing.assert_allclose(ours[1:] - ours[0], params.T, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 3.0])
+def test_softmax_equals_an_independent_maximum(ridge):
+    frame, k = simulated(n=800), 4
+    z = np.column_stack([np.ones(len(frame)), design(frame)[:, :3]])
+    a, b = frame["a"].to_numpy(), frame["b"].to_numpy()
+
+    def loss(flat):
+        gamma = flat.reshape(k, 4)
+        return (ridge / 2 * (gamma[:, 1:] ** 2).sum() - pair_log_probability(gamma, z, a, b).sum()) / len(frame)
+
+    best = minimize(loss, np.zeros(4 * k), method="BFGS", options={"gtol": 1e-7}).x.reshape(k, 4)
+    fit = sy.PairPropensity(context=NUMERIC, ridge=ridge).fit(scanned(frame))
+    np.testing.assert_allclose(fit.model.gamma, best - best.mean(axis=0), atol=2e-5)
+    np.testing.assert_allclose(np.log(fit.probability(scanned(frame))), pair_log_probability(fit.model.gamma, z, a, b),
+                               rtol=1e-10)  # fmt: skip
+    assert loss(fit.model.gamma.ravel()) <= loss(best.ravel()) + 1e-12
+
+
+def test_probabilities_of_every_pair_sum_to_one():
+    frame = simulated(n=300)
+    for spec in (sy.PairPropensity(), sy.PairPropensity(method="pairs"),
+                 sy.PairPropensity(method="frequency", strata="level")):  # fmt: skip
+        fit = spec.fit(scanned(frame))
+        block = next(fit.blocks.each(lambda block: block))
+        np.testing.assert_allclose(fit.model.every(block).sum(axis=0), 1.0, rtol=1e-12)
+
+
+def test_frequency_is_shares_within_strata():
+    frame = simulated()
+    fit = sy.PairPropensity(method="frequency", strata=["level", "flag"]).fit(
+        scanned(frame, [*NUMERIC, "level", "flag"])
+    )
+    pair = pl.concat_str(pl.min_horizontal("a", "b"), pl.max_horizontal("a", "b"), separator=" ")
+    want = frame.select(pl.len().over("level", "flag", pair) / pl.len().over("level", "flag")).to_series()
+    np.testing.assert_allclose(fit.probability(scanned(frame, [*NUMERIC, "level", "flag"])), want, rtol=1e-14)
+
+
+def test_a_classifier_in_place_of_the_logistic_model():
+    frame = simulated()
+    peer = LogisticRegression(C=1.0, tol=1e-10, max_iter=10000)
+    own = sy.GroupPropensity().fit(scanned(frame)).probability(scanned(frame))
+    np.testing.assert_allclose(sy.GroupPropensity(classifier=peer).fit(scanned(frame)).probability(scanned(frame)), own,
+                               atol=1e-5)  # fmt: skip
+    pairs = sy.PairPropensity(classifier=peer).fit(scanned(frame)).probability(scanned(frame))
+    np.testing.assert_allclose(pairs, sy.PairPropensity(method="pairs").fit(scanned(frame)).probability(scanned(frame)),
+                               atol=1e-5)  # fmt: skip
+    assert not hasattr(peer, "classes_")  # fitted was a copy
+
+
+def test_any_order_of_threads_blocks_and_long_logs(monkeypatch):
+    frame = simulated(n=2000)
+    whole = sy.PairPropensity().fit(scanned(frame), threads=1).model.gamma
+    assert (sy.PairPropensity().fit(scanned(frame), threads=2).model.gamma == whole).all()
+    monkeypatch.setattr("steelyard.models.row_problem._LONG", 1000)  # thinned rows give the inner solves
+    np.testing.assert_allclose(sy.PairPropensity().fit(scanned(frame)).model.gamma, whole, atol=1e-6)
+    swapped = frame.rename({"a": "b", "b": "a"})
+    np.testing.assert_allclose(sy.PairPropensity().fit(scanned(swapped)).model.gamma, whole, atol=1e-8)
+
+
+def test_weights_and_counts_are_repeated_rows():
+    frame = simulated(n=500).with_columns(c=pl.Series(np.arange(500) % 3 + 1))
+    long = frame.select(pl.all().repeat_by("c")).explode(pl.all())
+    for spec in (sy.PairPropensity(), sy.GroupPropensity(), sy.PairPropensity(method="frequency", strata="level")):
+        once = spec.fit(scanned(frame, count="c")).probability(scanned(frame))
+        often = spec.fit(scanned(long)).probability(scanned(frame))
+        np.testing.assert_allclose(once, often, rtol=1e-7)
+
+
+def test_values_that_were_not_there():
+    frame = simulated(n=600)
+    fitted, other = (sy.PairPropensity(unseen=how).fit(scanned(frame)) for how in ("raise", "other"))
+    strange = frame.head(5).with_columns(level=pl.lit("z"))
+    with pytest.raises(
+        sy.LogError, match=r"5 rows: context 'level' has values that were not there .*first rows \[0, 1"
+    ):
+        fitted.probability(scanned(strange))
+    assert other.probability(scanned(strange)).is_between(0, 1).all()
+    new_arm = frame.head(5).with_columns(a=pl.lit(99))
+    assert fitted.probability(scanned(new_arm)).null_count() == 5
+
+
+def test_dependence():
+    frame = simulated()
+    found = sy.GroupPropensity().fit(scanned(frame)).dependence()
+    assert found.p_value < 1e-12
+    assert "it was not randomised" in str(found)
+    rng = np.random.default_rng(1)
+    shuffled = frame.with_columns(pl.Series("group", rng.permutation(frame["group"])), rater=pl.arange(0, 3000) % 500)
+    for roles in ({}, {"cluster": "rater"}):
+        fit = sy.GroupPropensity().fit(scanned(shuffled, **roles))
+        assert fit.dependence().p_value > 0.01
+        assert fit.dependence().df == 12
+
+
+@pytest.mark.slow
+def test_the_test_of_dependence_holds_its_level():
+    """Also where raters repeat themselves, by cluster; without clusters it then rejects far too often."""
+    rejected = {"plain": 0, "cluster": 0, "naive": 0}
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        rater = np.repeat(np.arange(200), 5)
+        group, x = rng.choice(list("uv"), 200)[rater], rng.normal(size=200)[rater]
+        alone = rng.choice(list("uv"), 1000)
+        arms = {"a": ["m"] * 1000, "b": ["k"] * 1000, "y": [1.0] * 1000, "x": x, "rater": rater}
+        for name, column, roles in (
+            ("plain", alone, {}),
+            ("cluster", group, {"cluster": "rater"}),
+            ("naive", group, {}),
+        ):
+            log = scanned(pl.DataFrame({**arms, "group": column}), "x", **roles)
+            rejected[name] += sy.GroupPropensity().fit(log).dependence().p_value < 0.05
+    assert 0.025 <= rejected["plain"] / 400 <= 0.08
+    assert 0.025 <= rejected["cluster"] / 400 <= 0.08
+    assert rejected["naive"] / 400 > 0.2
+
+
+def test_refusals():
+    frame = simulated(n=400)
+    for context, change, words in (
+        ("x0", {"x0": pl.lit(1.0)}, "'x0' is the same in every row"),
+        ("level", {"level": pl.lit("p")}, "'level' is the same in every row"),
+        ("x0", {"x0": pl.when(pl.arange(0, 400) == 7).then(float("nan")).otherwise("x0")},
+         r"null or infinite context 'x0' \(first rows \[7\]"),
+        ("level", {"level": pl.when(pl.arange(0, 400) < 2).then(None).otherwise("level")},
+         r"2 rows: null context 'level' \(first rows \[0, 1\]"),
+    ):  # fmt: skip
+        with pytest.raises(sy.LogError, match=words):
+            sy.PairPropensity().fit(scanned(frame.with_columns(**change), context))
+    with pytest.raises(sy.LogError, match="holds one value"):
+        sy.GroupPropensity().fit(scanned(frame.with_columns(group=pl.lit("u"))))
+    with pytest.raises(sy.LogError, match="no context column 'nope'"):
+        sy.PairPropensity(context="nope").fit(scanned(frame))
+    with pytest.raises(sy.LogError, match="strata for 400 rows"):
+        sy.PairPropensity(method="frequency", strata=["i", "level"]).fit(
+            scanned(frame.with_columns(i=pl.arange(0, 400).cast(pl.String)), ["i", "level"])
+        )
+    with pytest.raises(sy.LogError, match="every row is labelled"):
+        sy.LabelPropensity().fit(scanned(frame.with_columns(y=pl.lit(1.0))))
+    with pytest.raises(sy.NotIdentifiedError, match="contexts tell"):
+        sy.GroupPropensity(ridge=0.0).fit(scanned(frame.with_columns(group=pl.col("flag").cast(pl.String)), "flag"))
+    three = pl.col("level").replace_strict({"p": "u", "q": "v", "r": "w", "s": "w"})
+    with pytest.raises(sy.NotIdentifiedError, match="contexts tell the group of some or all rows"):
+        sy.GroupPropensity(ridge=0.0).fit(scanned(frame.with_columns(group=three), "level"))
+    for wrong in ({"method": "best"}, {"ridge": -1.0}, {"unseen": "?"}, {"strata": "x"}, {"classifier": 3}):
+        with pytest.raises(ValueError, match=r"must|go with|predict_proba"):
+            sy.PairPropensity(**wrong)
+
+
+def test_a_context_that_tells_the_outcome_is_warned_of():
+    frame = simulated(n=400).with_columns(y=pl.Series(np.arange(400) % 2 * 1.0), verdict=pl.Series(["no", "yes"] * 200))
+    with pytest.warns(UserWarning, match="'verdict=yes' tells the outcome in every row"):
+        sy.PairPropensity().fit(scanned(frame, ["x0", "verdict"]))
+
+
+def test_logged_propensities_are_checked():
+    frame = simulated(n=400).with_columns(pi=pl.lit(1 / 6))
+    fit = sy.PairPropensity(method="logged").fit(scanned(frame.with_columns(pi=_share(frame)), propensity="pi"))
+    assert fit.probability(scanned(frame, propensity="pi"))[0] == pytest.approx(1 / 6)
+    bad = frame.with_columns(pi=pl.when(pl.arange(0, 400) == 3).then(1.5).otherwise(0.2))
+    with pytest.raises(sy.LogError, match=r"1 row: propensity null or outside \(0, 1\] \(column pi; first rows \[3\]"):
+        sy.PairPropensity(method="logged").fit(scanned(bad, propensity="pi"))
+    with pytest.warns(UserWarning, match="mean of 1 / propensity"):
+        sy.PairPropensity(method="logged").fit(scanned(frame.with_columns(pi=_share(frame) * 0.5), propensity="pi"))
+    with pytest.raises(sy.LogError, match="no logged propensity"):
+        sy.PairPropensity(method="logged").fit(scanned(frame))
+
+
+def _share(frame):
+    pair = pl.concat_str(pl.min_horizontal("a", "b"), pl.max_horizontal("a", "b"), separator=" ")
+    return frame.select(pl.len().over(pair) / pl.len()).to_series()

@@ -1,0 +1,297 @@
+"""Weights: closed forms, brute-force stacked errors, targets, refusals, and simulations with known truth."""
+
+import numpy as np
+import polars as pl
+import pytest
+import steelyard as sy
+
+from tests.assignment.simulate import K, confounded, truth
+from tests.assignment.test_propensity import NUMERIC, design, scanned, simulated
+from tests.reference.stacked import class_log_probability, pair_log_probability, stacked_covariance
+
+
+def two_by_two(rho, n=4000):
+    """Two groups and two prompt types that agree in a share rho of the rows; both halves alike."""
+    agree = np.arange(n) % 1000 < round(1000 * rho)
+    group = np.arange(n) // 1000 % 2
+    return pl.DataFrame({"a": ["m", "k"] * (n // 2), "b": ["k", "m"] * (n // 2), "y": np.arange(n) % 3 / 2,
+                         "group": np.where(group, "u", "v"),
+                         "x": np.where(agree == group, "code", "prose")})  # fmt: skip
+
+
+@pytest.mark.parametrize("rho", [0.5, 0.7, 0.9, 0.97])
+def test_effective_share_of_two_groups_and_two_prompt_types(rho):
+    log = scanned(two_by_two(rho), "x")
+    weights = sy.GroupPropensity(ridge=0.0).fit(log).weights(log)
+    assert weights.effective_share == pytest.approx(4 * rho * (1 - rho), rel=1e-8)
+    assert weights.effective_size == pytest.approx(4000 * 4 * rho * (1 - rho), rel=1e-8)
+    after = weights.balance()["difference_after"]
+    np.testing.assert_allclose(after, 0.0, atol=1e-8)
+    stabilized = sy.GroupPropensity(ridge=0.0).fit(log).weights(log, kind="stabilized")
+    assert stabilized.effective_share == pytest.approx(4 * rho * (1 - rho), rel=1e-8)  # groups are halves
+    overlap = sy.GroupPropensity(ridge=0.0).fit(log).weights(log, kind="overlap")
+    assert overlap.effective_share == pytest.approx(4 * rho * (1 - rho), rel=1e-8)  # rho (1 - rho) in every cell
+
+
+def test_no_overlap_at_all_is_refused_whatever_the_ridge():
+    log = scanned(two_by_two(1.0), "x")
+    with pytest.raises(sy.NotIdentifiedError, match="contexts tell the group"):
+        sy.GroupPropensity(ridge=0.0).fit(log)
+    with pytest.raises(sy.OverlapError, match=r"support is empty and the effective share is 0 .* coarser contexts"):
+        sy.GroupPropensity(ridge=1.0).fit(log).weights(log)
+
+
+def test_thin_overlap_is_refused_with_figures_and_ways_out():
+    log = scanned(two_by_two(0.999), "x")
+    fit = sy.GroupPropensity(ridge=0.0).fit(log)
+    with pytest.raises(sy.OverlapError, match=r"share 0.0040\).* floor is 0.01.*kind='overlap'.*lower floor="):
+        fit.weights(log)
+    assert fit.weights(log, floor=0.001).effective_share == pytest.approx(4 * 0.999 * 0.001, rel=1e-6)
+    alone = pl.arange(0, 4000) % 1000 < 300
+    gap = two_by_two(0.9).with_columns(x=pl.when(alone).then(pl.lit("only ") + pl.col("group")).otherwise("x"))
+    with pytest.raises(sy.OverlapError, match=r"% of the target has no support \(x=only u has no v.*unsupported="):
+        sy.GroupPropensity().fit(scanned(gap, "x")).weights(scanned(gap, "x"))
+    allowed = sy.GroupPropensity().fit(scanned(gap, "x")).weights(scanned(gap, "x"), unsupported=0.5)
+    assert allowed.overlap().unsupported == pytest.approx(0.15, abs=0.01)
+    assert allowed.overlap().empty_cells.height == 2
+
+
+@pytest.mark.parametrize("method", ["softmax", "group", "label"])
+@pytest.mark.parametrize("kind", ["hajek", "overlap"])
+@pytest.mark.parametrize("cluster", [False, True])
+def test_stacked_errors_equal_brute_force(method, kind, cluster):
+    frame, k, ridge = simulated(n=500).with_columns(rater=pl.arange(0, 500) % 60), 4, 2.0
+    roles = {"cluster": "rater"} if cluster else {}
+    log = scanned(frame, NUMERIC, **roles)
+    a, b = frame["a"].to_numpy(), frame["b"].to_numpy()
+    y = frame["y"].fill_null(float("nan")).to_numpy()
+    x = np.column_stack([np.ones(500), design(frame)[:, :3]])
+    spec = {"softmax": sy.PairPropensity, "group": sy.GroupPropensity, "label": sy.LabelPropensity}[method](ridge=ridge)
+    if method == "softmax":
+        classes, gamma = k, lambda g: g.reshape(k, 4)
+        log_p = lambda g: pair_log_probability(gamma(g), x, a, b)  # noqa: E731
+        every = [(i, j) for i in range(k) for j in range(i + 1, k)]
+        both = [np.full((2, 500), [[i], [j]]) for i, j in every]
+        log_all = lambda g: np.stack([pair_log_probability(gamma(g), x, *pair) for pair in both])  # noqa: E731
+    else:
+        what = np.searchsorted(["u", "v", "w"], frame["group"]) if method == "group" else np.isfinite(y).astype(int)
+        classes = 3 if method == "group" else 1
+        gamma = lambda g: g.reshape(3, 4) if method == "group" else np.stack([0 * g, g])  # noqa: E731
+        log_p = lambda g: class_log_probability(gamma(g), x, what)  # noqa: E731
+        log_all = lambda g: np.stack([class_log_probability(gamma(g), x, np.full(500, c))  # noqa: E731
+                                      for c in range(len(gamma(g)))])  # fmt: skip
+    fit = spec.fit(log)
+    at = fit.model.gamma[fit.model.free].ravel()
+    tilt = (lambda g: -np.log(np.exp(-log_all(g)).sum(axis=0))) if kind == "overlap" else (lambda g: 0.0)
+    weights = fit.weights(log, kind=kind, floor=0.0)
+    scale = np.log(weights.mean)
+    penalty = np.tile([0.0, ridge, ridge, ridge], classes)
+    ours = sy.BradleyTerry(weights=weights).fit(log)
+    pairs = np.zeros((500, k))
+    pairs[np.arange(500), a], pairs[np.arange(500), b] = 1.0, -1.0
+    want = stacked_covariance(log_p, lambda g: tilt(g) - log_p(g) - scale, at, penalty, pairs, y, ours.score,
+                              frame["rater"].to_numpy() if cluster else None)  # fmt: skip
+    np.testing.assert_allclose(ours.covariance, want, rtol=2e-4, atol=1e-6 * np.abs(want).max())
+    known = sy.BradleyTerry(weights=weights.as_known()).fit(log)
+    assert np.abs(known.covariance / want - 1).max() > 2e-3  # the stack matters, so the test can fail
+    np.testing.assert_array_equal(known.score, ours.score)
+    assert "propensity taken as known" in known.estimand
+
+
+def test_stacked_errors_of_shares_equal_those_of_the_saturated_softmax():
+    frame = simulated(n=2000)
+    frame = frame.with_columns(level=pl.col("level").replace({"r": "p", "s": "q"}))
+    log = scanned(frame, "level")
+    shares = sy.PairPropensity(method="frequency", strata="level").fit(log)
+    logit = sy.PairPropensity(method="pairs", ridge=0.0).fit(log)
+    for kind in ("hajek", "stabilized"):
+        one, other = (sy.BradleyTerry(weights=p.weights(log, kind=kind)).fit(log) for p in (shares, logit))
+        np.testing.assert_allclose(one.score, other.score, atol=1e-7)
+        np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-5, atol=1e-9)
+
+
+def test_a_row_for_many_is_as_many_rows_under_weights():
+    frame = simulated(n=600).with_columns(c=pl.Series(np.arange(600) % 3 + 1))
+    long = frame.select(pl.all().repeat_by("c")).explode(pl.all())
+    fits = [
+        sy.BradleyTerry(weights=sy.PairPropensity().fit(log).weights(log, floor=0.0)).fit(log)
+        for log in (scanned(frame, NUMERIC, count="c"), scanned(long, NUMERIC))
+    ]
+    np.testing.assert_allclose(fits[0].score, fits[1].score, atol=1e-6)
+    np.testing.assert_allclose(fits[0].covariance, fits[1].covariance, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spec", [sy.PairPropensity(), sy.PairPropensity(method="pairs"), sy.GroupPropensity()])
+def test_balance_hits_its_moments(spec):
+    frame = simulated()
+    log = scanned(frame)
+    for options in ({}, {"target": frame.head(900)}, {"target": "log"}):
+        weights = spec.fit(log).weights(log, kind="balance", floor=0.0, **options)
+        table = weights.balance()
+        assert table["difference_after"].abs().max() < 1e-10
+        assert table["difference_before"].abs().max() > 0.05
+    means = scanned(frame.head(900)).frame().select(pl.col("x1").mean()).collect().item()
+    aimed = spec.fit(log).weights(log, kind="balance", floor=0.0, target=frame.head(900)).balance()
+    assert aimed.filter(pl.col("column") == "x1")["after"].to_numpy() == pytest.approx(means, rel=1e-10)
+
+
+def test_a_target_frame_and_margins_are_met():
+    frame = simulated()
+    log = scanned(frame)
+    fit = sy.PairPropensity(method="frequency", strata="level").fit(log)
+    margins = {"level": {"p": 0.4, "q": 0.3, "r": 0.2, "s": 0.1}}
+    shares = frame.with_columns(w=fit.weights(log, target=margins).frame()["weight"])
+    total = shares.group_by("level").agg(pl.col("w").sum() / shares["w"].sum()).sort("level")
+    np.testing.assert_allclose(total["w"], [0.4, 0.3, 0.2, 0.1], rtol=1e-9)
+    like = frame.filter(pl.col("level") != "p").head(400).vstack(frame.filter(pl.col("level") == "p").head(100))
+    shares = frame.with_columns(w=fit.weights(log, target=like).frame()["weight"])
+    got = shares.filter(pl.col("level") == "p")["w"].sum() / shares["w"].sum()
+    assert got == pytest.approx(0.2, rel=1e-9)
+    with pytest.raises(sy.LogError, match=r"target frame lacks the columns \['level'\]"):
+        fit.weights(log, target=frame.drop("level"))
+    with pytest.raises(sy.LogError, match="must give each of"):
+        fit.weights(log, target={"level": {"p": 1.0}})
+    with pytest.raises(sy.LogError, match="contexts with values are"):
+        fit.weights(log, target={"x9": {"p": 1.0}})
+
+
+def test_clips_and_trims_are_counted():
+    frame = simulated()
+    log = scanned(frame)
+    fit = sy.PairPropensity().fit(log)
+    plain = fit.weights(log, floor=0.0)
+    raw = plain.frame()["weight"]
+    assert raw.mean() == pytest.approx(1.0)
+    for clip in (2.0, 0.9):
+        weights = fit.weights(log, clip=clip, floor=0.0)
+        facts, told = weights.overlap(), weights.frame()
+        limit = 2.0 if clip == 2.0 else raw.quantile(0.9)
+        assert facts.limit == pytest.approx(limit, rel=4e-3)
+        assert facts.clipped == told["clipped"].sum() == (raw > facts.limit).sum()
+        assert told["weight"].max() <= facts.limit * (1 + 1e-12)
+        cut = (raw - told["weight"]).sum() / raw.sum()
+        assert facts.clipped_mass == pytest.approx(cut, rel=1e-6)
+        assert facts.effective_share > plain.effective_share
+    trimmed = fit.weights(log, trim=0.1, floor=0.0)
+    low = (trimmed.frame()["propensity"] < 0.1).sum()
+    assert trimmed.overlap().trimmed == low == trimmed.frame()["trimmed"].sum() > 0
+    assert (trimmed.frame().filter("trimmed")["weight"] == 0).all()
+    w = plain.frame()["weight"]
+    assert plain.effective_size == pytest.approx(w.sum() ** 2 / (w**2).sum())
+    assert plain.overlap().largest_share == pytest.approx(w.max() / w.sum())
+    assert plain.overlap().histogram.group_by("label").agg(pl.col("rows").sum())["rows"].sum() == 2 * len(frame)
+    assert "effective size" in str(plain.overlap())
+
+
+def test_flat_weights_leave_the_plain_fit():
+    frame = confounded(1, 900)
+    log = sy.scan(frame, a="a", b="b", outcome="y", context="x")
+    flat = sy.PairPropensity(method="frequency").fit(log).weights(log, kind="stabilized")
+    assert flat.effective_share == pytest.approx(1.0)
+    plain, weighted = sy.BradleyTerry().fit(log), sy.BradleyTerry(weights=flat.as_known()).fit(log)
+    np.testing.assert_allclose(weighted.score, plain.score, atol=1e-9)
+    np.testing.assert_allclose(weighted.covariance, plain.covariance, rtol=1e-8)
+    with pytest.raises(ValueError, match="no model-based errors"):
+        sy.BradleyTerry(weights=flat, covariance="model").fit(log)
+    with pytest.raises(ValueError, match="unweighted rows"):
+        weighted.audit("0", over="5")
+
+
+def test_weighted_fits_are_saved_with_their_words(tmp_path):
+    log = sy.scan(confounded(1, 900), a="a", b="b", outcome="y", context="x")
+    fit = sy.BradleyTerry(weights=sy.PairPropensity().fit(log).weights(log)).fit(log)
+    fit.save(tmp_path / "board.sy")
+    loaded = sy.load(tmp_path / "board.sy")
+    assert loaded.estimand == fit.estimand
+    assert "every pair equally often" in loaded.estimand
+    assert loaded.table().equals(fit.table())
+    with pytest.raises(ValueError, match="lost its weights"):
+        loaded.spec.fit(log)
+
+
+def test_weights_beside_covariates_features_and_interactions():
+    rng = np.random.default_rng(0)
+    frame = simulated(n=800).with_columns(pl.Series(name, rng.normal(size=800)) for name in ("z", "fa", "fb"))
+    log = scanned(frame, covariates={"z": "z"}, features=(["fa"], ["fb"]))
+    weights = sy.GroupPropensity(context=["x1", "level"]).fit(log).weights(log)
+    scores = sy.BradleyTerry(weights=weights).fit(log).coefficients()
+    assert scores["term"].to_list() == ["z"]
+    log = scanned(frame, features=(["fa"], ["fb"]))
+    reward = sy.RewardModel(weights=weights, heads="per-group", interactions=[("fa", "x0")]).fit(log)
+    by_hand = frame.with_columns(w=weights.frame()["weight"])
+    for who in "uvw":
+        alone = sy.RewardModel(interactions=[("fa", "x0")]).fit(
+            scanned(by_hand.filter(pl.col("group") == who), features=(["fa"], ["fb"]), weight="w")
+        )
+        term = reward.coefficients().filter(pl.col("term") == f"fa [{who}]")
+        assert term["estimate"][0] == pytest.approx(alone.coefficients()["estimate"][0], abs=1e-8)
+    assert reward.predict(log).collect()["margin"].null_count() == 0
+
+
+def test_a_log_the_propensity_does_not_know_is_refused():
+    frame = simulated(n=400)
+    weights = sy.PairPropensity(context=NUMERIC).fit(scanned(frame)).weights(scanned(frame), floor=0.0)
+    other = frame.with_columns(a=pl.when(pl.arange(0, 400) == 5).then(77).otherwise("a"),
+                               y=pl.lit(1.0))  # fmt: skip
+    with pytest.raises(sy.LogError, match=r"1 rows have no finite weight \(first rows \[5\]\)"):
+        sy.BradleyTerry(weights=weights, ridge=1.0).fit(scanned(other))
+    with pytest.raises(sy.LogError, match="no context column 'x0'"):
+        sy.BradleyTerry(weights=weights).fit(scanned(frame, "level"))
+
+
+@pytest.mark.slow
+def test_weights_take_the_confounding_away_and_their_intervals_cover():
+    """Pair choice depends on the prompt: plain scores are off by .09, shares by pair leave it, the softmax takes it."""
+    names, true = ("plain", "frequency", "softmax", "known", "balance"), truth()
+    error: dict = {name: [] for name in names}
+    spread: dict = {name: [] for name in names}
+    for seed in range(500):
+        log = sy.scan(confounded(seed, 3000), a="a", b="b", outcome="y", context="x")
+        shown = sy.PairPropensity().fit(log)
+        softmax = shown.weights(log)
+        for name, weights in (
+            ("plain", None), ("frequency", sy.PairPropensity(method="frequency").fit(log).weights(log)),
+            ("softmax", softmax), ("known", softmax.as_known()), ("balance", shown.weights(log, kind="balance")),
+        ):  # fmt: skip
+            table = sy.BradleyTerry(weights=weights).fit(log).table().sort("arm")
+            error[name].append(table["score"].to_numpy() - true)
+            spread[name].append(table["se"].to_numpy())
+    bias = {name: np.abs(np.mean(error[name], axis=0)).mean() for name in names}
+    covered = {name: (np.abs(error[name]) < 1.96 * np.array(spread[name])).mean() for name in names}
+    assert bias["plain"] > 0.06
+    assert bias["frequency"] > 0.8 * bias["plain"]
+    assert bias["softmax"] < 0.01
+    assert bias["balance"] < 0.01
+    assert covered["plain"] < 0.75
+    assert 0.93 <= covered["softmax"] <= 0.97
+    assert np.mean(spread["softmax"]) <= np.mean(spread["known"])
+    monte_carlo = np.std(error["softmax"], axis=0)
+    np.testing.assert_allclose(np.mean(spread["softmax"], axis=0), monte_carlo, rtol=0.1)
+    assert len(true) == K
+
+
+def test_chance_makes_flat_weights(data):
+    """A randomised conjoint: the first tax rate shown does not depend on who answers."""
+    frame = pl.read_parquet(data / "conjoint_taxes.parquet")
+    frame = frame.filter(pl.col("left") != pl.col("right"), pl.col("partyid").is_not_null())
+    log = sy.scan(frame, a="left", b="right", outcome="left_chosen", context="partyid", cluster="respondent")
+    shown = sy.PairPropensity().fit(log)
+    assert shown.dependence().p_value > 0.05
+    weights = shown.weights(log, kind="stabilized")
+    assert weights.effective_share > 0.98
+    assert weights.balance()["difference_before"].abs().max() < 0.1
+
+
+def test_logged_propensities_give_the_other_policys_click_rate(data):
+    frame = pl.read_parquet(data / "open_bandit.parquet")
+    by_chance = frame.filter(pl.col("behavior_policy") == "random")["click"]
+    log = sy.scan(frame.filter(pl.col("behavior_policy") == "bts"), a="item", b=pl.lit("nothing"), outcome="click",
+                  propensity="propensity_score")  # fmt: skip
+    with pytest.warns(UserWarning, match="mean of 1 / propensity"):  # positions and campaigns are drawn apart
+        fit = sy.PairPropensity(method="logged").fit(log)
+    weight = fit.weights(log, floor=0.001).frame()["weight"].to_numpy()
+    click = frame.filter(pl.col("behavior_policy") == "bts")["click"].to_numpy()
+    rate = weight @ click / weight.sum()
+    error = np.sqrt((weight**2 * (click - rate) ** 2).sum()) / weight.sum()
+    both = np.hypot(error, np.sqrt(by_chance.mean() * (1 - by_chance.mean()) / len(by_chance)))
+    assert abs(rate - by_chance.mean()) < 1.96 * both
