@@ -13,7 +13,8 @@
 
 typedef struct {
     double top[SY_CHUNK], rest[SY_CHUNK], e_a[SY_CHUNK], e_b[SY_CHUNK], value[SY_CHUNK];
-    double one[SY_CHUNK], two_a[SY_CHUNK], two_b[SY_CHUNK], mixed[SY_CHUNK], weight[SY_CHUNK];
+    double one[SY_CHUNK], two_a[SY_CHUNK], two_b[SY_CHUNK], weight[SY_CHUNK];
+    double root_q[SY_CHUNK], root_a[SY_CHUNK], root_b[SY_CHUNK], gap_a[SY_CHUNK], gap_b[SY_CHUNK];
 } chunk;
 
 SY_CLONES
@@ -45,8 +46,8 @@ static void exponentials(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const int32_t *a
     }
 }
 
-/* Log-probability of what was drawn, and the factors of e_j in q (one), in mu (two_a + two_b: a first, b first) and
-   in the root of 2 r (1 - r) d d' (mixed, times 1/B - 1/A). */
+/* Log-probability of what was drawn, and the factors of e_j: in q (one), in mu (two_a + two_b: a first, b first), and
+   with sqrt(w) in the roots of the Hessian: q (root_q), mu (root_a + root_b), sqrt(2 r (1 - r)) d (gap_b - gap_a). */
 static void probabilities(ptrdiff_t m, ptrdiff_t n, int draws, const int32_t *a, const int32_t *b,
                           const double *logits, chunk *s) {
     for (ptrdiff_t i = 0; i < m; i++) {
@@ -55,7 +56,8 @@ static void probabilities(ptrdiff_t m, ptrdiff_t n, int draws, const int32_t *a,
             const double total = s->rest[i] + s->e_a[i];
             s->value[i] = f_a - log(total);
             s->one[i] = 1.0 / total;
-            s->two_a[i] = s->two_b[i] = s->mixed[i] = 0.0;
+            s->root_q[i] = sqrt(s->weight[i]) * s->one[i];
+            s->two_a[i] = s->two_b[i] = 0.0;
             continue;
         }
         const double f_b = logits[b[i] * n + i] - s->top[i];
@@ -66,7 +68,12 @@ static void probabilities(ptrdiff_t m, ptrdiff_t n, int draws, const int32_t *a,
         s->one[i] = 1.0 / total;
         s->two_a[i] = first_a / without_a;
         s->two_b[i] = first_b / without_b;
-        s->mixed[i] = sqrt(2.0 * first_a * first_b);
+        const double root = sqrt(s->weight[i]), mixed = root * sqrt(2.0 * first_a * first_b);
+        s->root_q[i] = root * s->one[i];
+        s->root_a[i] = root * s->two_a[i];
+        s->root_b[i] = root * s->two_b[i];
+        s->gap_a[i] = mixed / without_a;
+        s->gap_b[i] = mixed / without_b;
     }
 }
 
@@ -89,16 +96,17 @@ static void curvatures(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, int draws, int32_t
     double *t = roots, *q = roots + k * n, *mu = roots + 2 * k * n, *gap = roots + 3 * k * n;
 #pragma omp simd
     for (ptrdiff_t i = 0; i < m; i++) {
-        const double after_a = a[i] == j ? 0.0 : s->two_a[i], after_b = b[i] == j ? 0.0 : s->two_b[i];
-        const double root = sqrt(s->weight[i]);
-        t[i] = s->weight[i] * e[i] * (s->one[i] + after_a + after_b);
-        q[i] = root * e[i] * s->one[i];
-        if (draws == 2) {
-            const double without_a = s->rest[i] + s->e_b[i], without_b = s->rest[i] + s->e_a[i];
-            mu[i] = root * e[i] * (after_a + after_b);
-            gap[i] = root * s->mixed[i] * e[i]
-                     * ((b[i] == j ? 0.0 : 1.0 / without_b) - (a[i] == j ? 0.0 : 1.0 / without_a));
-        }
+        const int drawn_a = a[i] == j, drawn_b = b[i] == j;
+        t[i] = s->weight[i] * e[i] * (s->one[i] + (drawn_a ? 0.0 : s->two_a[i]) + (drawn_b ? 0.0 : s->two_b[i]));
+        q[i] = e[i] * s->root_q[i];
+    }
+    if (draws == 1)
+        return;
+#pragma omp simd
+    for (ptrdiff_t i = 0; i < m; i++) {
+        const int drawn_a = a[i] == j, drawn_b = b[i] == j;
+        mu[i] = e[i] * ((drawn_a ? 0.0 : s->root_a[i]) + (drawn_b ? 0.0 : s->root_b[i]));
+        gap[i] = e[i] * ((drawn_b ? 0.0 : s->gap_b[i]) - (drawn_a ? 0.0 : s->gap_a[i]));
     }
 }
 

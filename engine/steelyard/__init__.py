@@ -1,5 +1,6 @@
 """steelyard: causal estimation for preference data."""
 
+from steelyard.assignment.latent import LatentOverlap, latent_overlap
 from steelyard.assignment.overlap import Overlap
 from steelyard.assignment.propensity import GroupPropensity, LabelPropensity, PairPropensity, Propensity
 from steelyard.assignment.weights import Weights
@@ -31,6 +32,7 @@ __all__ = [
     "FormatError",
     "GroupPropensity",
     "LabelPropensity",
+    "LatentOverlap",
     "Likelihood",
     "LogError",
     "NotIdentifiedError",
@@ -46,6 +48,7 @@ __all__ = [
     "SteelyardError",
     "SteelyardFrame",
     "Weights",
+    "latent_overlap",
     "load",
     "rank",
     "scan",

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 import steelyard as sy
 from steelyard.passes import progress
-from steelyard.report import write_report
+from steelyard.report import write_overlap, write_report
 from steelyard.report.tables import check_table, frame_table
 from steelyard.result import replacing
 
@@ -52,6 +52,10 @@ Covariates = Annotated[
         help="adjust for a difference of the two sides, as in length='len_a - len_b'; repeatable",
     ),
 ]
+Context = Annotated[
+    list[str] | None, typer.Option("--context", help="column known before the answer was shown; repeatable")
+]
+Group = Annotated[str | None, typer.Option("--group", help="column of the rater's group or objective")]
 OnBad = Annotated[str, typer.Option("--on-bad", help="raise, drop or quarantine")]
 Method = Annotated[str, typer.Option(help="bradley-terry, win-rate, elo, eigenvector, pagerank or newman")]
 Out = Annotated[Path | None, typer.Option("--out", help="write the table: .parquet, .csv or .json")]
@@ -109,7 +113,8 @@ def _write(frame: pl.DataFrame, out: Path | None) -> None:
 
 
 def _scan(log: str, **options: Any) -> sy.PreferenceLog:
-    options["cluster"] = options.get("cluster") or ()
+    for role in ("cluster", "context"):
+        options[role] = options.get(role) or ()
     pairs = [text.rpartition("=") for text in options.pop("outcomes") or ()]
     try:
         options["outcomes"] = {label: float(value) for label, _, value in pairs} or None
@@ -127,19 +132,87 @@ def _scan(log: str, **options: Any) -> sy.PreferenceLog:
 def check(
     log: Log, format: Format = None, a: A = None, b: B = None, outcome: Outcome = None,
     outcomes: Outcomes = None, weight: Weight = None,
-    count: Count = None, position: Position = None, out: Out = None,
+    count: Count = None, position: Position = None, cluster: Cluster = None, context: Context = None,
+    group: Group = None, out: Out = None,
 ) -> None:  # fmt: skip
-    """Tell rows, arms, ties, bad rows by reason, and components of the comparison graph."""
+    """Tell rows, arms, ties, bad rows by reason, components; with --context whether what was shown depends on it."""
     with _errors():
         _outputs(log, out)
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight,
-                        count=count, position=position)  # fmt: skip
+                        count=count, position=position, cluster=cluster, context=context, group=group)  # fmt: skip
         with _working("reading"):
             found = scanned.check()
         _write(found.frame(), out)
         _print(check_table(found))
+        if context and not found.bad:
+            _assignment(scanned, sy.PairPropensity(), "pairs of arms")
+        if context and group and not found.bad:
+            _assignment(scanned, sy.GroupPropensity(), "groups of raters")
         if found.bad:
             raise sy.LogError(f"{log} has bad rows: correct them, or rank with --on-bad drop")
+
+
+def _assignment(log: sy.PreferenceLog, spec: sy.PairPropensity | sy.GroupPropensity, what: str) -> None:
+    """Whether it depends on context, and what weights that undo this would leave of the log."""
+    with _working("fitting"):
+        fit = spec.fit(log)
+        test = str(fit.dependence())
+        try:
+            facts: Any = fit.weights(log, floor=0.0, unsupported=1.0).overlap()
+        except sy.OverlapError as error:
+            facts = error
+    typer.echo(test[0].upper() + test[1:])
+    if isinstance(facts, sy.OverlapError):
+        typer.echo(f"{what} equally often in every context: {facts}")
+    else:
+        _print(frame_table(facts.frame(), f"If {what} were equally likely in every context"))
+
+
+@app.command()
+def weigh(
+    log: Log,
+    out: Annotated[Path, typer.Option("--out", help="Parquet file: row weight propensity clipped trimmed")],
+    format: Format = None, a: A = None, b: B = None, outcome: Outcome = None, outcomes: Outcomes = None,
+    weight: Weight = None, count: Count = None, cluster: Cluster = None, context: Context = None, group: Group = None,
+    propensity: Annotated[str | None, typer.Option(help="column of the logged propensity")] = None,
+    of: Annotated[str, typer.Option(help="what to weigh: pair, group or label")] = "pair",
+    method: Annotated[str, typer.Option(help="of pairs: softmax, pairs, frequency or logged")] = "softmax",
+    strata: Annotated[list[str] | None, typer.Option(help="context column of strata; repeatable")] = None,
+    ridge: Annotated[float, typer.Option(help="penalty on the summed log-likelihood")] = 1.0,
+    target: Annotated[str, typer.Option(help="uniform, log, or a file of rows of the target population")] = "uniform",
+    kind: Annotated[str, typer.Option(help="hajek, stabilized, overlap or balance")] = "hajek",
+    clip: Annotated[float | None, typer.Option(help="largest weight; below 1: that quantile")] = None,
+    trim: Annotated[float | None, typer.Option(help="lowest propensity")] = None,
+    floor: Annotated[float, typer.Option(help="effective share below which it refuses")] = 0.01,
+    unsupported: Annotated[float, typer.Option(help="share without support above which it refuses")] = 0.1,
+    on_bad: OnBad = "raise",
+    report: Annotated[Path | None, typer.Option(help="write an HTML report on overlap and balance")] = None,
+) -> None:  # fmt: skip
+    """Write the weight of every row, in order, that turns the log into a target population."""
+    with _errors():
+        _outputs(log, None, out, report)
+        if out.suffix != ".parquet":
+            raise ValueError(f"--out {out}: weights go to a file ending in .parquet")
+        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight, count=count,
+                        cluster=cluster, context=context, group=group, propensity=propensity,
+                        on_bad=on_bad)  # fmt: skip
+        shown: dict[str, Any] = {"method": method, "strata": tuple(strata or ()), "ridge": ridge}
+        if of not in ("pair", "group", "label"):
+            raise ValueError(f"--of must be 'pair', 'group' or 'label', not {of!r}")
+        spec: Any = sy.PairPropensity(**shown) if of == "pair" else sy.GroupPropensity(ridge=ridge)
+        spec = sy.LabelPropensity(ridge=ridge) if of == "label" else spec
+        population = target if target in ("uniform", "log") else sy.scan(target, a=pl.lit("x"), b=pl.lit("y"),
+                                                                         outcome=pl.lit(1.0)).frame()  # fmt: skip
+        options: dict[str, Any] = {"kind": kind, "clip": clip, "trim": trim}
+        with _working("weighing"):
+            fit = spec.fit(scanned)
+            made = fit.weights(scanned, population, floor=floor, unsupported=unsupported, **options)
+            made.sink(scanned, out)
+            if report:
+                tests = [str(fit.dependence())] if fit.iterations is not None else []
+                write_overlap(report, made, tests, f"Overlap: {Path(log).name}")
+        _print(frame_table(made.overlap().frame(), "What the weights leave"))
+        typer.echo(f"wrote {out}: the log, {made.estimand}")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from steelyard.errors import ConvergenceError, NotIdentifiedError
 
 TOLERANCE = 1e-10  # of the largest score entry, divided by n
 STEP = 1e-9  # of any parameter: the Newton step that would come next
-_ROUNDS = 100
+ROUNDS = 100
 
 
 class _Blas:
@@ -66,16 +66,21 @@ class Solution(NamedTuple):
 
 
 def newton(
-    evaluate: Callable[[Any], Point], start: Any, n: float, tolerance: float = TOLERANCE, longest: float = STEP
+    evaluate: Callable[[Any], Point],
+    start: Any,
+    n: float,
+    tolerance: float = TOLERANCE,
+    longest: float = STEP,
+    rounds: int = ROUNDS,
 ) -> Solution:
     """Maximises a concave function by Newton steps, halved until the value does not fall.
 
     Stops when max |score| / n <= tolerance and the step still to go is at most `longest`: the first alone leaves
     an arm shown in one row of a thousand a thousand times less exact than the others. Raises
-    ConvergenceError after 100 rounds or a failed line search: nothing unconverged is handed back.
+    ConvergenceError after so many rounds or a failed line search: nothing unconverged is handed back.
     """
     parameter, point = start, evaluate(start)
-    for iteration in range(_ROUNDS):
+    for iteration in range(rounds):
         norm = float(np.abs(point.score).max(initial=0.0)) / n
         step, share = point.solve(point.score), 1.0
         if norm <= tolerance and float(np.abs(step).max(initial=0.0)) <= longest:
@@ -89,7 +94,7 @@ def newton(
             if share < 1e-12:
                 raise ConvergenceError(f"line search failed at gradient {norm:.2e} of n after {iteration} steps")
         parameter, point = parameter + share * step, trial
-    raise ConvergenceError(f"no convergence in {_ROUNDS} Newton steps; gradient {norm:.2e} of n")
+    raise ConvergenceError(f"no convergence in {rounds} Newton steps; gradient {norm:.2e} of n")
 
 
 def dense_solver(hessian: Any) -> Callable[[Any], Any]:

@@ -17,6 +17,8 @@ from steelyard.inference.clusters import ClusterSums, refuse_nulls, summed
 if TYPE_CHECKING:
     from steelyard.assignment.propensity import Assigned
 
+_ROUNDS = 25  # Newton steps of the unshrunk model: it may have no maximum, and then the score test decides
+_CLUSTERS = 3  # clusters a coefficient that the test by cluster needs: with fewer it finds nothing, whatever is there
 _MOST_SUMS = 1 << 26  # cluster sums of scores that are held
 
 
@@ -24,17 +26,21 @@ _MOST_SUMS = 1 << 26  # cluster sums of scores that are held
 class Dependence:
     """A test that assignment does not depend on context.
 
-    statistic: approximately chi-squared with df degrees of freedom if it does not. method: of the test.
+    statistic: approximately chi-squared with df degrees of freedom if it does not. method: of the test. Null with a
+    reason where too few clusters can speak.
     """
 
     what: str
     contexts: tuple[str, ...]
-    statistic: float
+    statistic: float | None
     df: int
-    p_value: float
+    p_value: float | None
     method: str
+    reason: str | None = None
 
     def __str__(self) -> str:
+        if self.p_value is None:
+            return f"whether {self.what} and {', '.join(self.contexts)} are dependent cannot be told: {self.reason}"
         p = f"p = {self.p_value:.3g}" if self.p_value >= 1e-12 else "p < 1e-12"
         verdict = "are dependent: it was not randomised" if self.p_value < 0.05 else "may well be independent"
         return (
@@ -52,10 +58,16 @@ def dependence(model: SoftmaxModel, assigned: Assigned, clusters: tuple[str, ...
     try:
         shares = null.maximise(start)
         if clusters:
+            groups, asked = _groups(problem), (problem.k - 1) * (problem.d - 1)
+            if groups < _CLUSTERS * asked:
+                reason = f"{groups} clusters ({clusters[0]}) are too few for {asked} coefficients. Give fewer contexts"
+                return Dependence(
+                    what, tuple(model.contexts.names), None, asked, None, "score test, by cluster", reason
+                )
             statistic, df, method = (*_score_test(problem, shares.gamma, clusters[0]), "score test, by cluster")
         else:
             wide = np.concatenate([shares.gamma, np.zeros((problem.k, problem.d - 1))], axis=1)
-            full = problem.maximise(wide).log_likelihood
+            full = problem.maximise(wide, _ROUNDS).log_likelihood
             statistic, df = 2.0 * (full - shares.log_likelihood), (problem.k - 1) * (problem.d - 1)
             method = "likelihood ratio"
     except ConvergenceError:  # contexts that tell some class completely: the likelihood grows without end
@@ -83,7 +95,7 @@ def _score_test(problem: SoftmaxProblem, shares: Any, cluster: str | None) -> tu
     if cluster is None:
         total, square = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
     else:
-        groups = max(problem.blocks.each(lambda block: int(block.clusters[0].max(initial=0)))) + 1
+        groups = _groups(problem)
         if groups * k * d > _MOST_SUMS:
             raise NotIdentifiedError(
                 f"{groups} clusters times {k * d} coefficients are too many for the test: give fewer contexts"
@@ -97,3 +109,8 @@ def _score_test(problem: SoftmaxProblem, shares: Any, cluster: str | None) -> tu
     kept = values > 1e-9 * values.max(initial=0.0)
     along = vectors[:, kept].T @ total
     return float(along @ (along / values[kept])), int(kept.sum())
+
+
+def _groups(problem: SoftmaxProblem) -> int:
+    """How many clusters the rows have."""
+    return max(problem.blocks.each(lambda block: int(block.clusters[0].max(initial=0)))) + 1

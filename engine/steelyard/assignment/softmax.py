@@ -19,14 +19,17 @@ from steelyard._native.softmax import softmax, softmax_product
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError
 from steelyard.models.row_problem import THINNED, long, weights
-from steelyard.solve import Point, conjugate_gradients, newton, one_blas_thread
+from steelyard.solve import ROUNDS, Point, conjugate_gradients, dense_solver, newton, one_blas_thread
 from steelyard.spill import Blocks
 
-_CELLS = 1 << 16  # logits that are worked on at a time
+_CELLS = 1 << 14  # logits that are worked on at a time
 _TOLERANCE = 1e-9  # of the largest gradient entry, divided by n
 _STEP = 1e-7  # of any coefficient of a standardised column: the Newton step that would come next
+_WHOLE = 800  # coefficients up to which some rows' Hessian preconditions as a whole
+_SOME = 1 << 31  # multiplications that it may cost
+_BLOCKED = 64  # columns up to which each class's own block of the Hessian preconditions
 _FORCING = 0.02  # residual of the inner solves, relative to the gradient
-_INFORMATION = 1 << 37  # multiplications that the information of the coefficients may cost
+_INFORMATION = 1 << 35  # multiplications that the information of the coefficients may cost
 
 
 @dataclass(frozen=True)
@@ -92,18 +95,18 @@ class SoftmaxProblem:
             parts.append((slope[free][:, None] * x).reshape(-1, x.shape[1]).T)
         return np.concatenate(parts)
 
-    def information(self, gamma: Any, free: Any) -> Any:
+    def information(self, gamma: Any, free: Any, cost: int = _INFORMATION) -> Any:
         """(q, q) minus the Hessian in the coefficients of the classes `free`, class by class, with the ridge.
 
-        blockdiag_j(sum t_j x x') minus the squares of the Khatri-Rao products root x. Where all rows would cost too
-        much, every m-th row, m times.
+        blockdiag_j(sum t_j x x') minus the squares of the Khatri-Rao products root x. Where all rows would cost more
+        multiplications than `cost`, every m-th row, m times.
         """
         q = len(free) * self.d
-        step = max(1, int(self.n * q * q / _INFORMATION))
+        step = max(1, int(self.n * q * q / cost))
 
         def one(block: Block) -> Any:
             few, total = block if step == 1 else block.where(slice(None, None, step)), np.zeros((q, q))
-            for cut, x in chunks(few, 4 * self.k * self.d):
+            for cut, x in chunks(few, max(1, q // 16)):
                 _, _, roots = drawn(few, cut, gamma @ x, curved=True)
                 for root in roots[1:, free]:
                     spread = (root[:, None] * x).reshape(q, -1)
@@ -125,7 +128,7 @@ class SoftmaxProblem:
         return replace(self, blocks=Blocks(list(kept)), ridge=self.ridge / THINNED)
 
     @one_blas_thread()
-    def maximise(self, start: Any) -> Solved:
+    def maximise(self, start: Any, rounds: int = ROUNDS) -> Solved:
         """Newton from start (k, D): gradients of all rows, inner solves on the thinned ones.
 
         The classes' coefficients sum to 0: a vector added to all of them changes no probability.
@@ -133,9 +136,8 @@ class SoftmaxProblem:
         few, shape = self.thinned, (self.k, self.d)
         if few is not self:
             with contextlib.suppress(ConvergenceError):
-                start = few.maximise(start).gamma
+                start = few.maximise(start, rounds).gamma
         ratio = self.n / few.n
-        precondition = few.preconditioner(start)
 
         def evaluate(flat: Any) -> Point:
             gamma = flat.reshape(shape)
@@ -148,29 +150,52 @@ class SoftmaxProblem:
                     return ratio * (few.product(gamma, u) + few.penalty * u).reshape(-1, 1)
 
                 right = v.reshape(shape) - v.reshape(shape).mean(axis=0)
-                step = conjugate_gradients(product, precondition, right.reshape(-1, 1), _FORCING).reshape(shape)
+                step = conjugate_gradients(product, few.preconditioner(gamma), right.reshape(-1, 1), _FORCING).reshape(
+                    shape
+                )
                 return (step - step.mean(axis=0)).ravel()
 
             return Point(value, (gradient - self.penalty * gamma).ravel(), solve)
 
-        solution = newton(evaluate, start.ravel(), self.n, _TOLERANCE, _STEP)
+        solution = newton(evaluate, start.ravel(), self.n, _TOLERANCE, _STEP, rounds)
         gamma = solution.parameter.reshape(shape)
         gamma = gamma - gamma.mean(axis=0)
         penalised = 0.5 * float((self.penalty * gamma**2).sum())
         return Solved(gamma, solution.point.value + penalised, solution.iterations, solution.gradient_norm)
 
+    def _by_some_rows(self, gamma: Any) -> Callable[[Any], Any]:
+        hessian = self.information(gamma, np.arange(self.k), _SOME)
+        tied = np.trace(hessian) / len(hessian) / self.k  # a vector added to all classes changes nothing
+        hessian += np.kron(np.full((self.k, self.k), tied), np.eye(self.d))
+        hessian[np.diag_indices_from(hessian)] += 1e-6 * self.n / self.k
+        return dense_solver(hessian)
+
     def preconditioner(self, gamma: Any) -> Callable[[Any], Any]:
-        """An easy inverse: for each class its mean curvature times the Gram matrix of all rows."""
+        """An easy inverse near the Hessian's: of some rows' whole Hessian, or of each class's own block.
+
+        Of very many columns each class has its mean curvature times the Gram matrix of all rows.
+        """
+        if self.k * self.d <= _WHOLE:
+            return self._by_some_rows(gamma)
+        wide = self.d > _BLOCKED
 
         def one(block: Block) -> tuple[Any, Any]:
-            gram, curve = np.zeros((self.d, self.d)), np.zeros(self.k)
-            for cut, x in chunks(block, self.k):
+            gram, curve = 0.0, 0.0
+            for cut, x in chunks(block, max(self.k, 1 if wide else self.d**2)):
                 _, _, roots = drawn(block, cut, gamma @ x, curved=True)
-                gram += (x * weights(block)[cut]) @ x.T
-                curve += roots[0].sum(axis=1) - (roots[1:] ** 2).sum(axis=(0, 2))
+                diagonal = roots[0] - (roots[1:] ** 2).sum(axis=0)
+                if wide:
+                    gram = gram + (x * weights(block)[cut]) @ x.T
+                    curve = curve + diagonal.sum(axis=1)
+                else:
+                    curve = curve + diagonal @ (x[:, None] * x).reshape(self.d**2, -1).T
             return gram, curve
 
         gram, curve = (sum(part) for part in zip(*self.blocks.each(one), strict=True))
+        if not wide:
+            some = 1e-10 * self.n + self.penalty
+            inverse = np.linalg.inv(curve.reshape(self.k, self.d, self.d) + np.diag(some))
+            return lambda v: np.einsum("kij,kj->ki", inverse, v.reshape(self.k, self.d)).reshape(-1, 1)
         values, vectors = np.linalg.eigh(gram / self.n)
         shrunk = max(self.ridge, 1e-10 * self.n)
         scale = np.maximum(curve, 1e-6 * self.n)[:, None] * np.clip(values, 0.0, None) + shrunk

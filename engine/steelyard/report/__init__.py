@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from steelyard.report.plots import MOST_ARMS, coverage_plot, forest_plot
+from steelyard.report.plots import MOST_ARMS, balance_plot, coverage_plot, forest_plot, propensity_plot
 from steelyard.report.tables import text
 from steelyard.result import replacing
 
 if TYPE_CHECKING:
     import os
 
+    from steelyard.assignment.weights import Weights
     from steelyard.models.pair_fit import PairFit
     from steelyard.models.row_fit import RowFit
     from steelyard.pairs import Check
@@ -30,24 +31,44 @@ def write_report(
 
     level, scale, simultaneous: as in :meth:`PairFit.table`.
     """
-    from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
 
-    environment = Environment(loader=PackageLoader("steelyard", "report"), autoescape=True)
-    environment.filters["text"] = text
     table = fit.table(level, scale, simultaneous)
     facts = [*check.frame().rows(), ("comparisons used", fit.n), ("covariance", fit.kind),
              ("converged", "yes" if fit.converged else "no"),
              ("Newton steps", fit.iterations), ("largest score entry, divided by n", f"{fit.gradient_norm:.1e}"),
              ("log-likelihood", f"{fit.log_likelihood:.3f}")]  # fmt: skip
-    page = environment.get_template("report.html").render(
-        title=title, estimand=fit.estimand, facts=facts, level=f"{100 * level:g}", scale=scale,
+    return _page(
+        path, "report.html", title=title, estimand=fit.estimand, facts=facts, level=f"{100 * level:g}", scale=scale,
         simultaneous=simultaneous, rows=table.rows(named=True),
         capped=len(table) > MOST_ARMS, most=MOST_ARMS, forest=Markup(forest_plot(table)),
         coverage=Markup(coverage_plot(fit.pairs, table["arm"].to_list())), dropped=list(fit.dropped.items()),
         nulls=table.filter(table["se"].is_null()).rows(named=True),
         coefficients=fit.coefficients(level).rows(named=True),
     )  # fmt: skip
+
+
+def write_overlap(path: str | os.PathLike[str], weights: Weights, tests: list[str], title: str) -> Path:
+    """One self-contained HTML page on weights: effective size, support, balance of contexts, propensities.
+
+    tests: what the tests of dependence say.
+    """
+    from markupsafe import Markup
+
+    facts, has = weights.overlap(), weights.propensity.contexts is not None
+    return _page(
+        path, "overlap.html", title=title, estimand=weights.estimand, tests=tests, facts=facts.frame().rows(),
+        labels=facts.by_label.rows(named=True), balance=Markup(balance_plot(weights.balance())) if has else "",
+        propensities=Markup(propensity_plot(facts.histogram)), cells=facts.empty_cells.head(100).rows(named=True),
+        pairs=facts.unsupported_pairs.head(100).rows(), never=len(facts.unsupported_pairs),
+    )  # fmt: skip
+
+
+def _page(path: str | os.PathLike[str], template: str, **values: Any) -> Path:
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(loader=PackageLoader("steelyard", "report"), autoescape=True)
+    environment.filters["text"] = text
     with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(environment.get_template(template).render(**values), encoding="utf-8")
     return Path(path)

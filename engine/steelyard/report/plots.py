@@ -49,6 +49,64 @@ def forest_plot(table: pl.DataFrame) -> str:
     return _svg(figure)
 
 
+def balance_plot(balance: pl.DataFrame) -> str:
+    """Differences of context means from the target's, in standard deviations, before and after weighting.
+
+    One line a context column: the largest difference among the arms or groups. The 40 largest.
+    """
+    import polars as pl
+    from matplotlib.figure import Figure
+
+    worst = (
+        balance.group_by("column", maintain_order=True)
+        .agg(pl.col("difference_before", "difference_after").abs().max())
+        .sort("difference_before", descending=True)
+        .head(40)
+    )
+    figure = Figure(figsize=(8.0, 1.2 + 0.24 * len(worst)))
+    axes = figure.subplots()
+    place = np.arange(len(worst))[::-1]
+    before, after = (worst[f"difference_{when}"].to_numpy() for when in ("before", "after"))
+    axes.hlines(place, np.minimum(before, after), np.maximum(before, after), color="#c9d3d8", linewidth=1.2)
+    axes.plot(before, place, "o", color="#b5651d", markersize=5, label="before weighting")
+    axes.plot(after, place, "o", color=_COLOUR, markersize=5, label="after")
+    axes.axvline(0.1, color="#999999", linewidth=0.8, linestyle=":")
+    axes.set_yticks(place, [name[:40] for name in worst["column"]], fontsize=8, parse_math=False)
+    axes.set_ylim(-0.8, len(worst) - 0.2)
+    axes.set_xlim(left=0.0)
+    axes.set_xlabel("largest difference from the target, in standard deviations (dotted: 0.1)")
+    axes.legend(loc="best", fontsize=8, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
+def propensity_plot(histogram: pl.DataFrame) -> str:
+    """Histograms of the propensity of what was assigned, for each arm or group; those of the 12 with most rows."""
+    import polars as pl
+    from matplotlib.figure import Figure
+
+    labels = (
+        histogram.group_by("label").agg(pl.col("rows").sum()).sort("rows", "label", descending=[True, False]).head(12)
+    )
+    columns = 3 if len(labels) > 2 else len(labels)
+    rows = -(-len(labels) // columns)
+    figure = Figure(figsize=(8.0, 0.8 + 1.5 * rows), layout="constrained")
+    grid = np.atleast_1d(figure.subplots(rows, columns, sharex=True, squeeze=False)).ravel()
+    for axes, label in zip(grid, labels["label"], strict=False):
+        mine = histogram.filter(pl.col("label") == label)
+        low, high, count = (mine[name].to_numpy() for name in ("low", "high", "rows"))
+        axes.bar(low, count, width=high - low, align="edge", color=_COLOUR)
+        axes.set_xscale("log")
+        axes.set_title(label[:30], fontsize=8, parse_math=False)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid[len(labels) :]:
+        axes.set_visible(False)
+    figure.supxlabel("propensity of what was assigned", fontsize=9)
+    figure.supylabel("rows", fontsize=9)
+    return _svg(figure)
+
+
 def coverage_plot(pairs: PairTable, order: list[str]) -> str:
     """How often each two arms were compared, on a log scale; white = never. Arms in the given order."""
     from matplotlib.colors import LogNorm
