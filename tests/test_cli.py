@@ -11,6 +11,8 @@ import steelyard as sy
 from steelyard.cli import WRITERS, app
 from typer.testing import CliRunner
 
+from tests.assignment.test_propensity import simulated
+
 run = CliRunner()
 COLUMNS = ["--a", "left", "--b", "right", "--outcome", "winner"]
 
@@ -131,6 +133,68 @@ def test_covariates_by_name_and_expression(tmp_path):
     assert refused.exit_code == 1
     assert "no covariate 'length'" in refused.output
     assert run.invoke(app, ["rank", log, *COLUMNS, "--covariate", "length=)"]).exit_code == 2
+
+
+@pytest.fixture
+def shown(tmp_path, monkeypatch):
+    """The path of a log in which the pair shown and the group depend on the topic."""
+    monkeypatch.chdir(tmp_path)
+    frame = simulated(n=1500).rename({"a": "left", "b": "right", "y": "winner"})
+    frame.write_parquet("shown.parquet")
+    frame.head(300).write_parquet("target.parquet")
+    return "shown.parquet"
+
+
+def test_check_tells_of_contexts(shown):
+    told = run.invoke(app, ["check", shown, *COLUMNS, "--context", "x0", "--context", "level", "--group", "group"])
+    assert told.exit_code == 0, told.output
+    assert "The pair shown and x0, level are dependent: it was not randomised" in told.output
+    assert "The rater's group and x0, level are dependent" in told.output
+    assert told.output.count("effective share") == 2
+    frame = pl.read_parquet(shown).with_columns(x0=pl.col("level").replace_strict({"p": 0, "q": 1, "r": 2, "s": 2}))
+    frame.with_columns(group=pl.col("x0").cast(pl.String)).write_parquet(shown)
+    refused = run.invoke(app, ["check", shown, *COLUMNS, "--context", "level", "--group", "group"])
+    assert refused.exit_code == 0
+    assert "support is empty" in refused.output
+
+
+def test_weigh_writes_what_the_api_gives(shown):
+    contexts = ["--context", "x0", "--context", "level"]
+    told = run.invoke(app, ["weigh", shown, *COLUMNS, *contexts, "--out", "w.parquet", "--report", "o.html",
+                            "--clip", "5", "--cluster", "level"])  # fmt: skip
+    assert told.exit_code == 0, told.output
+    assert "every pair equally often, in every context alike" in told.output.replace("\n", " ")
+    log = sy.scan(shown, a="left", b="right", outcome="winner", context=["x0", "level"])
+    want = sy.PairPropensity().fit(log).weights(log, clip=5.0)
+    assert pl.read_parquet("w.parquet").equals(want.frame())
+    page = Path("o.html").read_text()
+    for part in ("Balance of contexts", "Propensities", "no support", "<svg", "depend on context", "max-width: 60rem"):
+        assert part in page
+    for options in (["--of", "group", "--group", "group", "--kind", "balance"], ["--of", "label"],
+                    ["--method", "frequency", "--strata", "level", "--target", "log"],
+                    ["--target", "target.parquet", "--floor", "0.0001"]):  # fmt: skip
+        done = run.invoke(app, ["weigh", shown, *COLUMNS, *contexts, *options, "--out", "w.parquet"])
+        assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (["--floor", "0.99"], 1, "too little overlap"),
+        (["--out", "w.csv"], 2, "ending in .parquet"),
+        (["--of", "mood"], 2, "--of must be"),
+        (["--kind", "best"], 2, "kind must be"),
+        (["--context", "nope"], 1, "'nope' (role context) is not in the log"),
+        (["--method", "logged"], 1, "no logged propensity"),
+        (["--target", "away.parquet"], 1, "no such file"),
+    ],
+)
+def test_weigh_refuses_and_leaves_nothing(shown, tmp_path, options, status, words):
+    before = sorted(path.name for path in tmp_path.iterdir())
+    told = run.invoke(app, ["weigh", shown, *COLUMNS, "--context", "x0", "--out", "w.parquet", *options])
+    assert told.exit_code == status, told.output
+    assert words in told.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_predict_a_folder_shard_by_shard_and_resume(tmp_path):

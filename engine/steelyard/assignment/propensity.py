@@ -97,9 +97,9 @@ class Propensity:
     """
 
     spec: PairPropensity | GroupPropensity | LabelPropensity
-    assigned: Assigned
-    model: Any
-    contexts: Contexts | None
+    assigned: Assigned = field(repr=False)
+    model: Any = field(repr=False)
+    contexts: Contexts | None = field(repr=False)
     n: int
     blocks: Blocks = field(repr=False)
     clusters: tuple[str, ...] = ()

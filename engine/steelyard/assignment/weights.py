@@ -50,12 +50,12 @@ class Weights:
     """
 
     propensity: Propensity
-    log: PreferenceLog
+    log: PreferenceLog = field(repr=False)
     target: str
     kind: str
-    share: Any = None
-    toward: Balancing | None = None
-    balancing: Balancing | None = None
+    share: Any = field(default=None, repr=False)
+    toward: Balancing | None = field(default=None, repr=False)
+    balancing: Balancing | None = field(default=None, repr=False)
     mean: float = 1.0
     limit: float | None = None
     trim: float | None = None
