@@ -7,7 +7,7 @@ import statsmodels.api as sm
 import steelyard as sy
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
-from steelyard.assignment import propensity as room
+from steelyard.assignment import fitting as room
 
 from tests.assignment.simulate import two_drawn
 from tests.reference.stacked import pair_log_probability

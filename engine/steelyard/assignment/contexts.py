@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
 
 
+_ROWS = 1 << 12  # rows whose columns are made at a time where only their sums are wanted
+
+
 @dataclass(frozen=True)
 class Contexts:
     """The context columns of a model of assignment.
@@ -109,59 +112,59 @@ def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Bl
     )
     d = len(encoder.context) + sum(len(values) - 1 for _, values in levels)
     raw = Contexts(tuple(encoder.context), tuple(levels), np.zeros(d), np.ones(d), unseen)
-    mean, scale = _moments(raw, blocks)
+    mean, scale, told = _moments(raw, blocks)
     constant = [name for name, s in zip(raw.terms, scale, strict=True) if s == 0.0]
     constant += [name for name, values in levels if len(values) < 2]
     if constant:
         raise LogError(
             f"context {constant[0]!r} is the same in every row: it can tell nothing. Leave it out of context=."
         )
-    _warn_of_outcomes(raw, blocks)
+    _warn_of_outcomes(raw.terms, told)
     return replace(raw, mean=mean, scale=scale), blocks
 
 
-def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any]:
-    """(d,) mean and standard deviation, taken about the first row so that large numbers lose nothing."""
+def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any, Any]:
+    """(d,) mean, standard deviation, and correlation with the outcome among labelled rows; one pass.
+
+    Taken about the first row, so that large numbers lose nothing.
+    """
+    d = len(raw.mean)
     firsts = blocks.each(lambda block: raw.raw(block.where(slice(0, 1))))
     origin = next(first for first in firsts if first.shape[1])
-    total, sums, squares = 0.0, 0.0, 0.0
 
-    def one(block: Block) -> tuple[float, Any, Any]:
-        away, w = raw.raw(block) - origin, weights(block)
-        return float(w.sum()), away @ w, away**2 @ w
+    def one(block: Block) -> tuple[Any, Any, Any]:
+        y = np.asarray(block.y)
+        known = np.isfinite(y)
+        y = np.where(known, y, 0.0)
+        beside = np.stack([weights(block), known, y])
+        sums, squares = np.zeros((d, 3)), np.zeros((d, 2))
+        for start in range(0, block.n, _ROWS):
+            cut = slice(start, start + _ROWS)
+            away = raw.raw(block.where(cut)) - origin
+            sums += away @ beside[:, cut].T
+            squares += (away * away) @ beside[:2, cut].T
+        return np.append(beside.sum(axis=1), y @ y), sums, squares
 
-    for count, some, more in blocks.each(one):
-        total, sums, squares = total + count, sums + some, squares + more
-    mean = sums / total
-    variance = np.maximum(squares / total - mean**2, 0.0)
-    variance[variance <= 1e-14 * (squares / total)] = 0.0
-    return origin[:, 0] + mean, np.sqrt(variance)
-
-
-def _warn_of_outcomes(raw: Contexts, blocks: Blocks) -> None:
-    """Warns of a column that the outcome can be read off: it was hardly known before the answer."""
-    d = len(raw.mean)
-
-    def one(block: Block) -> Any:
-        known = np.isfinite(np.asarray(block.y))
-        table = np.vstack([np.ones(known.sum()), np.asarray(block.y)[known], raw.raw(block)[:, known]])
-        return table[:2] @ np.vstack([table, table[1:] ** 2]).T
-
-    sums = sum(blocks.each(one))
-    n = sums[0, 0]
-    if n < 3:
-        return
-    mean, square = sums[0, 1 : d + 2] / n, sums[0, d + 2 :] / n
-    variance = square - mean**2
+    total, sums, squares = (sum(part) for part in zip(*blocks.each(one), strict=True))
+    mean = sums[:, 0] / total[0]
+    variance = np.maximum(squares[:, 0] / total[0] - mean**2, 0.0)
+    variance[variance <= 1e-14 * (squares[:, 0] / total[0])] = 0.0
+    _, n, y, yy = total
     with np.errstate(divide="ignore", invalid="ignore"):
-        r = (sums[1, 2 : d + 2] / n - mean[0] * mean[1:]) / np.sqrt(variance[0] * variance[1:])
-    for name, size in zip(raw.terms, np.abs(r), strict=True):
-        if size > 1 - 1e-9:
+        spread = np.sqrt((squares[:, 1] - sums[:, 1] ** 2 / n) * (yy - y**2 / n))
+        told = (sums[:, 2] - sums[:, 1] * y / n) / spread
+    return origin[:, 0] + mean, np.sqrt(variance), told if n > 2 else np.zeros(d)
+
+
+def _warn_of_outcomes(terms: Sequence[str], told: Any) -> None:
+    """Warns of a column that the outcome can be read off: it was hardly known before the answer."""
+    for name, r in zip(terms, told, strict=True):
+        if abs(r) > 1 - 1e-9:
             warnings.warn(
                 f"context {name!r} tells the outcome in every row: was it known before the answer? A context that "
                 "came after it makes every weight and every estimate wrong.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

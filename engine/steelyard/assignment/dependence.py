@@ -15,7 +15,7 @@ from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.inference.clusters import ClusterSums, refuse_nulls, summed
 
 if TYPE_CHECKING:
-    from steelyard.assignment.propensity import Assigned
+    from steelyard.assignment.assigned import Assigned
 
 _ROUNDS = 25  # Newton steps of the unshrunk model: it may have no maximum, and then the score test decides
 _CLUSTERS = 3  # clusters a coefficient that the test by cluster needs: with fewer it finds nothing, whatever is there

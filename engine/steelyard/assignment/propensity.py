@@ -5,24 +5,21 @@ log -> rows with contexts, encoded once -> softmax, shares, a logged column or a
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
 
+from steelyard.assignment.assigned import Assigned
 from steelyard.assignment.contexts import Contexts, context_encoder, learned
 from steelyard.assignment.dependence import Dependence, dependence
-from steelyard.assignment.models import Classified, Frequency, Logged, SoftmaxModel
-from steelyard.assignment.softmax import SoftmaxProblem, Solved
+from steelyard.assignment.fitting import classified, logged, pairs_shown, shares, softmax
+from steelyard.assignment.models import Logged, SoftmaxModel
 from steelyard.blocks import Block, Dictionary, Encoder
-from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
+from steelyard.errors import LogError
 from steelyard.inference.clusters import cluster_names
-from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, identified, weights
 from steelyard.passes import run_pass
 from steelyard.rows import read_rows
 from steelyard.spill import Blocks
@@ -30,62 +27,6 @@ from steelyard.spill import Blocks
 if TYPE_CHECKING:
     from steelyard.assignment.weights import Weights
     from steelyard.log import PreferenceLog
-
-_MOST_PAIRS = 2000  # classes of method="pairs"
-_STRATA_CELLS = 1 << 26  # cells of the table of shares
-Kind = Literal["pair", "group", "label"]
-
-
-@dataclass(frozen=True)
-class Assigned:
-    """What was assigned. kind: "pair" of arms, rater's "group", or "label". labels: of arms, groups, or no and yes.
-
-    pairs: (P, 2) the pairs of arms that are classes, codes in order; None where arms are drawn one by one.
-    """
-
-    kind: Kind
-    labels: tuple[str, ...]
-    pairs: Any = None
-
-    @property
-    def classes(self) -> int:
-        return len(self.labels) if self.pairs is None else len(self.pairs)
-
-    def asked_of(self, encoder: Encoder, learn: bool = False) -> Encoder:
-        """The encoder, asked to code what is assigned as here. learn: other arms too, after these."""
-        if self.kind == "pair":
-            return replace(encoder, arms=Dictionary(list(self.labels), learn))
-        return replace(encoder, group=Dictionary(list(self.labels))) if self.kind == "group" else encoder
-
-    def of(self, block: Block) -> Block:
-        """The block with what was drawn, -1 where it is not known here; once it is there it stays."""
-        return block if block.drawn else replace(block, drawn=self._codes(block))
-
-    def arms(self, block: Block) -> Any:
-        """(2, n) codes of both arms of a block with what was drawn."""
-        return np.stack(block.drawn) if self.pairs is None else self.pairs[block.drawn[0]].T
-
-    def _codes(self, block: Block) -> tuple[Any, ...]:
-        if self.kind == "group":
-            assert block.group is not None
-            return (block.group,)
-        if self.kind == "label":
-            return (np.isfinite(np.asarray(block.y)).astype(np.int32),)
-        k = len(self.labels)
-        a, b = (np.where((codes >= 0) & (codes < k), codes, -1) for codes in (block.a, block.b))
-        if self.pairs is None:
-            return a, b
-        key = np.minimum(a, b).astype(np.int64) * k + np.maximum(a, b)
-        keys = self.pairs[:, 0].astype(np.int64) * k + self.pairs[:, 1]
-        place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-        return (np.where((keys[place] == key) & (a >= 0) & (b >= 0), place, -1).astype(np.int32),)
-
-    def names(self) -> list[str]:
-        """Of every class or pair, in the order of a model's `every`."""
-        if self.kind != "pair":
-            return list(self.labels)
-        pairs = combinations(range(len(self.labels)), 2) if self.pairs is None else self.pairs
-        return [f"{self.labels[i]} | {self.labels[j]}" for i, j in pairs]
 
 
 @dataclass(frozen=True)
@@ -205,7 +146,7 @@ class Propensity:
         OverlapError
             Too little overlap, with the figures and the ways out.
         """
-        from steelyard.assignment.weights import weigh
+        from steelyard.assignment.weighing import weigh
 
         return weigh(self, log, target, kind, clip, trim, floor, unsupported)
 
@@ -288,7 +229,7 @@ class PairPropensity:
         elif self.method != "logged":
             raise LogError(f"{log.name} has no context columns: scan it with context=, or use method='frequency'")
         if self.method != "softmax" or self.classifier is not None:
-            assigned = replace(assigned, pairs=_pairs(blocks, len(arms)))
+            assigned = replace(assigned, pairs=pairs_shown(blocks, len(arms)))
         blocks = blocks.map(assigned.of)
         return _fitted(self, assigned, contexts, blocks, rows.pairs.dropped, log)
 
@@ -402,151 +343,21 @@ def _columns(blocks: Blocks, encoder: Encoder, unseen: str, strata: bool = False
     return learned(blocks, encoder, "other" if strata else unseen)
 
 
-def _pairs(blocks: Blocks, k: int) -> Any:
-    """(P, 2) the pairs that occur, codes of the lower arm first, sorted."""
-
-    def one(block: Block) -> Any:
-        return np.unique(np.minimum(block.a, block.b).astype(np.int64) * k + np.maximum(block.a, block.b))
-
-    keys = np.unique(np.concatenate(list(blocks.each(one))))
-    return np.stack([keys // k, keys % k], axis=1).astype(np.int32)
-
-
 def _fitted(
     spec: Any, assigned: Assigned, contexts: Contexts | None, blocks: Blocks, dropped: dict[str, int],
     log: PreferenceLog,
 ) -> Propensity:  # fmt: skip
     model: Any
     if spec.classifier is not None:
-        model = _classified(spec.classifier, assigned, contexts, blocks)
+        model = classified(spec.classifier, assigned, contexts, blocks)
     elif getattr(spec, "method", "softmax") == "logged":
-        model = _logged(assigned, blocks, log)
+        model = logged(assigned, blocks, log)
     elif getattr(spec, "method", "softmax") == "frequency":
-        model = _shares(assigned, contexts, blocks)
+        model = shares(assigned, contexts, blocks)
     else:
         assert contexts is not None
-        model = _softmax(spec, assigned, contexts, blocks)
+        model = softmax(spec, assigned, contexts, blocks)
     n = sum(blocks.each(lambda block: block.n))
     names = tuple(log.cluster_label(name) for name in cluster_names(len(log.cluster))[:1])
     left = {reason: count for reason, count in dropped.items() if reason != "not labelled"}
     return Propensity(spec, assigned, model, contexts, n, blocks, names, left)
-
-
-def _softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -> SoftmaxModel:
-    if assigned.pairs is not None and assigned.classes > _MOST_PAIRS:
-        raise NotIdentifiedError(
-            f"{assigned.classes} pairs: method='pairs' is for up to {_MOST_PAIRS}. Use method='softmax'."
-        )
-    d, k = 1 + len(contexts.mean), assigned.classes
-    draws = 2 if assigned.kind == "pair" and assigned.pairs is None else 1
-    designed = blocks.map(lambda block: replace(block, columns=contexts.matrix(block)))
-    two = k == 2 and draws == 1
-    problem = SoftmaxProblem(designed, k, d, spec.ridge)
-    try:
-        if two and d <= WIDEST_FUSED:
-            solved = _logistic(contexts, designed, spec.ridge)
-        else:  # of two classes the ridge is on the difference of their coefficients, which are its halves
-            own = replace(problem, ridge=2 * spec.ridge) if two else problem
-            solved = own.maximise(_constants(designed, k, d))
-    except (ConvergenceError, NotIdentifiedError) as error:
-        if spec.ridge:
-            raise
-        raise NotIdentifiedError(_separated(assigned)) from error
-    if two:
-        solved = solved._replace(gamma=solved.gamma - solved.gamma[0])
-    model = SoftmaxModel(contexts, problem, solved, np.array([1]) if two else np.arange(k), draws)
-    if not spec.ridge and model.separated():
-        raise NotIdentifiedError(_separated(assigned))
-    return model
-
-
-def _separated(assigned: Assigned) -> str:
-    what = {"group": "the group", "label": "whether it was labelled", "pair": "the pair"}[assigned.kind]
-    return (
-        f"the contexts tell {what} of some or all rows completely, so that no finite coefficients are the best: the "
-        "propensity goes to 0 or 1 there. Use coarser contexts, leave out the ones that decide it, or shrink by ridge=."
-    )
-
-
-def _constants(blocks: Blocks, k: int, d: int) -> Any:
-    """(k, D) logits that fit the shares of what was drawn, whatever the context."""
-    counts = sum(blocks.each(lambda block: np.bincount(np.concatenate(block.drawn), minlength=k)))
-    start = np.zeros((k, d))
-    start[:, 0] = np.log(np.maximum(counts, 0.5))
-    return start - start.mean(axis=0)
-
-
-def _logistic(contexts: Contexts, blocks: Blocks, ridge: float) -> Solved:
-    """Two classes: the row likelihood without arms, Newton with the whole Hessian."""
-    names = ("intercept", *contexts.terms)
-    penalty = np.full(len(names), ridge)
-    penalty[0] = 0.0
-    rows = blocks.map(lambda block: replace(block, y=block.drawn[0].astype(np.float64)))
-    problem, start, place, _ = identified(RowProblem(rows, 0, names, "bradley-terry", penalty), 0.0)
-    estimate, _ = problem.maximise(start)
-    gamma = np.zeros((2, len(names)))
-    gamma[1, list(place)] = estimate.parameter
-    return Solved(gamma, estimate.log_likelihood, estimate.iterations, estimate.gradient_norm)
-
-
-def _shares(assigned: Assigned, contexts: Contexts | None, blocks: Blocks) -> Frequency:
-    assert contexts is not None
-    strata, n = int(np.prod([len(values) for _, values in contexts.levels])), sum(blocks.each(lambda block: block.n))
-    if strata > n:
-        raise LogError(f"{strata} strata for {n} rows: strata must be fewer than rows; use coarser ones")
-    if strata * assigned.classes > _STRATA_CELLS:
-        raise LogError(f"{strata} strata of {assigned.classes} pairs are too many: use coarser strata")
-    empty = Frequency(contexts, np.zeros((strata, assigned.classes)))
-
-    def one(block: Block) -> Any:
-        cell = empty.stratum(block) * assigned.classes + block.drawn[0]
-        return np.bincount(cell, weights(block), empty.table.size)
-
-    return replace(empty, table=sum(blocks.each(one)).reshape(empty.table.shape))
-
-
-def _logged(assigned: Assigned, blocks: Blocks, log: PreferenceLog) -> Logged:
-    """Checks the column: within (0, 1], and 1 / propensity near 1 on average over all rows, pair by pair."""
-    bad, rows = 0, 0
-    first: list[int] = []
-    sums = np.zeros((2, assigned.classes))
-
-    def one(block: Block) -> tuple[int, Any, Any]:
-        pi = np.asarray(block.propensity)
-        wrong = np.flatnonzero(~((pi > 0) & (pi <= 1)))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inverse = np.where((pi > 0) & (pi <= 1), 1.0 / pi, 0.0)
-        moments = [np.bincount(block.drawn[0], inverse**power, assigned.classes) for power in (1, 2)]
-        return block.n, wrong + block.start, np.array(moments)
-
-    for n, wrong, moments in blocks.each(one):
-        rows, bad, sums = rows + n, bad + len(wrong), sums + moments
-        first += wrong[: 10 - len(first)].tolist()
-    if bad:
-        raise LogError(
-            f"{log.name}: {bad} row{'s' * (bad != 1)}: propensity null or outside (0, 1] (column {log.propensity}; "
-            f"first rows {first}). It is the probability with which this pair was shown: correct it."
-        )
-    mean = sums[0] / rows
-    spread = np.sqrt(np.maximum(sums[1] / rows - mean**2, 0.0) / rows)
-    off = np.flatnonzero(np.abs(mean - 1.0) > 4.0 * spread + 1e-9)
-    if len(off):
-        names = assigned.names()
-        shown = ", ".join(f"{names[j]} {mean[j]:.3f}" for j in off[np.argsort(-np.abs(mean[off] - 1))][:5])
-        warnings.warn(
-            f"the mean of 1 / propensity over all rows should be 1 for every pair; for {len(off)} of {len(mean)} it "
-            f"is further off than chance explains ({shown}): were these the probabilities of the pair, in every row?",
-            UserWarning,
-            stacklevel=4,
-        )
-    return Logged()
-
-
-def _classified(classifier: Any, assigned: Assigned, contexts: Contexts | None, blocks: Blocks) -> Classified:
-    """A copy of the classifier, fitted to all rows in memory."""
-    assert contexts is not None
-    parts = list(blocks.each(lambda block: (contexts.matrix(block)[1:].T, block.drawn[0], weights(block))))
-    x, y, w = (np.concatenate(part) for part in zip(*parts, strict=True))
-    fitted = copy.deepcopy(classifier)
-    fitted.fit(x, y) if (w == 1.0).all() else fitted.fit(x, y, sample_weight=w)
-    return Classified(contexts, fitted, np.asarray(fitted.classes_), assigned.classes)

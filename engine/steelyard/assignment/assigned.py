@@ -1,0 +1,65 @@
+"""What was assigned in a row of a log: two arms, a rater's group, or a label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+
+from steelyard.blocks import Block, Dictionary, Encoder
+
+Kind = Literal["pair", "group", "label"]
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """What was assigned. kind: "pair" of arms, rater's "group", or "label". labels: of arms, groups, or no and yes.
+
+    pairs: (P, 2) the pairs of arms that are classes, codes in order; None where arms are drawn one by one.
+    """
+
+    kind: Kind
+    labels: tuple[str, ...]
+    pairs: Any = None
+
+    @property
+    def classes(self) -> int:
+        return len(self.labels) if self.pairs is None else len(self.pairs)
+
+    def asked_of(self, encoder: Encoder, learn: bool = False) -> Encoder:
+        """The encoder, asked to code what is assigned as here. learn: other arms too, after these."""
+        if self.kind == "pair":
+            return replace(encoder, arms=Dictionary(list(self.labels), learn))
+        return replace(encoder, group=Dictionary(list(self.labels))) if self.kind == "group" else encoder
+
+    def of(self, block: Block) -> Block:
+        """The block with what was drawn, -1 where it is not known here; once it is there it stays."""
+        return block if block.drawn else replace(block, drawn=self._codes(block))
+
+    def arms(self, block: Block) -> Any:
+        """(2, n) codes of both arms of a block with what was drawn."""
+        return np.stack(block.drawn) if self.pairs is None else self.pairs[block.drawn[0]].T
+
+    def _codes(self, block: Block) -> tuple[Any, ...]:
+        if self.kind == "group":
+            assert block.group is not None
+            return (block.group,)
+        if self.kind == "label":
+            return (np.isfinite(np.asarray(block.y)).astype(np.int32),)
+        k = len(self.labels)
+        a, b = (np.where((codes >= 0) & (codes < k), codes, -1) for codes in (block.a, block.b))
+        if self.pairs is None:
+            return a, b
+        key = np.minimum(a, b).astype(np.int64) * k + np.maximum(a, b)
+        keys = self.pairs[:, 0].astype(np.int64) * k + self.pairs[:, 1]
+        place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+        return (np.where((keys[place] == key) & (a >= 0) & (b >= 0), place, -1).astype(np.int32),)
+
+    def names(self) -> list[str]:
+        """Of every class or pair, in the order of a model's `every`."""
+        if self.kind != "pair":
+            return list(self.labels)
+        pairs = combinations(range(len(self.labels)), 2) if self.pairs is None else self.pairs
+        return [f"{self.labels[i]} | {self.labels[j]}" for i, j in pairs]

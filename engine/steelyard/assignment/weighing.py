@@ -1,0 +1,347 @@
+"""Making weights: the target, the kind, the clip; then what they do to the log, and whether to refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from steelyard.assignment.balancing import Balancing, balance
+from steelyard.assignment.contexts import Contexts, target_log
+from steelyard.assignment.models import Logged
+from steelyard.assignment.overlap import (
+    BINS,
+    Overlap,
+    fine_counts,
+    fine_quantile,
+    histogram_frame,
+    propensity_bin,
+)
+from steelyard.assignment.weights import Sums, Weights
+from steelyard.blocks import Block, Encoder
+from steelyard.errors import LogError, OverlapError
+from steelyard.models.row_problem import weights as sampling_weights
+from steelyard.rows import read_rows
+from steelyard.spill import Blocks
+
+if TYPE_CHECKING:
+    from steelyard.assignment.assigned import Assigned
+    from steelyard.assignment.propensity import Propensity
+    from steelyard.log import PreferenceLog
+
+_EXPECTED = 5.0  # rows that chance would have given a cell which holds none
+_QUANTILES = (0.5, 0.9, 0.99, 0.999)
+
+
+def weigh(
+    propensity: Propensity, log: PreferenceLog, target: Any, kind: str, clip: float | None, trim: float | None,
+    floor: float, unsupported: float,
+) -> Weights:  # fmt: skip
+    """The weights of :meth:`Propensity.weights`; three passes over the rows, encoded once."""
+    if kind not in ("hajek", "stabilized", "overlap", "balance"):
+        raise ValueError(f"kind must be 'hajek', 'stabilized', 'overlap' or 'balance', not {kind!r}")
+    if isinstance(target, str) and target not in ("uniform", "log"):
+        raise ValueError(f"target must be 'uniform', 'log', a frame or margins, not {target!r}")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip must be a positive number, not {clip!r}")
+    if trim is not None and not 0 < trim < 1:
+        raise ValueError(f"trim must lie between 0 and 1, not {trim!r}")
+    encoder = propensity.asked_of(Encoder(dict(log.outcomes)), learn=True)
+    rows = read_rows(log, encoder, unlabelled=True)
+    if propensity.assigned.kind == "pair":  # the table has sorted the arms; the propensity has its own order
+        names = rows.pairs.arms.to_list()
+        order = {name: code for code, name in enumerate(propensity.assigned.labels)}
+        code = np.array([order.get(name, -1) for name in names], np.int32)
+        blocks = rows.blocks.map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
+    else:
+        blocks = rows.blocks
+    blocks = blocks.map(propensity.assigned.of)
+    words = _population(propensity, target, kind)
+    made = Weights(propensity, log, words, kind, trim=trim)
+    if kind == "stabilized" or (isinstance(target, str) and target == "log"):
+        made = replace(made, share=_shares(propensity, blocks))
+    if not isinstance(target, str):
+        made = replace(made, toward=_toward(propensity, log, blocks, target))
+    if kind == "balance":
+        made = replace(made, balancing=_balanced(made, blocks))
+    made = _scaled(made, blocks, clip)
+    sums = _summed(made, blocks)
+    facts = _overlap(made, sums)
+    _refuse(made, facts, floor, unsupported)
+    return replace(made, sums=sums, facts=facts)
+
+
+def _population(propensity: Propensity, target: Any, kind: str) -> str:
+    what = {"pair": "pair", "group": "group", "label": "row"}[propensity.assigned.kind]
+    if kind == "overlap":
+        return f"the contexts in which every {what} was likely (overlap population)"
+    if propensity.assigned.kind == "label":
+        often = "all rows that were shown, labelled or not"
+    elif kind == "stabilized" or (isinstance(target, str) and target == "log"):
+        often = f"every {what} as often as in the log, in every context alike"
+    else:
+        often = f"every {what} equally often, in every context alike"
+    if isinstance(target, str):
+        return often
+    return f"{often}; contexts as in the {'margins' if isinstance(target, Mapping) else 'target frame'}"
+
+
+def _shares(propensity: Propensity, blocks: Blocks) -> Any:
+    """Weight of each class (C,), or of each pair of arms (K, K) in either order, in the log."""
+    k, two = propensity.assigned.classes, propensity.assigned.kind == "pair" and propensity.assigned.pairs is None
+    shape = (k, k) if two else (k,)
+
+    def one(block: Block) -> Any:
+        known = np.all([codes >= 0 for codes in block.drawn], axis=0)
+        place = np.ravel_multi_index(tuple(codes[known] for codes in block.drawn), shape)
+        return np.bincount(place, sampling_weights(block)[known], int(np.prod(shape))).reshape(shape)
+
+    counts = np.sum(list(blocks.each(one)), axis=0)
+    return (counts + counts.T if two else counts) / counts.sum()
+
+
+def _needs_contexts(propensity: Propensity, what: str) -> Contexts:
+    if propensity.contexts is None:
+        raise ValueError(f"{what} needs a propensity with contexts; {propensity.spec} has none")
+    return propensity.contexts
+
+
+def _all(block: Block) -> Any:
+    return np.zeros((1, block.n), np.int64)
+
+
+def _ones(block: Block) -> Any:
+    return np.ones(block.n)
+
+
+def _toward(propensity: Propensity, log: PreferenceLog, blocks: Blocks, target: Any) -> Balancing:
+    """Weights of contexts that give the log the target's means, or the margins."""
+    contexts = _needs_contexts(propensity, "a target frame, or margins,")
+    n = sum(blocks.each(lambda block: float(sampling_weights(block).sum())))
+    if isinstance(target, Mapping):
+        kept, means = _margins(contexts, target)
+    else:
+        kept, means = np.arange(len(contexts.mean)), _means(contexts, log, target)
+    goal = n * np.concatenate([[1.0], (means - contexts.mean[kept]) / contexts.scale[kept]])[None]
+    places = np.concatenate([[0], 1 + kept])
+    return balance(
+        blocks, _all, lambda block: contexts.matrix(block)[places], _ones, goal, False, ("the target's contexts",)
+    )
+
+
+def _margins(contexts: Contexts, margins: Mapping[str, Mapping[Any, float]]) -> tuple[Any, Any]:
+    """Places of the indicator columns that margins speak of, and the shares they shall have."""
+    known, terms = dict(contexts.levels), contexts.terms
+    places: list[int] = []
+    shares: list[float] = []
+    for name, wanted in margins.items():
+        if name not in known:
+            raise LogError(f"margins of {name!r}: the contexts with values are {list(known)}; cast numbers to text")
+        given = {str(value): float(share) for value, share in wanted.items()}
+        if set(given) != set(known[name]) or not np.isclose(sum(given.values()), 1.0) or min(given.values()) < 0:
+            raise LogError(
+                f"margins of {name!r} must give each of {list(known[name])} a share, 1 in all; got {dict(wanted)}"
+            )
+        places += [terms.index(f"{name}={value}") for value in known[name][1:]]
+        shares += [given[value] for value in known[name][1:]]
+    return np.array(places), np.array(shares)
+
+
+def _means(contexts: Contexts, log: PreferenceLog, target: Any) -> Any:
+    """(d,) means of the context columns of a target frame."""
+    source = target_log(log, target)
+    columns = source.schema()
+    used = {root: name for name, column in zip(log.context_names(), log.context, strict=True) if name in contexts.names
+            for root in (column.meta.root_names() if isinstance(column, pl.Expr) else [column])}  # fmt: skip
+    lacking = [root for root in used if root not in columns]
+    if lacking:
+        raise LogError(f"the target frame lacks the columns {lacking} of the contexts; it has {columns.names()}")
+    rows = read_rows(source, contexts.asked_of(Encoder({})), unlabelled=True)
+
+    def one(block: Block) -> tuple[int, Any]:
+        return block.n, contexts.matrix(block)[1:].sum(axis=1)
+
+    n, total = (sum(part) for part in zip(*rows.blocks.each(one), strict=True))
+    return contexts.mean + contexts.scale * total / n
+
+
+def _balanced(made: Weights, blocks: Blocks) -> Balancing:
+    """Entropy balancing of every arm, group, or the labelled rows, to the target's context means."""
+    propensity = made.propensity
+    contexts, assigned = _needs_contexts(propensity, 'kind="balance"'), propensity.assigned
+    n = sum(blocks.each(lambda block: float(sampling_weights(block).sum())))
+    m, d = len(assigned.labels), 1 + len(contexts.mean)
+    if assigned.kind == "label":
+        labels: tuple[str, ...] = ("labelled rows",)
+        totals, members = np.array([n]), _all
+    elif assigned.kind == "group":
+        labels, members = assigned.labels, lambda block: np.stack(block.drawn)
+        totals = n * made.share if made.share is not None else np.full(m, n / m)
+    else:
+        labels, members = assigned.labels, assigned.arms
+        counts = _arm_totals(blocks, assigned)
+        totals = counts if made.share is not None else np.full(m, 2.0 * n / m)
+    means = np.zeros(d - 1)
+    if made.toward is not None:
+        sums = [np.append((tilt := made.toward.weight(block) * sampling_weights(block)).sum(),
+                          contexts.matrix(block)[1:] @ tilt) for block in blocks.each(lambda block: block)]  # fmt: skip
+        total = np.sum(sums, axis=0)
+        means = total[1:] / total[0]
+    goal = totals[:, None] * np.concatenate([[1.0], means])
+
+    def base(block: Block) -> Any:
+        return block.drawn[0] * 1.0 if assigned.kind == "label" else np.ones(block.n)
+
+    return balance(blocks, members, contexts.matrix, base, goal, made.toward is None, labels)
+
+
+def _arm_totals(blocks: Blocks, assigned: Assigned) -> Any:
+    def one(block: Block) -> Any:
+        weight = np.tile(sampling_weights(block), 2)
+        return np.bincount(assigned.arms(block).ravel(), weight, len(assigned.labels))
+
+    return np.sum(list(blocks.each(one)), axis=0)
+
+
+def _scaled(made: Weights, blocks: Blocks, clip: float | None) -> Weights:
+    """The weights with mean 1 over the rows that have one, and the limit that clip asks for."""
+
+    def one(block: Block) -> tuple[float, float, Any]:
+        raw, _, _ = made.raw(block)
+        bad = np.flatnonzero(~np.isfinite(raw))
+        if len(bad):
+            raise OverlapError(
+                f"{len(bad)} rows have no finite weight (first rows {(block.start + bad[:10]).tolist()}): their pair, "
+                "group or context is not one that the propensity was fitted to, or has probability 0 there."
+            )
+        sampling = sampling_weights(block)
+        return float(raw @ sampling), float(sampling[raw > 0].sum()), fine_counts(raw)
+
+    total, rows, counts = (sum(part) for part in zip(*blocks.each(one), strict=True))
+    if not total > 0:
+        raise OverlapError(f"no row is left with a weight (trim={made.trim}): support is empty")
+    mean = total / rows
+    limit = clip if clip is None or clip >= 1 else fine_quantile(counts, clip) / mean
+    return replace(made, mean=mean, limit=limit)
+
+
+def _summed(made: Weights, blocks: Blocks) -> Sums:
+    assigned, contexts = made.propensity.assigned, made.propensity.contexts
+    labels, d = len(assigned.labels), 0 if contexts is None else len(contexts.mean)
+    total: Sums | None = None
+
+    def one(block: Block) -> Sums:
+        raw, logp, tilt = made.raw(block)
+        weight = raw if made.limit is None else np.minimum(raw, made.limit)
+        sampling = sampling_weights(block)
+        members = list(assigned.arms(block) if assigned.kind == "pair" else block.drawn)
+        x = np.empty((0, block.n)) if contexts is None else contexts.matrix(block)[1:]
+        w = weight * sampling
+        used = raw > 0
+
+        def by_label(values: Any) -> Any:
+            return sum(np.bincount(codes, values, labels) for codes in members)
+
+        def contexts_by_label(factor: Any) -> Any:
+            out = np.zeros((labels, d))
+            for c in range(d):
+                out[:, c] = by_label(x[c] * factor)
+            return out
+
+        seen = np.zeros((labels, labels), bool)
+        if assigned.kind == "pair":
+            seen[members[0], members[1]] = seen[members[1], members[0]] = True
+        place = propensity_bin(logp)
+        bins = np.sum([np.bincount(codes * BINS + place, minlength=labels * BINS) for codes in members], axis=0)
+        values = [] if contexts is None else [
+            np.sum([np.bincount(codes * labels + who, sampling, len(known) * labels) for who in members], axis=0)
+            .reshape(len(known), labels)
+            for (_, known), codes in zip(contexts.levels, block.levels, strict=True)
+        ]  # fmt: skip
+        trimmed = 0 if made.trim is None else int((logp < np.log(made.trim)).sum())
+        return Sums(
+            int(used.sum()), 0 if made.limit is None else int((raw > made.limit).sum()), trimmed,
+            float((raw - weight) @ sampling), float(w.sum()), float((w * weight * sampling).sum()),
+            float(w.max(initial=0.0)), float(tilt @ sampling), by_label(sampling), by_label(w),
+            by_label(w * weight * sampling), contexts_by_label(sampling), contexts_by_label(w), x @ (tilt * sampling),
+            bins.reshape(labels, BINS), seen, fine_counts(weight), values,
+        )  # fmt: skip
+
+    for part in blocks.each(one):
+        total = part if total is None else _plus(total, part)
+    assert total is not None
+    return total
+
+
+def _plus(one: Sums, other: Sums) -> Sums:
+    merged = {name: getattr(one, name) + getattr(other, name) for name in one.__dataclass_fields__ if name != "values"}
+    merged |= {"largest": max(one.largest, other.largest), "seen": one.seen | other.seen}
+    return Sums(**merged, values=[x + y for x, y in zip(one.values, other.values, strict=True)])
+
+
+def _overlap(made: Weights, s: Sums) -> Overlap:
+    assigned = made.propensity.assigned
+    with np.errstate(invalid="ignore", divide="ignore"):
+        size = s.weight**2 / s.square
+    by_label = pl.DataFrame(
+        {"label": assigned.labels, "rows": s.count, "effective_size": size, "effective_share": size / s.count}
+    ).with_columns(pl.col(pl.Float64).fill_nan(None))
+    effective = s.weight_sum**2 / s.squares
+    empty, unsupported = _empty_cells(made, s)
+    pairs = [(assigned.labels[i], assigned.labels[j]) for i, j in zip(*np.nonzero(np.triu(~s.seen, 1)), strict=True)]
+    never = pairs if assigned.kind == "pair" else []
+    return Overlap(
+        s.rows, effective, effective / s.rows, s.largest / s.weight_sum, s.clipped, s.cut / (s.weight_sum + s.cut),
+        made.limit, s.trimmed, unsupported, {f"{q:g}": fine_quantile(s.fine, q) for q in _QUANTILES}, by_label,
+        histogram_frame(assigned.labels, s.bins), pl.DataFrame(never, schema=["a", "b"], orient="row"), empty,
+    )  # fmt: skip
+
+
+def _empty_cells(made: Weights, s: Sums) -> tuple[pl.DataFrame, float]:
+    """Context values with no row of a label though chance would have given 5; and the share of the target there.
+
+    The target asks for every label in every context; overlap weights ask for nothing where there is nothing.
+    """
+    assigned, contexts = made.propensity.assigned, made.propensity.contexts
+    schema: dict[str, Any] = {"context": pl.String, "value": pl.String, "label": pl.String, "expected": pl.Float64}
+    cells: list[tuple[Any, ...]] = []
+    worst = 0.0
+    asked = [1] if assigned.kind == "label" else np.flatnonzero(s.count > 0)
+    for (name, known), table in zip(contexts.levels if contexts else (), s.values, strict=True):
+        expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
+        missing = np.zeros(table.shape, bool)
+        missing[:, asked] = ((table == 0) & (expected >= _EXPECTED))[:, asked]
+        cells += [
+            (name, known[v], assigned.labels[j], expected[v, j]) for v, j in zip(*np.nonzero(missing), strict=True)
+        ]
+        worst = max(worst, float((missing.sum(axis=1) * table.sum(axis=1)).sum() / table.sum() / len(asked)))
+    return pl.DataFrame(cells, schema=schema, orient="row"), 0.0 if made.kind == "overlap" else worst
+
+
+def _refuse(made: Weights, facts: Overlap, floor: float, unsupported: float) -> None:
+    """Raises OverlapError where the log can not stand for the target, with the figures and the ways out."""
+    figures = (
+        f"effective size {facts.effective_size:.1f} of {facts.rows} rows (share {facts.effective_share:.4f}), "
+        f"largest share of the weight in one row {facts.largest_share:.2g}, share of the target without support "
+        f"{facts.unsupported:.3f}"
+    )
+    ways = "Use coarser contexts, kind='overlap' (a question the log can answer), or trim="
+    if not isinstance(made.propensity.model, Logged) and made.propensity.model.separated():
+        what = {"pair": "pair", "group": "group", "label": "answer"}[made.propensity.assigned.kind]
+        raise OverlapError(
+            f"the contexts tell the {what} of every row: no context was seen with another, so support is empty and the "
+            f"effective share is 0 ({figures}; they rest on the model alone). Use coarser contexts, or collect rows in "
+            "which it varies."
+        )
+    if facts.unsupported > unsupported:
+        cells = ", ".join(f"{row['context']}={row['value']} has no {row['label']}"
+                          for row in facts.empty_cells.head(3).iter_rows(named=True))  # fmt: skip
+        raise OverlapError(
+            f"{100 * facts.unsupported:.1f} % of the target has no support ({cells}); {figures}. {ways}, or put up "
+            f"with more by unsupported={facts.unsupported + 0.01:.2f}."
+        )
+    if facts.effective_share < floor:
+        raise OverlapError(f"too little overlap: {figures}; the floor is {floor}. {ways}, clip=, or a lower floor=.")
