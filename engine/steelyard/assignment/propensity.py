@@ -235,14 +235,8 @@ class PairPropensity:
 
 
 @dataclass(frozen=True)
-class GroupPropensity:
-    """Which group of raters (or objective) a prompt came from, given context: P(C = c | x), multinomial logit.
-
-    Parameters
-    ----------
-    context, ridge, classifier, unseen : as in :class:`PairPropensity`. Of two groups the ridge is on the one vector
-        of log-odds; of more, on the coefficients of every group, as scikit-learn has it
-    """
+class _ByContext:
+    """What models of one draw have in common."""
 
     context: str | Sequence[str] | None = None
     ridge: float = 1.0
@@ -251,6 +245,17 @@ class GroupPropensity:
 
     def __post_init__(self) -> None:
         _check(self)
+
+
+@dataclass(frozen=True)
+class GroupPropensity(_ByContext):
+    """Which group of raters (or objective) a prompt came from, given context: P(C = c | x), multinomial logit.
+
+    Parameters
+    ----------
+    context, ridge, classifier, unseen : as in :class:`PairPropensity`. Of two groups the ridge is on the one vector
+        of log-odds; of more, on the coefficients of every group, as scikit-learn has it
+    """
 
     def fit(self, log: PreferenceLog, threads: int | None = None) -> Propensity:
         """The propensity of every row's group.
@@ -280,21 +285,13 @@ class GroupPropensity:
 
 
 @dataclass(frozen=True)
-class LabelPropensity:
+class LabelPropensity(_ByContext):
     """Which rows that were shown were answered, given context: P(labelled | x), logistic.
 
     Parameters
     ----------
     context, ridge, classifier, unseen : as in :class:`PairPropensity`
     """
-
-    context: str | Sequence[str] | None = None
-    ridge: float = 1.0
-    classifier: Any = None
-    unseen: Literal["raise", "other"] = "raise"
-
-    def __post_init__(self) -> None:
-        _check(self)
 
     def fit(self, log: PreferenceLog, threads: int | None = None) -> Propensity:
         """The propensity of being labelled; a null outcome is a row that was shown and not answered.
