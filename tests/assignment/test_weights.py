@@ -183,6 +183,19 @@ def test_clips_and_trims_are_counted():
     assert "effective size" in str(plain.overlap())
 
 
+def test_rows_in_a_file_and_other_threads_give_the_same_bits(monkeypatch):
+    log = scanned(simulated(n=150_000, k=3), ["x0", "level"])  # two blocks
+    tables = []
+    for threads, memory in ((1, 1 << 28), (2, 1 << 28), (2, 0)):
+        monkeypatch.setattr("steelyard.spill.MOST_IN_MEMORY", memory)
+        for spec in (sy.PairPropensity(), sy.GroupPropensity(), sy.PairPropensity(method="frequency", strata="level")):
+            weights = spec.fit(log, threads).weights(log, floor=0.0, clip=4.0)
+            tables.append(sy.BradleyTerry(weights=weights).fit(log, threads).table())
+    for i in range(3):
+        assert tables[i].equals(tables[3 + i])
+        assert tables[i].equals(tables[6 + i])
+
+
 def test_flat_weights_leave_the_plain_fit():
     frame = confounded(1, 900)
     log = sy.scan(frame, a="a", b="b", outcome="y", context="x")
