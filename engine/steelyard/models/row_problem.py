@@ -28,7 +28,7 @@ WIDEST_FUSED = 32  # columns up to which the kernel does all; beyond, their Gram
 _WIDE_CELLS = 1 << 19  # entries of a feature matrix that are widened to double at a time
 _CLUSTER_BYTES = 1 << 27  # of cluster sums that are held at a time
 _LONG = 1 << 18  # rows
-THINNED = 16
+_THINNED = 16
 _DEPENDENT = 1e-10  # share of a column's variance that must be left beside the columns before it
 _SEPARATED = (
     "the fit has no finite maximum, or the solver stopped short of it: some combination of scores, covariates and "
@@ -139,10 +139,10 @@ class RowProblem:
     @cached_property
     def thinned(self) -> RowProblem:
         """Every 16th row of a long log, the whole of a short one; what it sees first saves passes over all."""
-        if not long(self.blocks):
+        if self.totals.rows < _LONG:
             return self
-        kept = self.blocks.each(lambda block: block.where(slice(None, None, THINNED)))
-        return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / THINNED + 1.0)
+        kept = self.blocks.each(lambda block: block.where(slice(None, None, _THINNED)))
+        return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / _THINNED + 1.0)
 
     def maximise(self, start: Any) -> tuple[Estimate, Influence]:
         """Newton from `start` (p,), and the model-based influence, whose meat is the information itself.
@@ -326,11 +326,6 @@ class RowProblem:
         return replace(
             self, blocks=self.blocks.map(some), names=tuple(self.names[j] for j in kept), penalty=self.penalty[places]
         )
-
-
-def long(blocks: Blocks) -> bool:
-    """Whether a log has so many rows that a thinned one is worth fitting first."""
-    return sum(blocks.each(lambda block: block.n)) >= _LONG
 
 
 class Totals(NamedTuple):
