@@ -176,6 +176,10 @@ class PreferenceLog:
         schema = self.schema()
         for name in self.context_names() if names is None else names:
             kind = self.source.select(_expression(self._context(name), schema, "context")).collect_schema().dtypes()[0]
+            if kind.is_nested():
+                raise LogError(
+                    f"context {name!r} holds {kind}: give numbers, booleans or text, one column for each entry"
+                )
             (numeric if kind.is_numeric() or kind == pl.Boolean else text).append(name)
         return numeric, text
 
@@ -316,6 +320,10 @@ def scan(
     wrong = [key for key, value in values.items() if not 0.0 <= value <= 1.0]
     if wrong:
         raise LogError(f"outcomes must lie in [0, 1]; not so for {wrong}")
+    contexts = [_name(column) for column in several(context)]
+    twice = sorted({column for column in contexts if contexts.count(column) > 1})
+    if twice:
+        raise LogError(f"several context columns are named {twice}: leave one out, or rename it with .alias()")
     frame, name, paths = _open(source)
     return PreferenceLog(
         source=frame,

@@ -198,6 +198,10 @@ def test_refusals():
             sy.PairPropensity().fit(scanned(frame.with_columns(**change), context))
     with pytest.raises(sy.LogError, match="holds one value"):
         sy.GroupPropensity().fit(scanned(frame.with_columns(group=pl.lit("u"))))
+    with pytest.raises(sy.LogError, match=r"several context columns are named \['x0'\]"):
+        scanned(frame, ["x0", pl.col("x1").alias("x0")])
+    with pytest.raises(sy.LogError, match="context 'two' holds List"):
+        sy.PairPropensity().fit(scanned(frame.with_columns(two=pl.concat_list("x0", "x1")), "two"))
     with pytest.raises(sy.LogError, match="no context column 'nope'"):
         sy.PairPropensity(context="nope").fit(scanned(frame))
     with pytest.raises(sy.LogError, match="strata for 400 rows"):

@@ -196,6 +196,48 @@ def test_rows_in_a_file_and_other_threads_give_the_same_bits(monkeypatch):
         assert tables[i].equals(tables[6 + i])
 
 
+def test_bad_rows_that_were_dropped_have_no_weight():
+    at = pl.arange(0, 600)
+    frame = simulated(n=600).with_columns(
+        x0=pl.when(at == 3).then(None).otherwise("x0"), b=pl.when(at == 9).then("a").otherwise("b")
+    )
+    log = scanned(frame, ["x0", "level"], on_bad="drop")
+    for spec in (sy.PairPropensity(), sy.PairPropensity(method="pairs"), sy.GroupPropensity()):
+        fit = spec.fit(log)
+        weights = fit.weights(log, floor=0.0)
+        told = weights.frame()
+        assert told.height == 600
+        known = [3, 9] if fit.assigned.kind == "pair" else [3]
+        assert told.filter(pl.col("weight").is_null())["row"].to_list() == known
+        sy.BradleyTerry(weights=weights).fit(log)
+
+
+@pytest.mark.parametrize("kind", [pl.Categorical, pl.Enum(list("pqrs"))])
+def test_contexts_of_any_kind_of_text(kind):
+    frame = simulated(n=600)
+    want = sy.PairPropensity().fit(scanned(frame, "level")).probability(scanned(frame, "level"))
+    cast = frame.with_columns(pl.col("level").cast(kind))
+    got = sy.PairPropensity().fit(scanned(cast, "level")).probability(scanned(cast, "level"))
+    assert got.equals(want)
+
+
+@pytest.mark.parametrize("spec", [{"ties": "drop"}, {"ties": "davidson"}, {"link": "probit"}, {"position": True}])
+def test_every_model_takes_weights_and_clusters(spec):
+    at = pl.arange(0, 900)
+    frame = simulated(n=900).with_columns(
+        y=pl.when(at % 5 == 0).then(0.5).otherwise("y"), rater=at % 90, screen=at // 15
+    )
+    log = scanned(frame, NUMERIC, cluster=["rater", "screen"])
+    weights = sy.PairPropensity().fit(log).weights(log, floor=0.0)
+    fit = sy.BradleyTerry(weights=weights, **spec).fit(log)
+    assert np.isfinite(fit.table()["se"].to_numpy()).all()
+    by_hand = frame.with_columns(w=weights.frame()["weight"])
+    plain = sy.BradleyTerry(**spec).fit(scanned(by_hand, cluster=["rater", "screen"], weight="w"))
+    np.testing.assert_allclose(fit.estimate.parameter, plain.estimate.parameter, atol=1e-7)
+    known = sy.BradleyTerry(weights=weights.as_known(), **spec).fit(log)
+    np.testing.assert_allclose(known.covariance, plain.covariance, rtol=1e-6, atol=1e-12)
+
+
 def test_flat_weights_leave_the_plain_fit():
     frame = confounded(1, 900)
     log = sy.scan(frame, a="a", b="b", outcome="y", context="x")

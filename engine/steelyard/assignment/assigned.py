@@ -49,13 +49,14 @@ class Assigned:
         if self.kind == "label":
             return (np.isfinite(np.asarray(block.y)).astype(np.int32),)
         k = len(self.labels)
-        a, b = (np.where((codes >= 0) & (codes < k), codes, -1) for codes in (block.a, block.b))
+        known = (block.a >= 0) & (block.a < k) & (block.b >= 0) & (block.b < k) & (block.a != block.b)
+        a, b = (np.where(known, codes, -1) for codes in (block.a, block.b))
         if self.pairs is None:
             return a, b
         key = np.minimum(a, b).astype(np.int64) * k + np.maximum(a, b)
         keys = self.pairs[:, 0].astype(np.int64) * k + self.pairs[:, 1]
         place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-        return (np.where((keys[place] == key) & (a >= 0) & (b >= 0), place, -1).astype(np.int32),)
+        return (np.where((keys[place] == key) & known, place, -1).astype(np.int32),)
 
     def names(self) -> list[str]:
         """Of every class or pair, in the order of a model's `every`."""
