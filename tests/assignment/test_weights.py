@@ -207,9 +207,65 @@ def test_bad_rows_that_were_dropped_have_no_weight():
         weights = fit.weights(log, floor=0.0)
         told = weights.frame()
         assert told.height == 600
-        known = [3, 9] if fit.assigned.kind == "pair" else [3]
-        assert told.filter(pl.col("weight").is_null())["row"].to_list() == known
+        assert told.filter(pl.col("weight").is_null())["row"].to_list() == [3, 9]
         sy.BradleyTerry(weights=weights).fit(log)
+
+
+def test_every_reason_to_drop_a_row_leaves_it_without_weight():
+    frame, at = simulated(n=600).with_columns(y=pl.lit(1.0)), pl.arange(0, 600)
+    answers = pl.when(at % 3 == 0).then(None).when(at % 2 == 0).then(pl.lit("a")).otherwise(pl.lit("b"))
+    frame = frame.with_columns(y=answers, w=pl.when(at < 4).then(-1.0).when(at < 7).then(0.0).otherwise(1.0))
+    frame = frame.with_columns(y=pl.when(at == 20).then(pl.lit("?")).otherwise("y"),
+                               a=pl.when(at == 30).then(None).otherwise("a"))  # fmt: skip
+    log = scanned(frame, "x0", weight="w", on_bad="drop")
+    for spec in (sy.PairPropensity(), sy.GroupPropensity(), sy.LabelPropensity()):
+        fit = spec.fit(log)
+        told = fit.weights(log, floor=0.0).frame()
+        gone = told.filter(pl.col("weight").is_null())["row"].to_list()
+        assert set(range(7)) - {0, 3, 6} < set(gone) <= {*range(7), 20, 30}
+        assert {20, 30} < set(gone)
+        assert told.filter(pl.col("propensity").is_not_null()).height == fit.n
+        assert fit.probability(log).is_null().sum() == 600 - fit.n
+
+
+def test_errors_that_know_of_the_estimate_need_one_log_for_both():
+    frame = simulated(n=900)
+    log, few = scanned(frame, NUMERIC), scanned(frame.head(400), NUMERIC)
+    for weights in (sy.PairPropensity().fit(few).weights(log, floor=0.0),
+                    sy.PairPropensity().fit(few).weights(few, floor=0.0, kind="balance")):  # fmt: skip
+        with pytest.raises(sy.LogError, match=r"estimated on 400 rows and this fit reads 900.*as_known"):
+            sy.BradleyTerry(weights=weights).fit(log)
+        assert sy.BradleyTerry(weights=weights.as_known()).fit(log).table()["se"].null_count() == 0
+
+
+def test_what_weights_do_not_go_with():
+    frame = simulated(n=400)
+    log = scanned(frame)
+    fit = sy.PairPropensity().fit(log)
+    weights = fit.weights(log, floor=0.0)
+    table = sy.BradleyTerry().fit(log).pairs
+    for refused in (
+        lambda: fit.weights(log, kind="balance", trim=0.05), lambda: sy.BradleyTerry(weights=weights).fit_table(table),
+        lambda: sy.BradleyTerry(weights=np.ones(400)), lambda: sy.RewardModel(weights=1.0),
+        lambda: fit.weights(log, target={}), lambda: fit.weights(log, target={"level": "p"}),
+        lambda: sy.PairPropensity(context=["x0", "x0"]),
+    ):  # fmt: skip
+        with pytest.raises(
+            ValueError, match=r"use one of them|use fit\(log\)|use scan\(weight=\)|margins are|named once"
+        ):
+            refused()
+    with pytest.raises(sy.LogError, match="a share of 0"):
+        fit.weights(log, target={"level": {"p": 1.0, "q": 0.0, "r": 0.0, "s": 0.0}})
+    own = fit.weights(log, target=frame.head(200), floor=0.0).frame()
+    for target in (frame.head(200).to_pandas(), frame.head(200).to_arrow(), scanned(frame.head(200))):
+        np.testing.assert_allclose(fit.weights(log, target=target, floor=0.0).frame()["weight"], own["weight"])
+    tallies = pl.DataFrame({"model_a": list("xyz") * 2, "model_b": list("yzx") * 2, "n_a_wins": [30, 20, 10] * 2,
+                            "n_b_wins": [10, 20, 25] * 2, "t": list("pppqqq")})  # fmt: skip
+    log = sy.scan(tallies, format="pairs", context="t")
+    fit = sy.PairPropensity().fit(log)
+    for refused in (lambda: fit.probability(log), lambda: fit.weights(log).frame()):
+        with pytest.raises(sy.LogError, match="no single comparisons"):
+            refused()
 
 
 @pytest.mark.parametrize("kind", [pl.Categorical, pl.Enum(list("pqrs"))])

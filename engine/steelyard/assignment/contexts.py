@@ -5,19 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.errors import LogError
+from steelyard.log import PreferenceLog, scan
 from steelyard.models.row_problem import weights
 from steelyard.spill import Blocks
-
-if TYPE_CHECKING:
-    from steelyard.log import PreferenceLog
-
 
 _ROWS = 1 << 12  # rows whose columns are made at a time where only their sums are wanted
 
@@ -168,8 +165,11 @@ def _warn_of_outcomes(terms: Sequence[str], told: Any) -> None:
             )
 
 
-def target_log(log: PreferenceLog, target: pl.DataFrame | pl.LazyFrame) -> PreferenceLog:
-    """Rows of a target population as a log without arms and outcomes, with the log's context columns."""
-    frame = target.lazy()
-    roles = {"a": pl.lit("x"), "b": pl.lit("y"), "outcome": pl.lit(None, dtype=pl.Float64)}
-    return replace(log, source=frame, name="the target frame", roles=roles, tallies=(), files=())
+def target_log(log: PreferenceLog, target: Any) -> PreferenceLog:
+    """Rows of a target population as a log without arms and outcomes, with the log's context columns.
+
+    target: another log, or anything that :func:`steelyard.scan` reads.
+    """
+    roles: dict[str, Any] = {"a": pl.lit("x"), "b": pl.lit("y"), "outcome": pl.lit(None, dtype=pl.Float64)}
+    source = target.frame() if isinstance(target, PreferenceLog) else scan(target, **roles).frame()
+    return replace(log, source=source, name="the target frame", roles=roles, tallies=(), files=())

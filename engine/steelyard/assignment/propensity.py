@@ -20,6 +20,7 @@ from steelyard.assignment.models import Logged, SoftmaxModel
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.errors import LogError
 from steelyard.inference.clusters import cluster_names
+from steelyard.pairs import good_rows, not_finite
 from steelyard.passes import run_pass
 from steelyard.rows import read_rows
 from steelyard.spill import Blocks
@@ -27,6 +28,28 @@ from steelyard.spill import Blocks
 if TYPE_CHECKING:
     from steelyard.assignment.weights import Weights
     from steelyard.log import PreferenceLog
+
+
+def judged(block: Block, encoder: Encoder) -> tuple[Block, Any]:
+    """The rows of a block that a propensity can be told of, labelled or not, and where they stood."""
+    kept, _, at = good_rows(block, unlabelled=True)
+    good = np.ones(kept.n, bool)
+    for _, where in not_finite(kept, encoder):
+        good &= ~where
+    return (kept, at) if good.all() else (kept.where(good), at[good])
+
+
+def scattered(values: Any, at: Any, n: int) -> Any:
+    """(n,) values where they stood, NaN elsewhere."""
+    out = np.full(n, np.nan)
+    out[at] = values
+    return out
+
+
+def refuse_tallies(log: PreferenceLog) -> None:
+    """Refuses to speak of single rows of a log whose rows are unfolded into outcomes."""
+    if log.tallies:
+        raise LogError("format 'pairs' has no single comparisons to speak of: each row is unfolded into its outcomes")
 
 
 @dataclass(frozen=True)
@@ -103,7 +126,8 @@ class Propensity:
         return value
 
     def probability(self, log: PreferenceLog) -> pl.Series:
-        """Propensity of what each row was assigned, in row order; null where arm, group or context is not known.
+        """Propensity of what each row was assigned, in row order; null where it cannot be told: bad rows, arms,
+        groups and contexts that are not known.
 
         For pairs, of the two arms in either order.
 
@@ -112,8 +136,14 @@ class Propensity:
         LogError
             A missing column, or under unseen="raise" a context value that was not there when this was fitted.
         """
-        parts: list[Any] = [np.empty(0)]
-        run_pass(log, self.encoder(log), lambda block: np.exp(self.log_probability(block)), parts.append)
+        refuse_tallies(log)
+        encoder, parts = self.encoder(log), [np.empty(0)]
+
+        def one(block: Block) -> Any:
+            kept, at = judged(block, encoder)
+            return scattered(np.exp(self.log_probability(kept)), at, block.n)
+
+        run_pass(log, encoder, one, parts.append)
         return pl.Series("propensity", np.concatenate(parts)).fill_nan(None)
 
     def weights(
@@ -318,6 +348,9 @@ def _check(spec: Any) -> None:
         raise ValueError(f"ridge must be a finite number >= 0, not {spec.ridge!r}")
     if spec.unseen not in ("raise", "other"):
         raise ValueError(f"unseen must be 'raise' or 'other', not {spec.unseen!r}")
+    for names in (spec.context or (), getattr(spec, "strata", ())):
+        if len(set(_names(names))) < len(_names(names)):
+            raise ValueError(f"each column is named once, not as in {names!r}")
     if spec.classifier is not None and not hasattr(spec.classifier, "predict_proba"):
         raise ValueError(f"classifier {spec.classifier!r} has no predict_proba")
 

@@ -49,6 +49,8 @@ def weigh(
         raise ValueError(f"clip must be a positive number, not {clip!r}")
     if trim is not None and not 0 < trim < 1:
         raise ValueError(f"trim must lie between 0 and 1, not {trim!r}")
+    if trim is not None and kind == "balance":
+        raise ValueError('trim= leaves out rows that kind="balance" has balanced with: use one of them')
     encoder = propensity.asked_of(Encoder(dict(log.outcomes)), learn=True)
     rows = read_rows(log, encoder, unlabelled=True)
     if propensity.assigned.kind == "pair":  # the table has sorted the arms; the propensity has its own order
@@ -60,7 +62,7 @@ def weigh(
         blocks = rows.blocks
     blocks = blocks.map(propensity.assigned.of)
     words = _population(propensity, target, kind)
-    made = Weights(propensity, log, words, kind, trim=trim)
+    made = Weights(propensity, log, words, kind, trim=trim, rows=sum(blocks.each(lambda block: block.n)))
     if kind == "stabilized" or (isinstance(target, str) and target == "log"):
         made = replace(made, share=_shares(propensity, blocks))
     if not isinstance(target, str):
@@ -135,6 +137,8 @@ def _toward(propensity: Propensity, log: PreferenceLog, blocks: Blocks, target: 
 def _margins(contexts: Contexts, margins: Mapping[str, Mapping[Any, float]]) -> tuple[Any, Any]:
     """Places of the indicator columns that margins speak of, and the shares they shall have."""
     known, terms = dict(contexts.levels), contexts.terms
+    if not margins or not all(isinstance(wanted, Mapping) for wanted in margins.values()):
+        raise ValueError(f"margins are {{context: {{value: share}}}}, of one context or more, not {margins!r}")
     places: list[int] = []
     shares: list[float] = []
     for name, wanted in margins.items():
@@ -145,6 +149,8 @@ def _margins(contexts: Contexts, margins: Mapping[str, Mapping[Any, float]]) -> 
             raise LogError(
                 f"margins of {name!r} must give each of {list(known[name])} a share, 1 in all; got {dict(wanted)}"
             )
+        if min(given.values()) == 0:
+            raise LogError(f"margins of {name!r}: a share of 0 asks for none of those rows; leave them out of the log")
         places += [terms.index(f"{name}={value}") for value in known[name][1:]]
         shares += [given[value] for value in known[name][1:]]
     return np.array(places), np.array(shares)

@@ -59,8 +59,8 @@ class Weights:
     propensity was estimated (stacked equations; :meth:`as_known` for errors that do not).
 
     share: of each class, (C,), or pair of arms, (K, K), in the numerator; None: 1. toward: weights of contexts toward
-    a target of rows or margins. balancing: kind="balance". mean: of the raw weights. limit: the largest, in units of
-    the mean. trim: the lowest propensity. sums: see :class:`Sums`.
+    a target of rows or margins. balancing: kind="balance". mean: of the raw weights. rows: of the log.
+    limit: the largest, in units of the mean. trim: the lowest propensity. sums: see :class:`Sums`.
     """
 
     propensity: Propensity
@@ -71,6 +71,7 @@ class Weights:
     toward: Balancing | None = field(default=None, repr=False)
     balancing: Balancing | None = field(default=None, repr=False)
     mean: float = 1.0
+    rows: int = 0
     limit: float | None = None
     trim: float | None = None
     known: bool = False
@@ -138,6 +139,7 @@ class Weights:
         if self.known:
             return []
         found: list[Any] = [] if self.toward is None or self.balancing is not None else [self.toward]
+        made, fitted = len(found) + (self.balancing is not None), self.propensity.n
         model = self.propensity.model
         if self.balancing is not None:
             found.append(self.balancing)
@@ -145,7 +147,7 @@ class Weights:
             found += [_Tilted(model)] * isinstance(model, SoftmaxModel)  # the tilt of shares has no such form
         elif hasattr(model, "rows"):
             found.append(model)
-        return [_Entered(nuisance, self) for nuisance in found]
+        return [_Entered(nuisance, self, self.rows if i < made else fitted) for i, nuisance in enumerate(found)]
 
     # --- figures ---------------------------------------------------------------------------------
     @property
@@ -192,16 +194,20 @@ class Weights:
 
     # --- files -----------------------------------------------------------------------------------
     def lazy(self, log: PreferenceLog | None = None) -> pl.LazyFrame:
-        """row weight propensity clipped trimmed of every row, in row order; null where they cannot be told."""
+        """row weight propensity clipped trimmed of every row, in row order; null for bad rows, and where not known."""
+        from steelyard.assignment.propensity import judged, refuse_tallies, scattered
+
         log = self.log if log is None else log
+        refuse_tallies(log)
         types: dict[str, Any] = {"row": pl.UInt32, "weight": pl.Float64, "propensity": pl.Float64,
                                  "clipped": pl.Boolean, "trimmed": pl.Boolean}  # fmt: skip
 
         def told(batch: pl.DataFrame) -> pl.DataFrame:
-            block = self.propensity.encoder(log).block(batch)
-            raw, logp, _ = self.raw(block)
+            encoder = self.propensity.encoder(log)
+            kept, at = judged(encoder.block(batch), encoder)
+            raw, logp = (scattered(values, at, batch.height) for values in self.raw(kept)[:2])
             limit = np.inf if self.limit is None else self.limit
-            low = np.zeros(block.n, bool) if self.trim is None else logp < np.log(self.trim)
+            low = np.zeros(batch.height, bool) if self.trim is None else logp < np.log(self.trim)
             columns = {"row": batch["row"], "weight": np.minimum(raw, limit), "propensity": np.exp(logp),
                        "clipped": raw > limit, "trimmed": low}  # fmt: skip
             return pl.DataFrame(columns, schema=types).with_columns(pl.col("weight", "propensity").fill_nan(None))
@@ -225,6 +231,7 @@ class _Entered:
 
     nuisance: Any
     weights: Weights
+    n: int
 
     def rows(self, block: Block) -> tuple[Any, Any]:
         slopes, scores = self.nuisance.rows(replace(block, weight=block.sampling))

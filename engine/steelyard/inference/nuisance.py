@@ -13,7 +13,10 @@ from steelyard.blocks import Block
 
 
 class Nuisance(Protocol):
-    """One set of estimated parameters gamma, q of them, in the weights of a fit."""
+    """One set of estimated parameters gamma, q of them, in the weights of a fit. n: rows it was estimated on."""
+
+    @property
+    def n(self) -> int: ...
 
     def rows(self, block: Block) -> tuple[Any, Any]:
         """(n, q) d log w / d gamma, and (n, q) u, of a block's rows; NumPy or sparse arrays."""

@@ -70,6 +70,10 @@ class BradleyTerry:
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {choices}, not {value!r}")
+        if self.weights is not None and not hasattr(self.weights, "weighed"):
+            raise ValueError(
+                "weights takes the Weights that a propensity gives; for a column of weights use scan(weight=)"
+            )
         if self.link != "logistic" and self.ties not in ("half", "drop"):
             raise ValueError(f"link={self.link!r} takes ties='half' or 'drop', not {self.ties!r}")
         if not (np.isfinite(self.ridge) and self.ridge >= 0):
@@ -118,6 +122,8 @@ class BradleyTerry:
 
     def fit_table(self, pairs: PairTable, kind: str = "sandwich") -> PairFit:
         """The fit of a pair table; kind is "sandwich", "model" or "cluster" (its influence is then pending)."""
+        if self.weights is not None:
+            raise ValueError("weights are of rows, and a table of pairs has none: use fit(log)")
         self.check_labels(pairs, kind)
         cells = Cells.of(pairs, self.model, self.position, self.ridge, keep_ties=self.ties != "drop")
         main, why = self.main_group(pairs, cells)

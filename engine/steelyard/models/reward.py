@@ -77,7 +77,7 @@ class RewardModel:
             raise ValueError(f"heads must be 'shared' or 'per-group', not {self.heads!r}")
         if self.interactions != "all":  # one spelling, so that equal models are equal
             object.__setattr__(self, "interactions", tuple((str(f), str(c)) for f, c in self.interactions))
-        _ = self.scores  # checks the rest
+        _ = replace(self.scores, weights=self.weights)  # checks the rest
 
     @property
     def scores(self) -> BradleyTerry:

@@ -249,7 +249,17 @@ class RowProblem:
             yield cut, part, scores
 
     def _across(self, estimate: Estimate) -> list[Any]:
-        """For each nuisance C', (q, p): how its own scores move those of the fit."""
+        """For each nuisance C', (q, p): how its own scores move those of the fit.
+
+        Raises LogError where it was estimated on other rows: its scores here are then not those that it solved.
+        """
+        rows = self.totals.rows + sum(n for blocks in self.rest for n in blocks.each(lambda block: block.n))
+        other = next((nuisance.n for nuisance in self.nuisances if nuisance.n != rows), None)
+        if other is not None:
+            raise LogError(
+                f"the weights were estimated on {other} rows and this fit reads {rows}: errors that know of the "
+                "estimate need one log for both. Fit the propensity on this log, or use weights.as_known()."
+            )
 
         def one(block: Block) -> list[Any]:
             sums: list[Any] = [0.0] * len(self.nuisances)
