@@ -201,8 +201,7 @@ def weigh(
             raise ValueError(f"--of must be 'pair', 'group' or 'label', not {of!r}")
         spec: Any = sy.PairPropensity(**shown) if of == "pair" else sy.GroupPropensity(ridge=ridge)
         spec = sy.LabelPropensity(ridge=ridge) if of == "label" else spec
-        population = target if target in ("uniform", "log") else sy.scan(target, a=pl.lit("x"), b=pl.lit("y"),
-                                                                         outcome=pl.lit(1.0)).frame()  # fmt: skip
+        population = target if target in ("uniform", "log") else Path(target)
         options: dict[str, Any] = {"kind": kind, "clip": clip, "trim": trim}
         with _working("weighing"):
             fit = spec.fit(scanned)

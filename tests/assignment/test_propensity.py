@@ -136,6 +136,34 @@ def test_weights_and_counts_are_repeated_rows():
         np.testing.assert_allclose(once, often, rtol=1e-7)
 
 
+def test_collinear_columns_without_ridge_have_no_coefficient():
+    frame = simulated(n=800).with_columns(twice=2 * pl.col("x0") + 3)
+    three, frame = scanned(frame, ["x0", "x1", "twice"]), frame.filter(pl.col("group") != "v")
+    both, one = scanned(frame, ["x0", "x1", "twice"]), scanned(frame, ["x0", "x1"])
+    fit, alone = sy.GroupPropensity(ridge=0.0).fit(both), sy.GroupPropensity(ridge=0.0).fit(one)
+    table = fit.coefficients()
+    why = "collinear: x0, twice tell each other"
+    assert table.select("term", "reason").rows() == [("intercept", why), ("x0", why), ("x1", None), ("twice", why)]
+    assert table["estimate"].is_null().to_list() == [True, True, False, True]
+    assert table["estimate"][2] == pytest.approx(alone.coefficients()["estimate"][2], rel=1e-6)
+    np.testing.assert_allclose(fit.probability(both), alone.probability(one), atol=1e-8)
+    assert sy.GroupPropensity().fit(both).coefficients()["estimate"].null_count() == 0
+    for spec in (sy.GroupPropensity(ridge=0.0), sy.PairPropensity(ridge=0.0)):
+        with pytest.raises(sy.NotIdentifiedError, match=r"\['x0', 'twice'\] tell each other"):
+            spec.fit(three)
+
+
+def test_information_of_some_rows_is_near_that_of_all_whatever_they_weigh():
+    frame = simulated(n=4000).with_columns(w=pl.lit(1000.0))
+    for roles in ({}, {"weight": "w"}):
+        model = sy.PairPropensity().fit(scanned(frame, NUMERIC, **roles)).model
+        q = len(model.free) * model.problem.d
+        whole, some = (model.problem.information(model.gamma, model.free, cost) for cost in (1 << 40, 1000 * q * q))
+        size = np.sqrt(np.diag(whole))
+        np.testing.assert_allclose(some / np.outer(size, size), whole / np.outer(size, size), atol=0.15)
+        assert not np.array_equal(some, whole)
+
+
 def test_values_that_were_not_there():
     frame = simulated(n=600)
     fitted, other = (sy.PairPropensity(unseen=how).fit(scanned(frame)) for how in ("raise", "other"))

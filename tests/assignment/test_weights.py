@@ -339,6 +339,19 @@ def test_weights_beside_covariates_features_and_interactions():
     assert reward.predict(log).collect()["margin"].null_count() == 0
 
 
+def test_overlap_counts_comparisons_whatever_the_weights_unit():
+    frame = simulated(n=600).with_columns(c=pl.Series(np.arange(600) % 3 + 1), w=pl.lit(1000.0))
+    long = frame.select(pl.all().repeat_by("c")).explode(pl.all())
+    logs = [scanned(frame, NUMERIC, count="c"), scanned(long, NUMERIC), scanned(long, NUMERIC, weight="w")]
+    facts = [sy.PairPropensity(ridge=0.0).fit(log).weights(log, floor=0.0).overlap() for log in logs]
+    for other in facts[1:]:
+        assert facts[0].rows == other.rows == len(long)
+        assert facts[0].effective_size == pytest.approx(other.effective_size, rel=1e-5)
+        assert facts[0].largest_share == pytest.approx(other.largest_share, rel=1e-5)
+        np.testing.assert_array_equal(facts[0].by_label["rows"], other.by_label["rows"])
+        np.testing.assert_allclose(facts[0].by_label["effective_share"], other.by_label["effective_share"], rtol=1e-5)
+
+
 def test_a_log_the_propensity_does_not_know_is_refused():
     frame = simulated(n=400)
     weights = sy.PairPropensity(context=NUMERIC).fit(scanned(frame)).weights(scanned(frame), floor=0.0)
@@ -346,6 +359,12 @@ def test_a_log_the_propensity_does_not_know_is_refused():
                                y=pl.lit(1.0))  # fmt: skip
     with pytest.raises(sy.LogError, match=r"1 rows have no finite weight \(first rows \[5\]\)"):
         sy.BradleyTerry(weights=weights, ridge=1.0).fit(scanned(other))
+    balanced = sy.PairPropensity(context=NUMERIC).fit(scanned(frame)).weights(scanned(frame), kind="balance", floor=0.0)
+    with pytest.raises(sy.LogError, match=r"1 rows have no finite weight \(first rows \[5\]\)"):
+        sy.BradleyTerry(weights=balanced, ridge=1.0).fit(scanned(other))
+    for kind in ("hajek", "balance", "stabilized"):
+        with pytest.raises(sy.OverlapError, match=r"1 rows have an arm, pair or group .*first rows \[5\]"):
+            weights.propensity.weights(scanned(other), kind=kind)
     with pytest.raises(sy.LogError, match="no context column 'x0'"):
         sy.BradleyTerry(weights=weights).fit(scanned(frame, "level"))
 

@@ -92,6 +92,14 @@ def context_encoder(log: PreferenceLog, encoder: Encoder, names: Sequence[str] |
     return replace(encoder, context=tuple(numeric), levels={name: Dictionary() for name in text})
 
 
+def in_order(codes: Dictionary) -> tuple[tuple[str, ...], Any]:
+    """Labels, sorted, and the place of each code among them."""
+    labels = codes.series("label")
+    place = np.empty(len(labels), np.int32)
+    place[labels.arg_sort()] = np.arange(len(labels), dtype=np.int32)
+    return tuple(labels.sort().to_list()), place
+
+
 def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Blocks]:
     """The context columns as blocks hold them, and the blocks with values coded by their place.
 
@@ -99,10 +107,8 @@ def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Bl
     """
     levels, places = [], []
     for name, codes in encoder.levels.items():
-        labels = codes.series("label")
-        place = np.empty(len(labels), np.int32)
-        place[labels.arg_sort()] = np.arange(len(labels), dtype=np.int32)
-        levels.append((name, tuple(labels.sort().to_list())))
+        labels, place = in_order(codes)
+        levels.append((name, labels))
         places.append(place)
     blocks = blocks.map(
         lambda block: replace(block, levels=tuple(p[c] for p, c in zip(places, block.levels, strict=True)))

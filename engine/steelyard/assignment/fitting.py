@@ -45,6 +45,10 @@ def softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -
     designed = blocks.map(lambda block: replace(block, columns=contexts.matrix(block)))
     two = k == 2 and draws == 1
     problem = SoftmaxProblem(designed, k, d, spec.ridge)
+    told = [] if spec.ridge or two else problem.told()
+    if told:
+        names = [contexts.terms[j - 1] for j in told if j]
+        raise NotIdentifiedError(f"the context columns {names} tell each other: leave some out, or shrink by ridge=")
     try:
         if two and d <= WIDEST_FUSED:
             solved = _logistic(contexts, designed, spec.ridge)

@@ -89,7 +89,7 @@ def latent_overlap(log: PreferenceLog) -> LatentOverlap:
         raise LogError(f"features {flat[:5]} are the same on both sides in every row: they can tell nothing")
     correlation = gram / np.outer(scale, scale)
     with np.errstate(divide="ignore"):
-        inflation = np.where(_told(correlation), np.inf, np.diag(np.linalg.pinv(correlation, hermitian=True)))
+        inflation = np.where(collinear(correlation), np.inf, np.diag(np.linalg.pinv(correlation, hermitian=True)))
     inflated = [name for name, value in zip(names, inflation, strict=True) if value > INFLATED]
     if inflated:
         warnings.warn(
@@ -102,7 +102,7 @@ def latent_overlap(log: PreferenceLog) -> LatentOverlap:
     return LatentOverlap(names, correlation, inflation)
 
 
-def _told(correlation: Any) -> Any:
+def collinear(correlation: Any) -> Any:
     """(m,) bool: whether the other features tell this one."""
     values, vectors = np.linalg.eigh(correlation)
     null = vectors[:, values < 1e-10 * len(values)]

@@ -49,14 +49,18 @@ class SoftmaxModel:
         return value
 
     def every(self, block: Block) -> Any:
-        logits = self.gamma @ self.contexts.matrix(block)
-        q = np.exp(logits - logits.max(axis=0))
-        q /= q.sum(axis=0)
+        q = self._shares(self.contexts.matrix(block))
         if self.draws == 1:
             return q
         others = 1.0 - q
         a, b = np.array(list(combinations(range(len(q)), 2))).T
         return q[a] * q[b] * (1.0 / others[a] + 1.0 / others[b])
+
+    def _shares(self, x: Any) -> Any:
+        """(k, n) softmax of the logits of a design (D, n)."""
+        logits = self.gamma @ x
+        q = np.exp(logits - logits.max(axis=0))
+        return q / q.sum(axis=0)
 
     def separated(self) -> bool:
         """Whether the contexts tell the class of every row: then chance had no part in it."""
@@ -81,10 +85,8 @@ class SoftmaxModel:
         propensity: (C, n) of every class or pair.
         """
         h = 1.0 / (1.0 / propensity).sum(axis=0)
-        share = h / propensity
-        logits = self.gamma @ self.contexts.matrix(block)
-        q = np.exp(logits - logits.max(axis=0))
-        q /= q.sum(axis=0)
+        share, x = h / propensity, self.contexts.matrix(block)
+        q = self._shares(x)
         if self.draws == 1:
             tilt = share - q
         else:
@@ -92,7 +94,6 @@ class SoftmaxModel:
             for (a, b), s in zip(combinations(range(len(q)), 2), share, strict=True):
                 tilt -= s * _after_two(q, a, b)
                 tilt[[a, b]] += s
-        x = self.contexts.matrix(block)
         return (tilt[self.free][:, None] * x).reshape(-1, block.n).T
 
     @cached_property

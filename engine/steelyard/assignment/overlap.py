@@ -18,11 +18,11 @@ _WIDE = 64  # factors of two up and down from 1 that it covers
 class Overlap:
     """How well a log supports a target; printable, with :meth:`frame`.
 
-    rows: weighted. effective_size: (sum w)^2 / sum w^2 (Kish 1965); effective_share: of the rows. largest_share: of
-    the sum of weights in one row. clipped, clipped_mass: rows at the limit, and the share of the weights that was cut
-    off. trimmed: rows left out. unsupported: share of the target without support. quantiles: of the weights, in units
-    of their mean. by_label: label rows effective_size effective_share. histogram: label low high rows, of propensities.
-    unsupported_pairs: never shown; empty_cells: context value label expected.
+    rows: comparisons with a weight. effective_size: (sum w)^2 / sum w^2 (Kish 1965); effective_share: of the rows.
+    largest_share: of the sum of weights in one of them. clipped, clipped_mass: rows at the limit, and the share of the
+    weights that was cut off. trimmed: rows left out. unsupported: share of the target without support. quantiles: of
+    the weights, in units of their mean. by_label: label rows effective_size effective_share. histogram: label low high
+    rows, of propensities. unsupported_pairs: never shown; empty_cells: context value label expected.
     """
 
     rows: int

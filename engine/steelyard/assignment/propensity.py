@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from steelyard.assignment.assigned import Assigned
-from steelyard.assignment.contexts import Contexts, context_encoder, learned
+from steelyard.assignment.contexts import Contexts, context_encoder, in_order, learned
 from steelyard.assignment.dependence import Dependence, dependence
 from steelyard.assignment.fitting import classified, logged, pairs_shown, shares, softmax
 from steelyard.assignment.models import Logged, SoftmaxModel
@@ -89,10 +89,11 @@ class Propensity:
         return self.model.solved.log_likelihood if isinstance(self.model, SoftmaxModel) else None
 
     def coefficients(self) -> pl.DataFrame:
-        """Of the logits, on the scale of the context columns: class term estimate.
+        """Of the logits, on the scale of the context columns: class term estimate reason.
 
         Arms', groups' and pairs' coefficients sum to 0 over the classes; of two groups, and of being labelled, the
-        second stands against the first. Null for a column that the columns before it tell.
+        second stands against the first. Without ridge null for columns that others tell: only the sum of their effects
+        is identified.
         """
         if not isinstance(self.model, SoftmaxModel) or self.contexts is None:
             raise ValueError(f"{self.spec} has no coefficients")
@@ -100,16 +101,20 @@ class Propensity:
         terms = ["intercept", *self.contexts.terms]
         values = self.contexts.on_users_scale(self.model.gamma)[self.model.free]
         kept = [names[j] for j in self.model.free]
-        return pl.DataFrame(
-            {
-                "class": pl.Series([name for name in kept for _ in terms], dtype=pl.String),
-                "term": terms * len(kept), "estimate": values.ravel(),
-            }
-        )  # fmt: skip
+        told = [] if self.spec.ridge else self.model.problem.told()
+        why = f"collinear: {', '.join(terms[j] for j in told if j)} tell each other" if told else None
+        columns = {
+            "class": [name for name in kept for _ in terms],
+            "term": terms * len(kept),
+            "estimate": [None if j in told else value for row in values for j, value in enumerate(row)],
+            "reason": [why if j in told else None for _ in kept for j in range(len(terms))],
+        }
+        types = {"class": pl.String, "term": pl.String, "estimate": pl.Float64, "reason": pl.String}
+        return pl.DataFrame(columns, schema=types)
 
-    def encoder(self, log: PreferenceLog, learn: bool = False) -> Encoder:
+    def encoder(self, log: PreferenceLog) -> Encoder:
         """What turns the batches of a log into blocks that this model can read."""
-        return self.asked_of(Encoder(dict(log.outcomes)), learn)
+        return self.asked_of(Encoder(dict(log.outcomes)))
 
     def asked_of(self, encoder: Encoder, learn: bool = False) -> Encoder:
         """The encoder, asked for what this model reads. learn: arms that it does not know too."""
@@ -238,7 +243,7 @@ class PairPropensity:
         LogError
             Bad rows, null or constant contexts, a logged propensity outside (0, 1], more strata than rows.
         NotIdentifiedError
-            Too many pairs for method="pairs".
+            Too many pairs for method="pairs"; ridge=0 and contexts that tell each other.
         ConvergenceError
             The solver stopped short of a gradient of 1e-9 n.
         """
@@ -251,7 +256,7 @@ class PairPropensity:
         elif self.method != "logged" or self.classifier is not None:
             encoder = context_encoder(log, encoder, _wanted(self.context))
         rows = read_rows(log, encoder, threads, unlabelled=True)
-        arms = tuple(rows.pairs.arms.to_list()) if len(rows.pairs.arms) else ()
+        arms = tuple(rows.pairs.arms.to_list())
         assigned = Assigned("pair", arms)
         blocks, contexts = rows.blocks, None
         if encoder.context or encoder.levels or stratified:
@@ -295,22 +300,18 @@ class GroupPropensity(_ByContext):
         LogError
             Bad rows, null or constant contexts, one group only.
         NotIdentifiedError
-            ridge=0 and contexts that tell the group of every row.
+            ridge=0 and contexts that tell the group of every row, or of more than two groups each other.
         """
         encoder = Encoder(dict(log.outcomes), clusters=_clusters(log), group=Dictionary())
         encoder = context_encoder(log, encoder, _wanted(self.context))
         rows = read_rows(log, encoder, threads, unlabelled=True)
         assert encoder.group is not None
-        labels = encoder.group.series("group")
+        labels, place = in_order(encoder.group)
         if len(labels) < 2:
-            raise LogError(
-                f"the group column holds one value, {labels.to_list()}: a propensity of groups needs two or more"
-            )
-        place = np.empty(len(labels), np.int32)
-        place[labels.arg_sort()] = np.arange(len(labels), dtype=np.int32)
+            raise LogError(f"the group column holds one value, {[*labels]}: a propensity of groups needs two or more")
         blocks = rows.blocks.map(lambda block: replace(block, group=place[np.asarray(block.group)]))
         contexts, blocks = _columns(blocks, encoder, self.unseen)
-        assigned = Assigned("group", tuple(labels.sort().to_list()))
+        assigned = Assigned("group", labels)
         return _fitted(self, assigned, contexts, blocks.map(assigned.of), rows.pairs.dropped, log)
 
 

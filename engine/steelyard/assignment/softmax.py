@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steelyard._native.softmax import softmax, softmax_product
+from steelyard.assignment.latent import collinear
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError
 from steelyard.models.row_problem import weights
@@ -50,6 +51,10 @@ class SoftmaxProblem:
     def n(self) -> float:
         """Weight of all rows."""
         return sum(self.blocks.each(lambda block: float(weights(block).sum())))
+
+    @cached_property
+    def rows(self) -> int:
+        return sum(self.blocks.each(lambda block: block.n))
 
     @property
     def penalty(self) -> Any:
@@ -88,6 +93,18 @@ class SoftmaxProblem:
 
         return sum(self.blocks.each(one), np.zeros((self.k, self.d)))
 
+    def told(self) -> list[int]:
+        """Places of the columns (D) that others tell; the constant with them, which moves with their coefficients."""
+
+        def one(block: Block) -> Any:
+            columns = np.asarray(block.columns)[1:]
+            return columns @ columns.T
+
+        gram = np.sum(list(self.blocks.each(one)), axis=0)
+        scale = np.sqrt(np.diag(gram))
+        found = (1 + np.flatnonzero(collinear(gram / np.outer(scale, scale)))).tolist()
+        return [0, *found] if found else []
+
     def scores(self, block: Block, gamma: Any, free: Any) -> Any:
         """(n, q) weighted d log P / d coefficients of the classes `free`, class by class, of a block's rows."""
         parts = [np.empty((0, len(free) * self.d))]
@@ -100,12 +117,12 @@ class SoftmaxProblem:
         """(q, q) minus the Hessian in the coefficients of the classes `free`, class by class, with the ridge.
 
         blockdiag_j(sum t_j x x') minus the squares of the Khatri-Rao products root x. Where all rows would cost more
-        multiplications than `cost`, every m-th row, m times.
+        multiplications than `cost`, every m-th row, for as much as all weigh.
         """
         q = len(free) * self.d
-        step = max(1, int(self.n * q * q / cost))
+        step = max(1, self.rows * q * q // cost)
 
-        def one(block: Block) -> Any:
+        def one(block: Block) -> tuple[Any, float]:
             few, total = block if step == 1 else block.where(slice(None, None, step)), np.zeros((q, q))
             for cut, x in chunks(few, max(1, q // 16)):
                 _, _, roots = drawn(few, cut, gamma @ x, curved=True)
@@ -115,15 +132,15 @@ class SoftmaxProblem:
                 for place, t in enumerate(roots[0, free]):
                     at = slice(place * self.d, (place + 1) * self.d)
                     total[at, at] += (t * x) @ x.T
-            return total
+            return total, float(weights(few).sum())
 
-        total = sum(self.blocks.each(one), np.zeros((q, q)))
-        return total * step + np.diag(np.tile(self.penalty, len(free)))
+        total, kept = (sum(part) for part in zip(*self.blocks.each(one), strict=True))
+        return total * (self.n / kept) + np.diag(np.tile(self.penalty, len(free)))
 
     @cached_property
     def thinned(self) -> SoftmaxProblem:
         """Every m-th row of a long log, some 2^15: their Hessian is close to that of all, and m times cheaper."""
-        step = sum(self.blocks.each(lambda block: block.n)) // _THINNED
+        step = self.rows // _THINNED
         if step < 2:
             return self
         kept = self.blocks.each(lambda block: block.where(slice(None, None, step)))

@@ -61,6 +61,7 @@ def weigh(
     else:
         blocks = rows.blocks
     blocks = blocks.map(propensity.assigned.of)
+    _refuse_unknown(blocks)
     words = _population(propensity, target, kind)
     made = Weights(propensity, log, words, kind, trim=trim, rows=sum(blocks.each(lambda block: block.n)))
     if kind == "stabilized" or (isinstance(target, str) and target == "log"):
@@ -74,6 +75,20 @@ def weigh(
     facts = _overlap(made, sums)
     _refuse(made, facts, floor, unsupported)
     return replace(made, sums=sums, facts=facts)
+
+
+def _refuse_unknown(blocks: Blocks) -> None:
+    """Raises OverlapError where a row was assigned what the propensity does not know."""
+    unknown = 0
+    first: list[int] = []
+    for start, at in blocks.each(lambda block: (block.start, np.flatnonzero(np.min(block.drawn, axis=0) < 0))):
+        unknown += len(at)
+        first += (start + at[: 10 - len(first)]).tolist()
+    if unknown:
+        raise OverlapError(
+            f"{unknown} rows have an arm, pair or group that the propensity was not fitted to (first rows {first}): "
+            "fit it on this log, or leave them out."
+        )
 
 
 def _population(propensity: Propensity, target: Any, kind: str) -> str:
@@ -97,9 +112,8 @@ def _shares(propensity: Propensity, blocks: Blocks) -> Any:
     shape = (k, k) if two else (k,)
 
     def one(block: Block) -> Any:
-        known = np.all([codes >= 0 for codes in block.drawn], axis=0)
-        place = np.ravel_multi_index(tuple(codes[known] for codes in block.drawn), shape)
-        return np.bincount(place, sampling_weights(block)[known], int(np.prod(shape))).reshape(shape)
+        place = np.ravel_multi_index(block.drawn, shape)
+        return np.bincount(place, sampling_weights(block), int(np.prod(shape))).reshape(shape)
 
     counts = np.sum(list(blocks.each(one)), axis=0)
     return (counts + counts.T if two else counts) / counts.sum()
@@ -192,16 +206,23 @@ def _balanced(made: Weights, blocks: Blocks) -> Balancing:
         totals = counts if made.share is not None else np.full(m, 2.0 * n / m)
     means = np.zeros(d - 1)
     if made.toward is not None:
-        sums = [np.append((tilt := made.toward.weight(block) * sampling_weights(block)).sum(),
-                          contexts.matrix(block)[1:] @ tilt) for block in blocks.each(lambda block: block)]  # fmt: skip
-        total = np.sum(sums, axis=0)
-        means = total[1:] / total[0]
+        means = _tilted_means(contexts, made.toward, blocks)
     goal = totals[:, None] * np.concatenate([[1.0], means])
 
     def base(block: Block) -> Any:
         return block.drawn[0] * 1.0 if assigned.kind == "label" else np.ones(block.n)
 
     return balance(blocks, members, contexts.matrix, base, goal, made.toward is None, labels)
+
+
+def _tilted_means(contexts: Contexts, toward: Balancing, blocks: Blocks) -> Any:
+    """(d,) means of the standardised contexts under the weights toward a target."""
+
+    def one(block: Block) -> Any:
+        return contexts.matrix(block) @ (toward.weight(block) * sampling_weights(block))
+
+    total = np.sum(list(blocks.each(one)), axis=0)
+    return total[1:] / total[0]
 
 
 def _arm_totals(blocks: Blocks, assigned: Assigned) -> Any:
@@ -220,8 +241,8 @@ def _scaled(made: Weights, blocks: Blocks, clip: float | None) -> Weights:
         bad = np.flatnonzero(~np.isfinite(raw))
         if len(bad):
             raise OverlapError(
-                f"{len(bad)} rows have no finite weight (first rows {(block.start + bad[:10]).tolist()}): their pair, "
-                "group or context is not one that the propensity was fitted to, or has probability 0 there."
+                f"{len(bad)} rows have no finite weight (first rows {(block.start + bad[:10]).tolist()}): what they "
+                "were assigned has probability 0 in their context, or the context is not one that the propensity knows."
             )
         sampling = sampling_weights(block)
         return float(raw @ sampling), float(sampling[raw > 0].sum()), fine_counts(raw)
@@ -245,7 +266,8 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
         sampling = sampling_weights(block)
         members = list(assigned.arms(block) if assigned.kind == "pair" else block.drawn)
         x = np.empty((0, block.n)) if contexts is None else contexts.matrix(block)[1:]
-        w = weight * sampling
+        count = np.ones(block.n) if block.count is None else block.count
+        w, each = weight * sampling, weight * sampling / count  # of a row, and of each comparison it stands for
         used = raw > 0
 
         def by_label(values: Any) -> Any:
@@ -269,10 +291,10 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
         ]  # fmt: skip
         trimmed = 0 if made.trim is None else int((logp < np.log(made.trim)).sum())
         return Sums(
-            int(used.sum()), 0 if made.limit is None else int((raw > made.limit).sum()), trimmed,
-            float((raw - weight) @ sampling), float(w.sum()), float((w * weight * sampling).sum()),
-            float(w.max(initial=0.0)), float(tilt @ sampling), by_label(sampling), by_label(w),
-            by_label(w * weight * sampling), contexts_by_label(sampling), contexts_by_label(w), x @ (tilt * sampling),
+            int(count[used].sum()), 0 if made.limit is None else int((raw > made.limit).sum()), trimmed,
+            float((raw - weight) @ sampling), float(w.sum()), float(w @ each),
+            float(each.max(initial=0.0)), float(tilt @ sampling), by_label(count), by_label(sampling), by_label(w),
+            by_label(w * each), contexts_by_label(sampling), contexts_by_label(w), x @ (tilt * sampling),
             bins.reshape(labels, BINS), seen, fine_counts(weight), values,
         )  # fmt: skip
 
@@ -292,8 +314,9 @@ def _overlap(made: Weights, s: Sums) -> Overlap:
     assigned = made.propensity.assigned
     with np.errstate(invalid="ignore", divide="ignore"):
         size = s.weight**2 / s.square
+        share = size / s.comparisons
     by_label = pl.DataFrame(
-        {"label": assigned.labels, "rows": s.count, "effective_size": size, "effective_share": size / s.count}
+        {"label": assigned.labels, "rows": s.comparisons, "effective_size": size, "effective_share": share}
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
     effective = s.weight_sum**2 / s.squares
     empty, unsupported = _empty_cells(made, s)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Sums:
     """Sums over the rows of a log under weights; L labels (arms, groups, labelled or not), d context columns.
 
-    rows, weight_sum, squares, largest: of all weighted rows. count, weight, square: (L,). context, weighted: (L, d)
+    rows (comparisons), weight_sum, squares, largest: of all weighted rows. comparisons, count (with the log's own
+    weights), weight, square: (L,). context, weighted: (L, d)
     sums of standardised contexts. target, tilt: of the tilted contexts of all rows. bins: (L, BINS). values: for each
     context with values (V, L) rows. seen: (K, K) pairs. fine: counts of weights by size.
     """
@@ -39,6 +40,7 @@ class Sums:
     squares: float
     largest: float
     tilt: float
+    comparisons: Any
     count: Any
     weight: Any
     square: Any
@@ -94,6 +96,7 @@ class Weights:
             weight = tilt * np.exp(-logp)
             if self.share is not None:
                 weight = weight * self.share[block.drawn]
+        weight = np.where(np.isnan(logp), np.nan, weight)  # what is not known has no weight, whatever the kind
         if self.trim is not None:
             weight = np.where(logp < np.log(self.trim), 0.0, weight)
         if propensity.assigned.kind == "label":
@@ -175,7 +178,7 @@ class Weights:
         contexts, s = self.propensity.contexts, self.sums
         if contexts is None:
             raise ValueError("the propensity has no contexts to balance")
-        labels, shown = self._labels(), s.count > 0
+        labels, shown = self.propensity.assigned.labels, s.count > 0
         with np.errstate(invalid="ignore", divide="ignore"):
             before, after = s.context / s.count[:, None], s.weighted / s.weight[:, None]
         target = s.target / s.tilt
@@ -188,9 +191,6 @@ class Weights:
         columns = ("label", "column", "target", "before", "after", "difference_before", "difference_after")
         types = dict(zip(columns, [pl.String, pl.String, *[pl.Float64] * 5], strict=True))
         return pl.DataFrame(rows, schema=types, orient="row").with_columns(pl.col(pl.Float64).fill_nan(None))
-
-    def _labels(self) -> tuple[str, ...]:
-        return self.propensity.assigned.labels
 
     # --- files -----------------------------------------------------------------------------------
     def lazy(self, log: PreferenceLog | None = None) -> pl.LazyFrame:
