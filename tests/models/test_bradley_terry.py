@@ -128,7 +128,7 @@ def test_two_way_clusters_by_inclusion_and_exclusion():
     row = RowFit(a, b, y, 6)
     parameter = row.solve()
     both = row.sandwich(parameter, one) + row.sandwich(parameter, two) - row.sandwich(parameter, one * 1000 + two)
-    assert fit.influence.clipped == 0.0
+    assert fit.psi.clipped == 0.0
     assert np.allclose(fit.covariance, both, atol=1e-8 * np.abs(both).max())
 
 

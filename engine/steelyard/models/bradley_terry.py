@@ -118,7 +118,7 @@ class BradleyTerry:
         fit = self.fit_table(pair_table(log, threads), kind)
         if kind != "cluster":
             return fit
-        return replace(fit, influence=fit.influence_by_cluster(log, threads))
+        return replace(fit, psi=fit.influence_by_cluster(log, threads))
 
     def fit_table(self, pairs: PairTable, kind: str = "sandwich") -> PairFit:
         """The fit of a pair table; kind is "sandwich", "model" or "cluster" (its influence is then pending)."""

@@ -62,7 +62,7 @@ class PairFit(ScoreFit):
 
     def _spread(self) -> Any:
         """(k,) standard errors of the identified scores."""
-        return super()._spread() if self.influence is not None else self._sampled_spread[0]
+        return super()._spread() if self.psi is not None else self._sampled_spread[0]
 
     @cached_property
     def _sampled_spread(self) -> tuple[Any, float]:
@@ -71,11 +71,11 @@ class PairFit(ScoreFit):
     @property
     def spread_error(self) -> float:
         """Relative Monte Carlo error of the standard errors in :meth:`table`; 0 up to 4,000 arms (exact)."""
-        return 0.0 if self.influence is not None else self._sampled_spread[1]
+        return 0.0 if self.psi is not None else self._sampled_spread[1]
 
     def _variance(self, along: Any) -> float:
         """Variance of along' parameter; along: (p,)."""
-        if self.influence is None:
+        if self.psi is None:
             return self.cells.contrast_variance(self.estimate, along, self.kind)
         return super()._variance(along)
 
@@ -109,9 +109,9 @@ class PairFit(ScoreFit):
                 groups = strong_components(len(cells.arms), drawn.a, drawn.b, sums)
                 if groups.any():
                     raise NotIdentifiedError("an arm has no finite score in this replicate")
-            if self.influence is None:
+            if self.psi is None:
                 return drawn.maximise(start).theta
-            return drawn.refitted(start, self.influence.bread)[: len(cells.arms)]
+            return drawn.refitted(start, self.psi.bread)[: len(cells.arms)]
 
         return refit
 

@@ -260,7 +260,7 @@ class RewardFit(Fit):
     design: Design
     coefficient: Any
     estimate: Estimate
-    influence: Influence | None
+    psi: Influence | None
     kind: str
     terms: list[Term]
     n: int

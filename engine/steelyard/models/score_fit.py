@@ -89,13 +89,13 @@ def population(weights: RowWeights | None) -> str:
 class Fit(ABC):
     """What every fit by likelihood offers: coefficients, and predictions of logs.
 
-    spec: the model. estimate: the solver's answer, scores of the identified arms first. influence: of the
+    spec: the model. estimate: the solver's answer, scores of the identified arms first. psi: influence of the
     estimate's parameters. kind: of the covariance. covariates: names of those that a margin needs.
     """
 
     spec: Any
     estimate: Estimate
-    influence: Influence | None
+    psi: Influence | None
     kind: str
     covariates: tuple[str, ...] = ()
 
@@ -122,9 +122,9 @@ class Fit(ABC):
         return self._known_influence().covariance
 
     def _known_influence(self) -> Influence:
-        if self.influence is None:
+        if self.psi is None:
             raise NotIdentifiedError("beyond 4,000 arms no full covariance is held: ask for a contrast")
-        return self.influence
+        return self.psi
 
     def coefficients(self, level: float = 0.95) -> pl.DataFrame:
         """Covariates, position effect and tie parameter (log nu, or tau): term estimate se low high p_value reason."""
@@ -244,7 +244,7 @@ class ScoreFit(Fit):
     """What a fit with one score an arm offers, whatever it was fitted to.
 
     pairs: the log's table of pairs. score: (K,) in the order of `arms`, NaN where not identified.
-    why: reason for each NaN. influence: of the parameters; None beyond 4,000 arms.
+    why: reason for each NaN. psi: influence of the parameters; None beyond 4,000 arms.
     """
 
     spec: BradleyTerry
@@ -252,7 +252,7 @@ class ScoreFit(Fit):
     score: Any
     why: list[str | None]
     estimate: Estimate
-    influence: Influence | None
+    psi: Influence | None
     kind: str
 
     @property
@@ -290,7 +290,7 @@ class ScoreFit(Fit):
 
     def _critical(self, spread: Any, level: float) -> float:
         """Standard errors that all intervals must reach to hold at once; Bonferroni's beyond 4,000 arms."""
-        if self.influence is not None:
+        if self.psi is not None:
             return arm_critical(self._draws, spread, level)
         return _quantile(1.0 - (1.0 - level) / len(spread))
 
@@ -316,7 +316,7 @@ class ScoreFit(Fit):
         spread, critical = self._spread(), _quantile(level)
         if simultaneous:
             critical = self._critical(spread, level)
-        if self.influence is not None:
+        if self.psi is not None:
             m = int(main.sum())
             rank_low[main], rank_high[main] = rank_sets(score, self.covariance[:m, :m], self._draws, level)
         sure = spread > 1e-9
@@ -326,7 +326,7 @@ class ScoreFit(Fit):
         rank_low[unknown], rank_high[unknown] = 0, 0
         for j, missed in zip(unknown, np.isnan(spread[~sure]), strict=True):
             why[j] = _UNSETTLED if missed else "every comparison has the same outcome: no spread, so no interval"
-        if self.influence is None:
+        if self.psi is None:
             why = [reason or _MANY_ARMS.format(100 * self.spread_error) for reason in why]
         frame = pl.DataFrame(
             {
@@ -416,14 +416,14 @@ class ScoreFit(Fit):
         facts = {
             "spec": spec_facts(spec), "kind": self.kind,
             "why": self.why, "soft": pairs.soft, "weighted": pairs.weighted, "dropped": pairs.dropped,
-            "estimate": self.estimate.facts(), "clipped": self.influence.clipped if self.influence else None,
+            "estimate": self.estimate.facts(), "clipped": self.psi.clipped if self.psi else None,
         }  # fmt: skip
         arrays = {
             "arms": pl.DataFrame({"arm": pairs.arms}), **{name: getattr(pairs, name) for name in _TABLE},
             "score": self.score, "parameter": self.estimate.parameter,
         }  # fmt: skip
-        if self.influence is not None:
-            arrays |= {"bread": self.influence.bread, "meat": self.influence.meat}
+        if self.psi is not None:
+            arrays |= {"bread": self.psi.bread, "meat": self.psi.meat}
         return facts, arrays
 
 
@@ -437,7 +437,7 @@ def loaded_scores(facts: dict[str, Any], arrays: dict[str, Any]) -> dict[str, An
     influence = Influence(arrays["bread"], arrays["meat"], facts["clipped"]) if "bread" in arrays else None
     estimate = Estimate(parameter=arrays["parameter"], **facts["estimate"])
     return {"pairs": pairs, "score": arrays["score"], "why": facts["why"], "estimate": estimate,
-            "influence": influence, "kind": facts["kind"]}  # fmt: skip
+            "psi": influence, "kind": facts["kind"]}  # fmt: skip
 
 
 def refuse_own(own: Likelihood | None) -> None:

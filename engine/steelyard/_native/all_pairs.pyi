@@ -1,0 +1,15 @@
+import numpy as np
+from numpy.typing import NDArray
+
+__test__: dict[str, str]  # Cython's docstring examples
+
+ROWS: int
+
+def all_pairs(
+    score: NDArray[np.float64],
+    omega: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    work: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    means: NDArray[np.float64],
+) -> None: ...

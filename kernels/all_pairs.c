@@ -1,0 +1,66 @@
+/* What every two arms would have scored against each other in every row, summed over the opponents of each arm.
+
+   mu_jk = s(f_j - f_k) = u_j / (u_j + u_k) with u_j = exp(f_j - max f): one division a pair, no exponential
+   (estimators.md, section 8). Nothing of size n x k^2 is written: per row the sums over opponents, per pair the
+   sum over rows. Scores more than 708 below a row's largest count as 708 below. 64 rows at a time. */
+#include "all_pairs.h"
+#include "common.h"
+
+#define ROWS SY_ALL_PAIRS_ROWS
+#define LANES 8 /* partial sums in a fixed order: the same bits from every instruction set */
+
+/* u (k x ROWS) of m rows; beyond m it is 1, so that no lane divides by 0. */
+SY_CLONES
+static void exponentials(ptrdiff_t m, ptrdiff_t k, ptrdiff_t n, const double *score, double *u) {
+    double top[ROWS];
+    for (ptrdiff_t i = 0; i < ROWS; i++)
+        top[i] = i < m ? score[i] : 0.0;
+    for (ptrdiff_t j = 1; j < k; j++)
+        for (ptrdiff_t i = 0; i < m; i++)
+            top[i] = score[j * n + i] > top[i] ? score[j * n + i] : top[i];
+    for (ptrdiff_t j = 0; j < k; j++) {
+        double *to = u + j * ROWS;
+#pragma omp simd
+        for (ptrdiff_t i = 0; i < m; i++)
+            to[i] = sy_exp_negative(score[j * n + i] - top[i]);
+        for (ptrdiff_t i = m; i < ROWS; i++)
+            to[i] = 1.0;
+    }
+}
+
+/* One arm against one other: their shares to both sums, and the weighted sum over rows. */
+SY_CLONES
+static double pair(double omega, const double *restrict up, const double *restrict down, const double *restrict weight,
+                   double *restrict sum_up, double *restrict sum_down) {
+    double s[LANES] = {0};
+    for (ptrdiff_t i = 0; i < ROWS; i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            const double p = up[i + l] / (up[i + l] + down[i + l]);
+            s[l] += weight[i + l] * p;
+            sum_up[i + l] += omega * p;
+            sum_down[i + l] += omega * (1.0 - p);
+        }
+    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+/* score: k x n, logits of each arm in each row. omega: k x k, symmetric, the weight of each pair, 0: left out.
+   weight: n. work: 2 x k x ROWS. Outputs: sums, k x n, of omega mu over the opponents; means, k x k, its upper
+   triangle: plus the sum over rows of weight mu. */
+void sy_all_pairs(ptrdiff_t n, ptrdiff_t k, const double *score, const double *omega, const double *weight,
+                  double *work, double *sums, double *means) {
+    double *u = work, *total = work + k * ROWS, w[ROWS];
+    for (ptrdiff_t at = 0; at < n; at += ROWS) {
+        const ptrdiff_t m = n - at < ROWS ? n - at : ROWS;
+        exponentials(m, k, n, score + at, u);
+        memset(total, 0, (size_t)(k * ROWS) * sizeof(double));
+        for (ptrdiff_t i = 0; i < ROWS; i++)
+            w[i] = i < m ? weight[at + i] : 0.0;
+        for (ptrdiff_t j = 0; j < k; j++)
+            for (ptrdiff_t l = j + 1; l < k; l++)
+                if (omega[j * k + l] != 0.0)
+                    means[j * k + l] += pair(omega[j * k + l], u + j * ROWS, u + l * ROWS, w, total + j * ROWS,
+                                             total + l * ROWS);
+        for (ptrdiff_t j = 0; j < k; j++)
+            memcpy(sums + j * n + at, total + j * ROWS, (size_t)m * sizeof(double));
+    }
+}

@@ -1,0 +1,10 @@
+#ifndef STEELYARD_ALL_PAIRS_H
+#define STEELYARD_ALL_PAIRS_H
+#include <stddef.h>
+#include <stdint.h>
+
+#define SY_ALL_PAIRS_ROWS 64 /* rows whose arms stay in the cache between two arms' loops */
+
+void sy_all_pairs(ptrdiff_t n, ptrdiff_t k, const double *score, const double *omega, const double *weight,
+                  double *work, double *sums, double *means);
+#endif

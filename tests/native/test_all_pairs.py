@@ -1,0 +1,64 @@
+"""All pairs of arms: twin, far scores, rows cut anywhere, wrong input."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from steelyard._native import all_pairs as native
+
+from tests.native import frozen
+from tests.reference import all_pairs as twin
+
+
+def inputs(seed, n, k, scale=1.0):
+    rng = np.random.default_rng(seed)
+    omega = np.triu(rng.uniform(0.0, 2.0, (k, k)) * (rng.random((k, k)) < 0.8), 1)
+    return frozen(scale * rng.normal(size=(k, n)), omega + omega.T, rng.uniform(0.5, 2.0, n))
+
+
+def summed(module, score, omega, weight):
+    k, n = score.shape
+    sums, means = np.full((k, n), np.nan), np.zeros((k, k))
+    module.all_pairs(score, omega, weight, np.empty((2 * k, native.ROWS)), sums, means)
+    return sums, means
+
+
+@settings(max_examples=80, deadline=None)
+@given(n=st.integers(0, 300), k=st.integers(0, 9), scale=st.sampled_from([0.1, 1.0, 30.0]), seed=st.integers(0, 10**6))
+def test_equals_twin(n, k, scale, seed):
+    columns = inputs(seed, n, k, scale)
+    for got, want in zip(summed(native, *columns), summed(twin, *columns), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
+
+
+def test_shares_of_a_pair_add_to_its_weight():
+    score, omega, weight = inputs(1, 130, 6)
+    sums, means = summed(native, score, omega, weight)
+    np.testing.assert_allclose(sums.sum(axis=0), np.triu(omega).sum(), rtol=1e-13)
+    assert (np.tril(means) == 0.0).all()
+    assert (means[omega == 0.0] == 0.0).all()
+
+
+def test_the_same_rows_in_two_calls():
+    score, omega, weight = inputs(2, 192, 5)
+    whole, at = summed(native, score, omega, weight), 64
+    parts = [summed(native, np.ascontiguousarray(score[:, cut]), omega, np.ascontiguousarray(weight[cut]))
+             for cut in (slice(0, at), slice(at, None))]  # fmt: skip
+    assert (np.hstack([sums for sums, _ in parts]) == whole[0]).all()
+    np.testing.assert_allclose(parts[0][1] + parts[1][1], whole[1], rtol=1e-13)
+
+
+def test_scores_that_are_far_apart():
+    score = np.array([[0.0, 400.0, -5000.0], [0.0, 0.0, 5000.0], [-1e-12, -400.0, 5000.0]])
+    sums, _ = summed(native, score, 1.0 - np.eye(3), np.ones(3))
+    np.testing.assert_allclose(sums, [[1.0, 2.0, 0.0], [1.0, 1.0, 1.5], [1.0, 0.0, 1.5]], atol=1e-11)
+
+
+def test_wrong_input():
+    score, omega, weight = inputs(3, 20, 4)
+    call = {"score": score, "omega": omega, "weight": weight, "work": np.empty((8, native.ROWS)),
+            "sums": np.empty((4, 20)), "means": np.zeros((4, 4))}  # fmt: skip
+    for wrong in ({"omega": omega[:3]}, {"weight": weight[:5]}, {"work": np.empty((4, native.ROWS))},
+                  {"sums": np.empty((4, 3))}, {"means": np.zeros((2, 2))}):  # fmt: skip
+        with pytest.raises(ValueError, match="must"):
+            native.all_pairs(**{**call, **{name: np.ascontiguousarray(value) for name, value in wrong.items()}})

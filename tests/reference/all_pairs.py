@@ -1,0 +1,16 @@
+"""Twin of bindings/all_pairs.pyx: every pair of arms in every row, one by one."""
+
+import numpy as np
+
+ROWS = 64
+
+
+def all_pairs(score, omega, weight, work, sums, means):
+    """Writes sums over opponents (k, n), adds to the weighted sums over rows (k, k), upper triangle."""
+    sums[:] = 0.0
+    for j in range(len(score)):
+        for k in range(j + 1, len(score)):
+            mu = 1.0 / (1.0 + np.exp(score[k] - score[j]))
+            sums[j] += omega[j, k] * mu
+            sums[k] += omega[j, k] * (1.0 - mu)
+            means[j, k] += (omega[j, k] != 0) * (weight @ mu)
