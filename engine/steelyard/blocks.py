@@ -155,7 +155,7 @@ class Block:
     context: (c, n) numeric context columns, NaN where null. levels: codes of each context column of text, negative
     where null or unknown. group: codes of the rater's group. propensity: (n,) logged, NaN where null.
     drawn: codes of what a propensity model says was assigned, by its own count. sampling: the log's own weights,
-    where `weight` holds more than those.
+    where `weight` holds more than those. fold: which rows are held out together.
     arms: how many arms the dictionary held when this block was encoded.
     """
 
@@ -179,6 +179,7 @@ class Block:
     propensity: NDArray[np.float64] | None = None
     drawn: tuple[NDArray[np.int32], ...] = ()
     sampling: NDArray[np.float64] | None = None
+    fold: NDArray[np.int8] | None = None
 
     def where(self, good: Any) -> Block:
         """Some of the rows, by a mask (n,) or a slice; start is then no row number any more."""
@@ -193,7 +194,7 @@ class Block:
             features=None if self.features is None else np.ascontiguousarray(self.features[good]),
             context=cut(self.context), levels=tuple(cut(codes) for codes in self.levels), group=cut(self.group),
             propensity=cut(self.propensity), drawn=tuple(cut(codes) for codes in self.drawn),
-            sampling=cut(self.sampling),
+            sampling=cut(self.sampling), fold=cut(self.fold),
         )  # fmt: skip
 
     def rest(self, start: int) -> Block:

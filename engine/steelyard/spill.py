@@ -11,7 +11,7 @@ import errno
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ _ARRAYS = (
     "group",
     "propensity",
     "sampling",
+    "fold",
 )
 
 
@@ -57,14 +58,30 @@ class Blocks:
 
     def each(self, function: Callable[[Block], S]) -> Iterator[S]:
         """function(block) for every block, in order, on all cores."""
+        return in_order(lambda part: function(_changed(part, self.changes)), self.parts)
 
-        def read(part: Block | Callable[[], Block]) -> S:
-            block = part if isinstance(part, Block) else part()
-            for change in self.changes:
-                block = change(block)
-            return function(block)
+    def split(self, folds: int) -> list[Blocks]:
+        """The rows of each fold; blocks know the fold of their rows."""
+        return [self.map(partial(_of_fold, f)) for f in range(folds)]
 
-        return in_order(read, self.parts)
+
+def joined(several: Sequence[Blocks]) -> Blocks:
+    """The blocks of several, one after the other."""
+    parts: list[Block | Callable[[], Block]] = []
+    for blocks in several:
+        parts += [partial(_changed, part, blocks.changes) if blocks.changes else part for part in blocks.parts]
+    return Blocks(parts)
+
+
+def _changed(part: Block | Callable[[], Block], changes: Sequence[Callable[[Block], Block]]) -> Block:
+    block = part if isinstance(part, Block) else part()
+    for change in changes:
+        block = change(block)
+    return block
+
+
+def _of_fold(fold: int, block: Block) -> Block:
+    return block.where(np.asarray(block.fold) == fold)
 
 
 class Spill:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,6 +90,20 @@ def context_encoder(log: PreferenceLog, encoder: Encoder, names: Sequence[str] |
     """The encoder, asked to bring some (default all) context columns of a log along and to learn their values."""
     numeric, text = log.context_kinds(names)
     return replace(encoder, context=tuple(numeric), levels={name: Dictionary() for name in text})
+
+
+def seen_by(wanted: Encoder, encoder: Encoder) -> tuple[Encoder, Callable[[Block], Block]]:
+    """What `wanted` would have read where an encoder read more context columns: its encoder, and a view of blocks."""
+    at = [list(encoder.context).index(name) for name in wanted.context]
+    known = list(encoder.levels)
+    levels = [known.index(name) for name in wanted.levels]
+    same = at == list(range(len(encoder.context)))
+
+    def view(block: Block) -> Block:
+        context = block.context if same or block.context is None else block.context[at] if at else None
+        return replace(block, context=context, levels=tuple(block.levels[i] for i in levels))
+
+    return replace(wanted, levels={name: encoder.levels[name] for name in wanted.levels}), view
 
 
 def in_order(codes: Dictionary) -> tuple[tuple[str, ...], Any]:

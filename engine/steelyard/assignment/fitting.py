@@ -35,6 +35,21 @@ def pairs_shown(blocks: Blocks, k: int) -> Any:
     return np.stack([keys // k, keys % k], axis=1).astype(np.int32)
 
 
+def fitted_model(
+    spec: Any, assigned: Assigned, contexts: Contexts | None, blocks: Blocks, log: PreferenceLog
+) -> SoftmaxModel | Frequency | Logged | Classified:
+    """The model that a propensity's spec asks for, of rows that know what was drawn."""
+    method = getattr(spec, "method", "softmax")
+    if spec.classifier is not None:
+        return classified(spec.classifier, assigned, contexts, blocks)
+    if method == "logged":
+        return logged(assigned, blocks, log)
+    if method == "frequency":
+        return shares(assigned, contexts, blocks)
+    assert contexts is not None
+    return softmax(spec, assigned, contexts, blocks)
+
+
 def softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -> SoftmaxModel:
     if assigned.pairs is not None and assigned.classes > _MOST_PAIRS:
         raise NotIdentifiedError(

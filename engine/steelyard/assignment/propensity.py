@@ -15,7 +15,7 @@ import polars as pl
 from steelyard.assignment.assigned import Assigned
 from steelyard.assignment.contexts import Contexts, context_encoder, in_order, learned
 from steelyard.assignment.dependence import Dependence, dependence
-from steelyard.assignment.fitting import classified, logged, pairs_shown, shares, softmax
+from steelyard.assignment.fitting import fitted_model, pairs_shown
 from steelyard.assignment.models import Logged, SoftmaxModel
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.errors import LogError
@@ -247,26 +247,33 @@ class PairPropensity:
         ConvergenceError
             The solver stopped short of a gradient of 1e-9 n.
         """
+        rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=_clusters(log)), log), threads,
+                         unlabelled=True)  # fmt: skip
+        return self.of_rows(rows.blocks, rows.encoder, tuple(rows.pairs.arms.to_list()), rows.pairs.dropped, log)
+
+    def asked_of(self, encoder: Encoder, log: PreferenceLog) -> Encoder:
+        """The encoder, asked for the columns of a log that this reads."""
         if log.armless:
             raise LogError(f"{log.name} was scanned without a= and b=: pairs of arms need them")
-        encoder = Encoder(dict(log.outcomes), clusters=_clusters(log), propensity=self.method == "logged")
-        stratified = self.method == "frequency"
-        if stratified:
-            encoder = replace(encoder, levels={name: Dictionary() for name in _names(self.strata)})
-        elif self.method != "logged" or self.classifier is not None:
-            encoder = context_encoder(log, encoder, _wanted(self.context))
-        rows = read_rows(log, encoder, threads, unlabelled=True)
-        arms = tuple(rows.pairs.arms.to_list())
-        assigned = Assigned("pair", arms)
-        blocks, contexts = rows.blocks, None
+        if self.method == "frequency" and self.classifier is None:
+            return replace(encoder, levels={name: Dictionary() for name in _names(self.strata)})
+        if self.method == "logged" and self.classifier is None:
+            return replace(encoder, propensity=True)
+        return context_encoder(log, encoder, _wanted(self.context))
+
+    def of_rows(
+        self, blocks: Blocks, encoder: Encoder, arms: tuple[str, ...], dropped: dict[str, int], log: PreferenceLog
+    ) -> Propensity:
+        """The propensity of rows that are encoded already, as :meth:`asked_of` says; a and b are codes of `arms`."""
+        assigned, contexts = Assigned("pair", arms), None
+        stratified = self.method == "frequency" and self.classifier is None
         if encoder.context or encoder.levels or stratified:
             contexts, blocks = _columns(blocks, encoder, self.unseen, stratified)
-        elif self.method != "logged":
+        elif self.method != "logged" or self.classifier is not None:
             raise LogError(f"{log.name} has no context columns: scan it with context=, or use method='frequency'")
         if self.method != "softmax" or self.classifier is not None:
             assigned = replace(assigned, pairs=pairs_shown(blocks, len(arms)))
-        blocks = blocks.map(assigned.of)
-        return _fitted(self, assigned, contexts, blocks, rows.pairs.dropped, log)
+        return _fitted(self, assigned, contexts, blocks.map(assigned.of), dropped, log)
 
 
 @dataclass(frozen=True)
@@ -302,17 +309,24 @@ class GroupPropensity(_ByContext):
         NotIdentifiedError
             ridge=0 and contexts that tell the group of every row, or of more than two groups each other.
         """
-        encoder = Encoder(dict(log.outcomes), clusters=_clusters(log), group=Dictionary())
-        encoder = context_encoder(log, encoder, _wanted(self.context))
-        rows = read_rows(log, encoder, threads, unlabelled=True)
+        rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=_clusters(log)), log), threads,
+                         unlabelled=True)  # fmt: skip
+        return self.of_rows(rows.blocks, rows.encoder, rows.pairs.dropped, log)
+
+    def asked_of(self, encoder: Encoder, log: PreferenceLog) -> Encoder:
+        """The encoder, asked for the columns of a log that this reads."""
+        return context_encoder(log, replace(encoder, group=Dictionary()), _wanted(self.context))
+
+    def of_rows(self, blocks: Blocks, encoder: Encoder, dropped: dict[str, int], log: PreferenceLog) -> Propensity:
+        """The propensity of rows that are encoded already, as :meth:`asked_of` says."""
         assert encoder.group is not None
         labels, place = in_order(encoder.group)
         if len(labels) < 2:
             raise LogError(f"the group column holds one value, {[*labels]}: a propensity of groups needs two or more")
-        blocks = rows.blocks.map(lambda block: replace(block, group=place[np.asarray(block.group)]))
+        blocks = blocks.map(lambda block: replace(block, group=place[np.asarray(block.group)]))
         contexts, blocks = _columns(blocks, encoder, self.unseen)
         assigned = Assigned("group", labels)
-        return _fitted(self, assigned, contexts, blocks.map(assigned.of), rows.pairs.dropped, log)
+        return _fitted(self, assigned, contexts, blocks.map(assigned.of), dropped, log)
 
 
 @dataclass(frozen=True)
@@ -332,15 +346,23 @@ class LabelPropensity(_ByContext):
         LogError
             Bad rows, null or constant contexts, no row or every row labelled.
         """
-        encoder = context_encoder(log, Encoder(dict(log.outcomes), clusters=_clusters(log)), _wanted(self.context))
-        rows = read_rows(log, encoder, threads, unlabelled=True)
-        contexts, blocks = _columns(rows.blocks, encoder, self.unseen)
+        rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=_clusters(log)), log), threads,
+                         unlabelled=True)  # fmt: skip
+        return self.of_rows(rows.blocks, rows.encoder, rows.pairs.dropped, log)
+
+    def asked_of(self, encoder: Encoder, log: PreferenceLog) -> Encoder:
+        """The encoder, asked for the columns of a log that this reads."""
+        return context_encoder(log, encoder, _wanted(self.context))
+
+    def of_rows(self, blocks: Blocks, encoder: Encoder, dropped: dict[str, int], log: PreferenceLog) -> Propensity:
+        """The propensity of rows that are encoded already, as :meth:`asked_of` says."""
+        contexts, blocks = _columns(blocks, encoder, self.unseen)
         assigned = Assigned("label", ("not labelled", "labelled"))
         blocks = blocks.map(assigned.of)
         counts = np.sum([*blocks.each(lambda block: np.bincount(block.drawn[0], minlength=2))], axis=0)
         if not counts.all():
             raise LogError(f"{log.name}: {'every' if counts[1] else 'no'} row is labelled: there is nothing to model")
-        return _fitted(self, assigned, contexts, blocks, rows.pairs.dropped, log)
+        return _fitted(self, assigned, contexts, blocks, dropped, log)
 
 
 # --- fitting -------------------------------------------------------------------------------------
@@ -378,16 +400,7 @@ def _fitted(
     spec: Any, assigned: Assigned, contexts: Contexts | None, blocks: Blocks, dropped: dict[str, int],
     log: PreferenceLog,
 ) -> Propensity:  # fmt: skip
-    model: Any
-    if spec.classifier is not None:
-        model = classified(spec.classifier, assigned, contexts, blocks)
-    elif getattr(spec, "method", "softmax") == "logged":
-        model = logged(assigned, blocks, log)
-    elif getattr(spec, "method", "softmax") == "frequency":
-        model = shares(assigned, contexts, blocks)
-    else:
-        assert contexts is not None
-        model = softmax(spec, assigned, contexts, blocks)
+    model = fitted_model(spec, assigned, contexts, blocks, log)
     n = sum(blocks.each(lambda block: block.n))
     names = tuple(log.cluster_label(name) for name in cluster_names(len(log.cluster))[:1])
     left = {reason: count for reason, count in dropped.items() if reason != "not labelled"}

@@ -40,17 +40,7 @@ def weigh(
     propensity: Propensity, log: PreferenceLog, target: Any, kind: str, clip: float | None, trim: float | None,
     floor: float, unsupported: float,
 ) -> Weights:  # fmt: skip
-    """The weights of :meth:`Propensity.weights`; three passes over the rows, encoded once."""
-    if kind not in ("hajek", "stabilized", "overlap", "balance"):
-        raise ValueError(f"kind must be 'hajek', 'stabilized', 'overlap' or 'balance', not {kind!r}")
-    if isinstance(target, str) and target not in ("uniform", "log"):
-        raise ValueError(f"target must be 'uniform', 'log', a frame or margins, not {target!r}")
-    if clip is not None and not clip > 0:
-        raise ValueError(f"clip must be a positive number, not {clip!r}")
-    if trim is not None and not 0 < trim < 1:
-        raise ValueError(f"trim must lie between 0 and 1, not {trim!r}")
-    if trim is not None and kind == "balance":
-        raise ValueError('trim= leaves out rows that kind="balance" has balanced with: use one of them')
+    """The weights of :meth:`Propensity.weights`, of rows that are read for them."""
     encoder = propensity.asked_of(Encoder(dict(log.outcomes)), learn=True)
     rows = read_rows(log, encoder, unlabelled=True)
     if propensity.assigned.kind == "pair":  # the table has sorted the arms; the propensity has its own order
@@ -61,13 +51,32 @@ def weigh(
     else:
         blocks = rows.blocks
     blocks = blocks.map(propensity.assigned.of)
+    return weigh_rows(propensity, log, blocks, target, kind, clip, trim, floor, unsupported)
+
+
+def weigh_rows(
+    propensity: Propensity, log: PreferenceLog, blocks: Blocks, target: Any, kind: str, clip: float | None,
+    trim: float | None, floor: float, unsupported: float,
+) -> Weights:  # fmt: skip
+    """The weights of rows that know what was drawn; three passes over them."""
+    if kind not in ("hajek", "stabilized", "overlap", "balance"):
+        raise ValueError(f"kind must be 'hajek', 'stabilized', 'overlap' or 'balance', not {kind!r}")
+    if isinstance(target, str) and target not in ("uniform", "log"):
+        raise ValueError(f"target must be 'uniform', 'log', a frame or margins, not {target!r}")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip must be a positive number, not {clip!r}")
+    if trim is not None and not 0 < trim < 1:
+        raise ValueError(f"trim must lie between 0 and 1, not {trim!r}")
+    if trim is not None and kind == "balance":
+        raise ValueError('trim= leaves out rows that kind="balance" has balanced with: use one of them')
     _refuse_unknown(blocks)
     words = _population(propensity, target, kind)
     made = Weights(propensity, log, words, kind, trim=trim, rows=sum(blocks.each(lambda block: block.n)))
     if kind == "stabilized" or (isinstance(target, str) and target == "log"):
         made = replace(made, share=_shares(propensity, blocks))
     if not isinstance(target, str):
-        made = replace(made, toward=_toward(propensity, log, blocks, target))
+        contexts = _needs_contexts(propensity, "a target frame, or margins,")
+        made = replace(made, toward=toward(contexts, log, blocks, target))
     if kind == "balance":
         made = replace(made, balancing=_balanced(made, blocks))
     made = _scaled(made, blocks, clip)
@@ -133,9 +142,8 @@ def _ones(block: Block) -> Any:
     return np.ones(block.n)
 
 
-def _toward(propensity: Propensity, log: PreferenceLog, blocks: Blocks, target: Any) -> Balancing:
-    """Weights of contexts that give the log the target's means, or the margins."""
-    contexts = _needs_contexts(propensity, "a target frame, or margins,")
+def toward(contexts: Contexts, log: PreferenceLog, blocks: Blocks, target: Any) -> Balancing:
+    """Weights of contexts that give the log the means of a frame of target rows, or the margins."""
     n = sum(blocks.each(lambda block: float(sampling_weights(block).sum())))
     if isinstance(target, Mapping):
         kept, means = _margins(contexts, target)
