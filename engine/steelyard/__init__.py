@@ -4,6 +4,8 @@ from steelyard.assignment.latent import LatentOverlap, latent_overlap
 from steelyard.assignment.overlap import Overlap
 from steelyard.assignment.propensity import GroupPropensity, LabelPropensity, PairPropensity, Propensity
 from steelyard.assignment.weights import Weights
+from steelyard.causal.doubly_robust import DoublyRobust
+from steelyard.causal.doubly_robust_fit import DoublyRobustFit
 from steelyard.errors import (
     ConvergenceError,
     FormatError,
@@ -28,6 +30,8 @@ __all__ = [
     "BradleyTerry",
     "Contrast",
     "ConvergenceError",
+    "DoublyRobust",
+    "DoublyRobustFit",
     "DropAudit",
     "FormatError",
     "GroupPropensity",

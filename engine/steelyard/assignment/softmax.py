@@ -147,13 +147,13 @@ class SoftmaxProblem:
         return replace(self, blocks=Blocks(list(kept)), ridge=self.ridge / step)
 
     @one_blas_thread()
-    def maximise(self, start: Any, rounds: int = ROUNDS) -> Solved:
-        """Newton from start (k, D): gradients of all rows, inner solves on the thinned ones.
+    def maximise(self, start: Any, rounds: int = ROUNDS, warm: bool = False) -> Solved:
+        """Newton from start (k, D): gradients of all rows, inner solves on the thinned ones. warm: start is near.
 
         The classes' coefficients sum to 0: a vector added to all of them changes no probability.
         """
         few, shape = self.thinned, (self.k, self.d)
-        if few is not self:
+        if few is not self and not warm:
             with contextlib.suppress(ConvergenceError):
                 start = few.maximise(start, rounds).gamma
         ratio = self.n / few.n

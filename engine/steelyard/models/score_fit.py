@@ -128,8 +128,8 @@ class Fit(ABC):
 
     def coefficients(self, level: float = 0.95) -> pl.DataFrame:
         """Covariates, position effect and tie parameter (log nu, or tau): term estimate se low high p_value reason."""
-        _check_level(level)
-        k, z = self.estimate.k, _quantile(level)
+        check_level(level)
+        k, z = self.estimate.k, quantile(level)
         rows: list[tuple[Any, ...]] = []
         for term, places, why in self._terms():
             if places is None:
@@ -150,12 +150,12 @@ class Fit(ABC):
 
     def _contrast(self, along: Any, level: float) -> Contrast:
         """along' parameter with its interval; along: (p,)."""
-        _check_level(level)
+        check_level(level)
         estimate = float(along @ self.estimate.parameter)
         se = float(np.sqrt(max(self._variance(along), 0.0)))
         if se <= 1e-9:
             return Contrast(estimate, None, None, None, None, "every comparison has the same outcome: no spread")
-        z = _quantile(level)
+        z = quantile(level)
         return Contrast(estimate, se, estimate - z * se, estimate + z * se, _p_value(estimate / se))
 
     def _variance(self, along: Any) -> float:
@@ -292,7 +292,7 @@ class ScoreFit(Fit):
         """Standard errors that all intervals must reach to hold at once; Bonferroni's beyond 4,000 arms."""
         if self.psi is not None:
             return arm_critical(self._draws, spread, level)
-        return _quantile(1.0 - (1.0 - level) / len(spread))
+        return quantile(1.0 - (1.0 - level) / len(spread))
 
     # --- tables ----------------------------------------------------------------------------------
     def table(self, level: float = 0.95, scale: str = "logit", simultaneous: bool = False) -> pl.DataFrame:
@@ -302,7 +302,7 @@ class ScoreFit(Fit):
         scale: "logit" (the model's own), or "elo" (400 / ln 10 times that, plus 1000).
         Beyond 4,000 arms standard errors are partly Monte Carlo (:attr:`spread_error`) and rank sets null.
         """
-        _check_level(level)
+        check_level(level)
         if scale not in _SCALES:
             raise ValueError(f"scale must be 'logit' or 'elo', not {scale!r}")
         unit, zero = _SCALES[scale]
@@ -313,7 +313,7 @@ class ScoreFit(Fit):
         rank[main] = 1 + (score[None, :] > score[:, None]).sum(axis=1) if k <= 4000 else 1 + np.argsort(
             np.argsort(-score, kind="stable"))  # fmt: skip
         why = list(self.why)
-        spread, critical = self._spread(), _quantile(level)
+        spread, critical = self._spread(), quantile(level)
         if simultaneous:
             critical = self._critical(spread, level)
         if self.psi is not None:
@@ -355,7 +355,7 @@ class ScoreFit(Fit):
 
     def contrast(self, x: str, y: str, level: float = 0.95) -> Contrast:
         """Score of x minus score of y, with a two-sided test that they are equal."""
-        _check_level(level)
+        check_level(level)
         i, j = self._code(x), self._code(y)
         for code in (i, j):
             if self.why[code]:
@@ -451,12 +451,12 @@ def loaded_terms(facts: dict[str, Any]) -> list[Term]:
     return [(name, None if places is None else tuple(places), why) for name, places, why in facts["terms"]]
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie between 0 and 1, not {level!r}")
 
 
-def _quantile(level: float) -> float:
+def quantile(level: float) -> float:
     """How many standard errors a two-sided interval reaches."""
     return NormalDist().inv_cdf((1 + level) / 2)
 

@@ -1,0 +1,406 @@
+"""Doubly robust Bradley-Terry scores and win rates over arms (estimators.md, sections 8 and 11).
+
+log -> rows with contexts, encoded once -> folds -> outcome model and propensity without each fold -> one pass of
+residuals, one of all pairs -> win matrix -> Bradley-Terry projection, with the influence of every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import polars as pl
+
+from steelyard.assignment.contexts import Contexts, context_encoder, learned, seen_by
+from steelyard.assignment.propensity import LabelPropensity, PairPropensity, Propensity
+from steelyard.assignment.weighing import toward, weigh_rows
+from steelyard.assignment.weights import Weights
+from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.causal.doubly_robust_fit import DoublyRobustFit
+from steelyard.causal.folds import MOST, folded
+from steelyard.causal.held_out import held_out, shown
+from steelyard.causal.outcomes import (
+    ClassifiedOutcome,
+    ContextualOutcome,
+    GivenScores,
+    Judged,
+    classified_outcome,
+    contextual,
+    score_columns,
+)
+from steelyard.causal.pairwise import Moments, Pairwise, Residuals
+from steelyard.causal.projection import project
+from steelyard.errors import LogError, NotIdentifiedError, OverlapError
+from steelyard.graph import components
+from steelyard.inference import Influence
+from steelyard.inference.clusters import ClusterSums, cluster_names
+from steelyard.inference.influence import multiway
+from steelyard.models.bradley_terry import BradleyTerry
+from steelyard.models.cells import Estimate
+from steelyard.models.row_problem import RowProblem, inside
+from steelyard.pairs import PairTable
+from steelyard.rows import Rows, read_rows
+from steelyard.solve import one_blas_thread
+from steelyard.spill import Blocks
+
+if TYPE_CHECKING:
+    from steelyard.log import Column, PreferenceLog
+    from steelyard.models.score_fit import ScoreFit
+
+_CLUSTER_BYTES = 1 << 27  # of cluster sums that are held at a time
+_FAR = 1e-3  # a judge's probability is kept this far from 0 and 1
+
+
+@dataclass(frozen=True)
+class DoublyRobust:
+    """Scores and win rates that hold if either the outcome model or the propensity is right.
+
+    For every pair of arms the mean outcome over all of the log's contexts (or the target's), by augmented inverse
+    propensity weighting with cross-fitting (Robins, Rotnitzky and Zhao 1994; Chernozhukov et al. 2018); scores are the
+    Bradley-Terry projection of that win matrix, win rates its row means. A tie counts half.
+
+    Parameters
+    ----------
+    outcome : "contextual" (Bradley-Terry with arm scores linear in the log's contexts); {arm: column}, scores on the
+        logit scale that a reward model gave every arm's answer to the prompt, shown or not; or any scikit-learn
+        classifier with predict_proba, on indicators of the pair and the standardised contexts
+    propensity : of the pair that was shown; any :class:`PairPropensity`
+    labelled : of an answer, for logs in which only some rows have one: their contexts then count too. Default: rows
+        without an outcome are left out
+    judge : column of a judge's probability that a wins, known for labelled and unlabelled rows alike; it sharpens the
+        answers that are missing and is never trusted to be right. Goes with labelled
+    folds : rows of a fold have no part in the models they are judged by; folds never split a cluster. 1: no folds
+    seed : of the folds
+    target : rows of the target population, {context: {value: share}}, or None: the log's own contexts
+    pairs : weight of each pair: "uniform", "log" (as often as in the log), or a frame with columns a, b, weight
+    ridge : r in r/2 ||theta||^2 on the summed log-likelihood of the contextual outcome model, contexts standardised
+    floor : effective share of the answered rows below which it refuses
+    unsupported : share of the target without support above which it refuses; see :meth:`Propensity.weights`
+
+    Examples
+    --------
+    >>> import numpy as np, polars as pl, steelyard as sy
+    >>> rng = np.random.default_rng(0)
+    >>> code = rng.random(600) < 0.5
+    >>> frame = pl.DataFrame({"a": np.where(code, "x", "y"), "b": "z", "w": rng.random(600) < 0.6, "code": code})
+    >>> frame = frame.with_columns(a=pl.when(pl.Series(rng.random(600) < 0.3)).then(pl.lit("y")).otherwise("a"))
+    >>> log = sy.scan(frame, a="a", b="b", outcome=pl.col("w").cast(pl.Float64), context="code")
+    >>> dr = sy.DoublyRobust(propensity=sy.PairPropensity(method="frequency", strata="code"), floor=0.001,
+    ...                      unsupported=1.0, pairs=pl.DataFrame({"a": ["y"], "b": ["z"], "weight": [1.0]})).fit(log)
+    >>> dr.win_rates()["arm"].to_list()
+    ['y', 'z', 'x']
+    """
+
+    outcome: Any = "contextual"
+    propensity: PairPropensity = field(default_factory=PairPropensity)
+    labelled: LabelPropensity | None = None
+    judge: Column | None = None
+    folds: int = 5
+    seed: int = 0
+    target: Any = None
+    pairs: Any = "uniform"
+    ridge: float = 1.0
+    floor: float = 0.01
+    unsupported: float = 0.1
+
+    # how the scores are read
+    model: ClassVar[str] = "bradley-terry"
+    ties: ClassVar[str] = "half"
+    link: ClassVar[str] = "logistic"
+    position: ClassVar[bool] = False
+    weights: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        known = self.outcome == "contextual" if isinstance(self.outcome, str) else (
+            isinstance(self.outcome, Mapping) or hasattr(self.outcome, "predict_proba"))  # fmt: skip
+        if not known:
+            raise ValueError(
+                f"outcome must be 'contextual', {{arm: column of scores}} or a classifier, not {self.outcome!r}; a "
+                "judge's probability of the shown pair goes to judge="
+            )
+        if not isinstance(self.propensity, PairPropensity):
+            raise ValueError(f"propensity must be a PairPropensity, not {self.propensity!r}")
+        if self.judge is not None and self.labelled is None:
+            raise ValueError("judge= helps where answers are missing: it goes with labelled=LabelPropensity()")
+        if not (isinstance(self.folds, int) and 1 <= self.folds <= MOST):
+            raise ValueError(f"folds must be a whole number from 1 to {MOST}, not {self.folds!r}")
+        if isinstance(self.pairs, str) and self.pairs not in ("uniform", "log"):
+            raise ValueError(f"pairs must be 'uniform', 'log' or a frame with a, b and weight, not {self.pairs!r}")
+        if not (np.isfinite(self.ridge) and self.ridge >= 0):
+            raise ValueError(f"ridge must be a finite number >= 0, not {self.ridge!r}")
+
+    def fit(self, log: PreferenceLog, threads: int | None = None) -> DoublyRobustFit:
+        """Scores and win rates of every arm that the target's pairs join.
+
+        One pass to encode the rows; a few for the outcome model and the propensity; two for the estimate.
+
+        Raises
+        ------
+        LogError
+            Bad rows, contexts that are null or constant, a target or pairs with other columns or arms.
+        NotIdentifiedError
+            A model without a finite fit in some fold, fewer clusters than folds, no projection.
+        OverlapError
+            A propensity of 0, too small an effective share, too much of the target without support.
+        """
+        names = cluster_names(len(log.cluster))
+        log = self._with_columns(log)
+        encoder = self._encoder(log, names)
+        rows = read_rows(log, encoder, threads, unlabelled=self.labelled is not None)
+        arms = rows.pairs.arms.to_list()
+        clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
+        single = clusters[: len(log.cluster)]
+        blocks = folded(rows.blocks, self.folds, self.seed, single)
+        with one_blas_thread():
+            contexts, viewed = self._contexts(log, rows.encoder, blocks)
+            propensity, labelled = self._propensities(log, rows, blocks)
+            overlap = self._overlap(log, propensity)
+            ready = self._ready(log, blocks, contexts, viewed, propensity, labelled)
+            omega = pair_weights(self.pairs, rows.pairs)
+            outcome, judged = self._outcomes(ready, arms, contexts)
+            problem = Pairwise(ready, omega, outcome, judged)
+            found = problem.residuals()
+            self._refuse(found)
+            moments = problem.moments(found)
+            meat, clipped = self._meat(problem, found, moments, clusters)
+        naive = _naive(rows.pairs, ready, clusters)
+        return _estimated(self, rows, problem, found, moments, meat, clipped, naive, overlap, contexts)
+
+    # --- rows ------------------------------------------------------------------------------------
+    def _with_columns(self, log: PreferenceLog) -> PreferenceLog:
+        """The log with the columns that the outcome models read as its covariates."""
+        if log.armless:
+            raise LogError(f"{log.name} was scanned without a= and b=: scores need arms")
+        columns: dict[str, Any] = {}
+        if isinstance(self.outcome, Mapping):
+            columns = {f"score of {arm}": column for arm, column in self.outcome.items()}
+        if self.judge is not None:
+            p = pl.col(self.judge) if isinstance(self.judge, str) else self.judge
+            inner = p.cast(pl.Float64).clip(_FAR, 1 - _FAR)
+            columns["judge"] = pl.when(p.is_between(0, 1)).then((inner / (1 - inner)).log())
+        return replace(log, covariates=columns)
+
+    def _encoder(self, log: PreferenceLog, clusters: list[str]) -> Encoder:
+        """Asked for all contexts of the log, and for what the propensities read beside them."""
+        encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in clusters},
+                          covariates=tuple(log.covariates) or None)  # fmt: skip
+        encoder = context_encoder(log, encoder, None) if log.context else encoder
+        for spec in (self.propensity, self.labelled):
+            if spec is not None:
+                wanted = spec.asked_of(Encoder({}), log)
+                more = {name: Dictionary() for name in wanted.levels if name not in encoder.levels}
+                encoder = replace(encoder, levels={**encoder.levels, **more},
+                                  propensity=encoder.propensity or wanted.propensity)  # fmt: skip
+        return encoder
+
+    def _contexts(self, log: PreferenceLog, encoder: Encoder, blocks: Blocks) -> tuple[Contexts, Blocks]:
+        """The outcome model's contexts, and the rows as it reads them."""
+        wanted = context_encoder(log, Encoder({}), None) if log.context else Encoder({})
+        own, view = seen_by(wanted, encoder)
+        return learned(blocks.map(view), own, "raise")
+
+    def _propensities(self, log: PreferenceLog, rows: Rows, blocks: Blocks) -> tuple[Propensity, Propensity | None]:
+        own, view = seen_by(self.propensity.asked_of(Encoder({}), log), rows.encoder)
+        arms = tuple(rows.pairs.arms.to_list())
+        propensity = self.propensity.of_rows(blocks.map(view), own, arms, rows.pairs.dropped, log)
+        if self.labelled is None:
+            return propensity, None
+        own, view = seen_by(self.labelled.asked_of(Encoder({}), log), rows.encoder)
+        return propensity, self.labelled.of_rows(blocks.map(view), own, rows.pairs.dropped, log)
+
+    def _overlap(self, log: PreferenceLog, propensity: Propensity) -> Weights:
+        """The weights that would do the same without an outcome model: what they leave of the log, or a refusal."""
+        target = "uniform" if self.target is None or propensity.contexts is None else self.target
+        return weigh_rows(propensity, log, propensity.blocks, target, "hajek", None, None, 0.0, self.unsupported)
+
+    def _ready(
+        self, log: PreferenceLog, blocks: Blocks, contexts: Contexts, viewed: Blocks, propensity: Propensity,
+        labelled: Propensity | None,
+    ) -> Blocks:  # fmt: skip
+        """The rows with their design, propensities without their fold, and target weights."""
+        tilt = None if self.target is None else toward(contexts, log, viewed, self.target)
+        kept: dict[int, list[Any]] = {}
+        for model in (propensity, labelled):
+            if model is not None:
+                for start, value in model.blocks.each(partial(_shown, held_out(model, self.folds, log))):
+                    kept.setdefault(start, []).append(value)
+
+        def ready(block: Block) -> Block:
+            pi, *answered = kept[block.start]
+            propensity = np.stack([pi, pi * answered[0] if answered else pi])
+            weight = block.weight
+            if tilt is not None:
+                own = tilt.weight(block)
+                weight = own if weight is None else weight * own
+            return replace(block, context=contexts.matrix(block), levels=(), propensity=propensity, weight=weight)
+
+        return viewed.map(ready)
+
+    # --- models ----------------------------------------------------------------------------------
+    def _outcomes(self, ready: Blocks, arms: list[str], contexts: Contexts) -> tuple[Any, Judged | None]:
+        k = len(arms)
+        outcome: ContextualOutcome | GivenScores | ClassifiedOutcome
+        if isinstance(self.outcome, Mapping):
+            score_columns(dict(self.outcome), arms)
+            place = [list(self.outcome).index(arm) for arm in arms]
+            outcome = GivenScores(np.array(place))
+        elif self.outcome == "contextual":
+            outcome = ContextualOutcome(contextual(ready, arms, contexts, self.ridge, self.folds))
+        else:
+            outcome = classified_outcome(self.outcome, ready, k, self.folds)
+        if self.judge is None:
+            return outcome, None
+        return outcome, Judged(contextual(ready, arms, contexts, self.ridge, self.folds, judge=True))
+
+    def _refuse(self, found: Residuals) -> None:
+        answered = float(found.answered.sum())
+        if not found.size > 0:
+            raise OverlapError("no answered comparison of a pair that pairs= asks for: support is empty")
+        share = found.effective_size / answered
+        if share < self.floor:
+            raise OverlapError(
+                f"too little overlap: effective size {found.effective_size:.1f} of {answered:.0f} answered comparisons "
+                f"(share {share:.4f}), largest share of the weight in one {found.largest / found.size:.2g}; the floor "
+                "is {0}. Use coarser contexts, pairs='log' (a question the log can answer), or a lower floor=.".format(
+                    self.floor
+                )
+            )
+
+    def _meat(
+        self, problem: Pairwise, found: Residuals, moments: Moments, clusters: list[tuple[int, str, int]]
+    ) -> tuple[Any, float]:
+        """(K, K) sum over rows, or clusters, of D D', D a row's E less t times its mean; and what clipping took."""
+        k = problem.k
+        centre = _centre(problem.omega, moments.means / found.total)
+
+        def centred(square: Any, cross: Any, tt: float) -> Any:
+            across = np.outer(cross, centre)
+            return square - across - across.T + tt * np.outer(centre, centre)
+
+        if not clusters:
+            return centred(moments.square, moments.cross, moments.tt), 0.0
+        squares, groups = [], []
+        for column, _, size in clusters:
+            square, count = _cluster_squares(problem, found, column, size)
+            squares.append(centred(square[:k, :k], square[:k, k], float(square[k, k])))
+            groups.append(count)
+        return multiway([name for _, name, _ in clusters], squares, groups)
+
+
+def _shown(held: list[Propensity], block: Block) -> tuple[int, Any]:
+    return block.start, shown(held, block)
+
+
+def _cluster_squares(problem: Pairwise, found: Residuals, column: int, size: int) -> tuple[Any, int]:
+    """Sum over the clusters of s s', s (K + 1,) the sums of E and t; as many clusters at a time as memory holds."""
+    square, groups = np.zeros((problem.k + 1, problem.k + 1)), 0
+    step = max(1, _CLUSTER_BYTES // (8 * (problem.k + 1)))
+    for low in range(0, size, step):
+        sums = ClusterSums(0, problem.k + 1)
+        part_of = partial(problem.cluster_part, found=found, column=column, low=low, high=low + step)
+        for part in problem.blocks.each(part_of):
+            sums.add(part)
+        square += sums.squared()
+        groups += sums.groups
+    return square, groups
+
+
+def _centre(omega: Any, means: Any) -> Any:
+    """(K,) the sum over opponents of omega times the mean, means (K, K) an upper triangle."""
+    upper = np.triu(omega, 1)
+    return (upper * means).sum(axis=1) + (upper * (1.0 - means)).sum(axis=0)
+
+
+def pair_weights(pairs: Any, table: PairTable) -> Any:
+    """(K, K) symmetric weights of the pairs, 1 in all; 0 with arms that have no labelled comparison."""
+    k = len(table.arms)
+    rows = np.zeros((k, k))
+    np.add.at(rows, (table.a, table.b), table.rows)
+    rows += rows.T
+    if isinstance(pairs, str):
+        omega = 1.0 - np.eye(k) if pairs == "uniform" else rows
+    else:
+        omega = _given_weights(pairs, table)
+    some = rows.any(axis=1)
+    omega = omega * np.outer(some, some)
+    if not omega.any():
+        raise NotIdentifiedError("no pair of the target has arms with labelled comparisons")
+    return omega * (2.0 / omega.sum())
+
+
+def _given_weights(pairs: Any, table: PairTable) -> Any:
+    frame = pairs if isinstance(pairs, pl.DataFrame) else pl.DataFrame(pairs)
+    if not {"a", "b", "weight"} <= set(frame.columns):
+        raise LogError(f"pairs= has the columns {frame.columns}; it needs a, b and weight")
+    place = {name: code for code, name in enumerate(table.arms)}
+    omega = np.zeros((len(place), len(place)))
+    for a, b, weight in frame.select(pl.col("a", "b").cast(pl.String), pl.col("weight").cast(pl.Float64)).iter_rows():
+        if a not in place or b not in place or a == b:
+            raise LogError(f"pairs= has the pair {a!r}, {b!r}: the log's arms are {list(place)[:10]}")
+        if weight is None or not 0.0 <= weight < np.inf:
+            raise LogError(f"pairs= gives {a!r}, {b!r} the weight {weight}: weights are finite numbers >= 0")
+        omega[place[a], place[b]] += weight
+        omega[place[b], place[a]] += weight
+    return omega
+
+
+def _naive(pairs: PairTable, blocks: Blocks, clusters: list[tuple[int, str, int]]) -> ScoreFit:
+    """The plain Bradley-Terry fit of the same rows."""
+    fit = BradleyTerry().fit_table(pairs, "cluster" if clusters else "sandwich")
+    if not clusters:
+        return fit
+    place = np.where(fit.main, np.cumsum(fit.main) - 1, -1).astype(np.int32)
+
+    def within(block: Block) -> Block:
+        return inside(replace(block, columns=np.empty((0, block.n)), context=None), place, False, True)
+
+    k = int(fit.main.sum())
+    problem = RowProblem(blocks.map(within), k, (), "bradley-terry", np.zeros(k))
+    known = fit.psi
+    assert known is not None
+    return replace(fit, psi=problem.influence(fit.estimate, known, "cluster", [(name, n) for _, name, n in clusters]))
+
+
+def _estimated(
+    spec: DoublyRobust, rows: Rows, problem: Pairwise, found: Residuals, moments: Moments, meat: Any, clipped: float,
+    naive: ScoreFit, overlap: Weights, contexts: Contexts,
+) -> DoublyRobustFit:  # fmt: skip
+    """Win matrix, projection and influence from the sums of both passes."""
+    omega, k = problem.omega, problem.k
+    win = np.triu(moments.means / found.total + found.correction, 1)
+    win = win + np.tril(1.0 - win.T, -1)
+    win[(omega == 0) | np.eye(k, dtype=bool)] = np.nan
+    a, b = np.nonzero(np.triu(omega, 1))
+    group = components(k, a, b)
+    main = group == np.bincount(group, omega.sum(axis=1)).argmax()
+    why = [None if inside else "no pair of the target joins it to the scored arms" for inside in main]
+    answered = found.answered.sum(axis=0) + found.answered.sum(axis=1)
+    why = [reason if count else "no labelled comparison" for reason, count in zip(why, answered, strict=True)]
+    kept = np.ix_(main, main)
+    try:
+        projection = project(win[kept], omega[kept])
+    except NotIdentifiedError as error:
+        off = np.argwhere(np.triu((win < 0) | (win > 1)))
+        names = [f"{rows.pairs.arms[int(i)]} | {rows.pairs.arms[int(j)]} {win[i, j]:.3f}" for i, j in off[:5]]
+        raise NotIdentifiedError(
+            f"no finite scores fit the win matrix ({error}): {len(off)} of its entries lie outside [0, 1] ({names}), "
+            "or some arms always win. Use coarser contexts, pairs='log', or win_rates of a larger log."
+        ) from error
+    score = np.full(k, np.nan)
+    score[main] = projection.theta
+    estimate = Estimate(projection.theta, int(main.sum()), 0.0, 0.0, float("nan"), projection.iterations,
+                        projection.gradient_norm)  # fmt: skip
+    psi = Influence(projection.bread / found.total, meat[kept], clipped)
+    alone = None
+    if spec.judge is not None:
+        centre = _centre(omega, moments.means / found.total)
+        across = np.outer(moments.alone_cross, centre)
+        alone = (moments.alone - across - across.T + moments.tt * np.outer(centre, centre))[kept]
+    return DoublyRobustFit(
+        spec, rows.pairs, score, why, estimate, psi, "cluster" if rows.encoder.clusters else "sandwich", omega, win,
+        found.answered + found.answered.T, found.total, found.effective_size, int(found.rows), naive, overlap, contexts,
+        problem, found, _centre(omega, moments.means / found.total), alone,
+    )  # fmt: skip

@@ -1,0 +1,213 @@
+"""What a doubly robust fit tells: scores, win rates, the win matrix, rows' influence, and the naive fit beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from steelyard.assignment.contexts import Contexts
+from steelyard.assignment.weights import Weights
+from steelyard.blocks import Block
+from steelyard.causal.outcomes import ContextualOutcome
+from steelyard.causal.pairwise import Pairwise, Residuals
+from steelyard.inference import Bootstrap, Influence, arm_critical
+from steelyard.inference.bands import DRAWS
+from steelyard.models.row_problem import weights
+from steelyard.models.score_fit import ScoreFit, Term, check_level, quantile
+
+if TYPE_CHECKING:
+    from steelyard.causal.doubly_robust import DoublyRobust
+
+
+@dataclass(frozen=True)
+class DoublyRobustFit(ScoreFit):
+    """Doubly robust scores. Made by :meth:`DoublyRobust.fit`; tables, contrasts and rank sets as of any fit.
+
+    omega: (K, K) weights of the pairs. win: (K, K) mean outcome of the row's arm against the column's, NaN outside the
+    target. answered: (K, K) comparisons. total: weight of the target. effective_size: of the answered rows, (sum w)^2 /
+    sum w^2, w = omega / propensity. n: comparisons, answered or not. naive: the plain fit of the same rows.
+    overlap: what the propensity alone leaves of the log. The rest is what rows' influence is told from.
+    """
+
+    spec: DoublyRobust  # type: ignore[assignment]
+    omega: Any = None
+    win: Any = None
+    answered: Any = None
+    total: float = 0.0
+    effective_size: float = 0.0
+    n: int = 0
+    naive: ScoreFit | None = field(default=None, repr=False)
+    overlap: Weights | None = field(default=None, repr=False)
+    contexts: Contexts | None = field(default=None, repr=False)
+    problem: Pairwise | None = field(default=None, repr=False, compare=False)
+    residuals: Residuals | None = field(default=None, repr=False, compare=False)
+    centre: Any = field(default=None, repr=False, compare=False)
+    alone: Any = field(default=None, repr=False)
+
+    @property
+    def estimand(self) -> str:
+        whose = "the log's own contexts" if self.spec.target is None else "the target's contexts (taken as known)"
+        pairs = self.spec.pairs if isinstance(self.spec.pairs, str) else "given"
+        often = {"uniform": "every pair equally often", "log": "every pair as often as in the log"}.get(
+            pairs, "pairs as often as pairs= says"
+        )
+        return (
+            f"Bradley-Terry scores nearest to the win matrix over {whose}, {often} in every context alike (a tie "
+            "counts half); their mean over the scored arms is 0"
+        )
+
+    @property
+    def effective_share(self) -> float:
+        """Effective size, as a share of the answered comparisons."""
+        return self.effective_size / float(self.answered.sum() / 2)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Rows left out, by reason."""
+        left = self.pairs.dropped
+        return left if self.spec.labelled is None else {k: v for k, v in left.items() if k != "not labelled"}
+
+    def _terms(self) -> list[Term]:
+        return []
+
+    def _rates(self) -> Influence:
+        """The influence on the win rates of the scored arms."""
+        inverse = 1.0 / (self.total * self.omega.sum(axis=1)[self.main])
+        known = self._known_influence()
+        return Influence(np.diag(inverse), known.meat, known.clipped)
+
+    def win_rates(self, level: float = 0.95, simultaneous: bool = False) -> pl.DataFrame:
+        """arm win_rate se low high comparisons reason: mean outcome over opponents, by the weights of the pairs.
+
+        An average, so that no model is needed for it to mean something. simultaneous: all intervals at once.
+        """
+        check_level(level)
+        main, rates = self.main, self._rates()
+        rate = np.full(len(main), np.nan)
+        rate[main] = (np.where(self.omega > 0, self.win, 0.0) * self.omega).sum(axis=1)[main]
+        rate[main] /= self.omega.sum(axis=1)[main]
+        se = np.full(len(main), np.nan)
+        se[main] = np.sqrt(np.clip(np.diag(rates.covariance), 0.0, None))
+        reach = arm_critical(rates.draws(DRAWS, seed=0), se[main], level) if simultaneous else quantile(level)
+        columns = {"win_rate": rate, "se": se, "low": rate - reach * se, "high": rate + reach * se}
+        frame = pl.DataFrame({"arm": self.pairs.arms, **columns, "comparisons": self._comparisons(),
+                              "reason": pl.Series(self.why, dtype=pl.String)})  # fmt: skip
+        return frame.with_columns(pl.col(*columns).fill_nan(None)).sort(
+            "win_rate", descending=True, nulls_last=True, maintain_order=True
+        )
+
+    def win_matrix(self) -> pl.DataFrame:
+        """a b win_rate comparisons extrapolated, of every pair of the target, both ways round.
+
+        extrapolated: no answered comparison of the two: the entry rests on the outcome model alone. Entries may leave
+        [0, 1] in small samples.
+        """
+        a, b = np.nonzero(self.omega)
+        names = self.pairs.arms
+        return pl.DataFrame(
+            {
+                "a": names.gather(a), "b": names.gather(b), "win_rate": self.win[a, b],
+                "comparisons": self.answered[a, b].astype(np.int64), "extrapolated": self.answered[a, b] == 0,
+            }
+        )  # fmt: skip
+
+    def unsupported_pairs(self) -> pl.DataFrame:
+        """a b: pairs of the target without an answered comparison."""
+        return self.win_matrix().filter(pl.col("extrapolated") & (pl.col("a") < pl.col("b"))).select("a", "b")
+
+    def win_probability(self, x: str, y: str) -> float | None:
+        """Mean outcome of x against y over the target's contexts; null outside the target's pairs."""
+        value = float(self.win[self._code(x), self._code(y)])
+        return value if np.isfinite(value) else None
+
+    def influence(self, *arms: str) -> pl.DataFrame:
+        """row, fold, and a column an arm (default all scored ones): each row's influence on the scores.
+
+        Rows are numbered among the usable ones, in log order. Scores err by the sum over rows, nearly.
+        """
+        if self.problem is None:
+            raise ValueError("a loaded fit has lost its rows: fit it again")
+        names = list(arms) or [name for name, known in zip(self.arms, self.main, strict=True) if known]
+        place = np.cumsum(self.main) - 1
+        bread = self._known_influence().bread[[place[self._code(name)] for name in names]]
+        problem, residuals, main = self.problem, self.residuals, self.main
+        assert residuals is not None
+
+        def one(block: Block) -> tuple[Any, Any]:
+            out = np.empty((len(names), block.n))
+            for at, _, t, e, _, _ in problem.rows(block, residuals):
+                out[:, at] = bread @ (e - self.centre[:, None] * t)[main]
+            return out if block.count is None else out * block.count, block.fold
+
+        parts, folds = zip(*problem.blocks.each(one), strict=True)
+        columns = dict(zip(names, np.concatenate(parts, axis=1), strict=True))
+        frame = pl.DataFrame({"fold": np.concatenate(folds), **columns})
+        return frame.with_row_index("row")
+
+    def bootstrap(self, replicates: int = 1000, seed: int = 0) -> Bootstrap:
+        """Replicated scores by multipliers on the influence, of clusters where there are some."""
+        return Bootstrap(self.arms, self.score, self._multiplied(replicates, seed), "multiplier", 0)
+
+    # --- beside the naive fit --------------------------------------------------------------------
+    def compare(self, level: float = 0.95) -> pl.DataFrame:
+        """arm naive naive_low naive_high score low high moved naive_rank rank, of the arms that both fits score."""
+        assert self.naive is not None
+        mine = self.table(level).select("arm", "score", "low", "high", "rank")
+        plain = self.naive.table(level).select(
+            "arm", naive="score", naive_low="low", naive_high="high", naive_rank="rank"
+        )
+        joined = mine.join(plain, on="arm", how="inner", maintain_order="left").drop_nulls(["score", "naive"])
+        return joined.select(
+            "arm", "naive", "naive_low", "naive_high", "score", "low", "high",
+            (pl.col("score") - pl.col("naive")).alias("moved"), "naive_rank", "rank",
+        )  # fmt: skip
+
+    def moves(self) -> pl.DataFrame:
+        """arm context shown target slope contribution: which context moved an arm, largest first.
+
+        shown: mean of the context where the arm was shown; target: over all contexts, both in standard deviations of
+        the log. slope: of the arm's score, less the mean arm's. contribution = slope * (target - shown): what the move
+        from the naive score would be if this context alone mattered, to first order. Contextual outcomes only.
+        """
+        if self.problem is None or not isinstance(self.problem.outcome, ContextualOutcome) or self.contexts is None:
+            raise ValueError('moves() needs outcome="contextual", and rows that a loaded fit has lost')
+        k, terms = len(self.score), self.contexts.terms
+
+        def one(block: Block) -> Any:
+            t, x = weights(block), np.asarray(block.context)
+            known = np.isfinite(np.asarray(block.y)) * t
+            shown = [np.bincount(block.a, known * c, k) + np.bincount(block.b, known * c, k) for c in x]
+            return np.column_stack([*shown]), x @ t
+
+        shown, target = (sum(part) for part in zip(*self.problem.blocks.each(one), strict=True))
+        theta = self.problem.outcome.fit.theta
+        with np.errstate(invalid="ignore"):
+            mean = shown[:, 1:] / shown[:, :1]
+        frame = pl.DataFrame(
+            {
+                "arm": np.repeat(self.arms, len(terms)), "context": terms * k, "shown": mean.ravel(),
+                "target": np.tile(target[1:] / target[0], k), "slope": theta[:, 1:].ravel(),
+            },
+            schema_overrides={"arm": pl.String, "context": pl.String},
+        )  # fmt: skip
+        moved = frame.with_columns(contribution=pl.col("slope") * (pl.col("target") - pl.col("shown")))
+        return moved.fill_nan(None).sort(pl.col("contribution").abs(), descending=True, nulls_last=True)
+
+    def judge_gain(self) -> pl.DataFrame:
+        """arm se se_alone saved: the share of the variance that the judge saves against human labels alone.
+
+        Of rows, not clusters, on both sides.
+        """
+        if self.alone is None:
+            raise ValueError("this fit had no judge=")
+        known = self._known_influence()
+        with_judge = known if self.kind != "cluster" else None
+        if with_judge is None:
+            raise ValueError("the judge's gain is told for logs without clusters")
+        both = [np.sqrt(np.diag(Influence(known.bread, meat).covariance)) for meat in (known.meat, self.alone)]
+        arms: Sequence[str] = [name for name, inside in zip(self.arms, self.main, strict=True) if inside]
+        return pl.DataFrame({"arm": arms, "se": both[0], "se_alone": both[1], "saved": 1 - (both[0] / both[1]) ** 2})

@@ -1,0 +1,96 @@
+"""Folds: which rows are held out together when the models are fitted to the others. Folds never split a cluster."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import scipy  # its parts load when first used
+
+from steelyard.blocks import Block
+from steelyard.errors import NotIdentifiedError
+from steelyard.inference.clusters import refuse_nulls
+from steelyard.spill import Blocks
+
+MOST = 100
+_MASK = (1 << 64) - 1
+
+
+def folded(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, str, int]]) -> Blocks:
+    """The blocks with the fold of each row.
+
+    clusters: place among the blocks' codes, name and number of codes of each cluster column. Rows that share a
+    cluster of any column, directly or through others, share a fold; folds are as even as that allows. Without
+    clusters a row's fold hangs on (seed, its place among the rows) alone. Raises NotIdentifiedError where there are
+    fewer groups of clusters than folds.
+    """
+    if clusters and folds > 1:
+        fold = _by_group(blocks, folds, seed, clusters)
+        at = clusters[0][0]
+        return blocks.map(lambda block: replace(block, fold=fold[block.clusters[at]]))
+    first, rows = {}, 0
+    for start, n in blocks.each(lambda block: (block.start, block.n)):
+        first[start], rows = rows, rows + n
+
+    def drawn(block: Block) -> Block:
+        place = np.arange(first[block.start], first[block.start] + block.n, dtype=np.uint64)
+        return replace(block, fold=(_mixed(place, seed) % np.uint64(folds)).astype(np.int8))
+
+    return blocks.map(drawn)
+
+
+def _by_group(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, str, int]]) -> Any:
+    """(codes of the first column,) fold: the largest groups first, each to the smallest fold, ties by chance."""
+    at, name, codes = clusters[0]
+    group = _groups(blocks, clusters)[:codes]
+
+    def one(block: Block) -> Any:
+        refuse_nulls(block.clusters[at], name)
+        return np.bincount(block.clusters[at], minlength=codes)
+
+    rows = np.bincount(group, sum(blocks.each(one)))
+    if len(rows) < folds:
+        columns = " and ".join(repr(name) for _, name, _ in clusters)
+        raise NotIdentifiedError(
+            f"cluster column {columns}: {len(rows)} groups of rows that share no cluster, fewer than folds={folds}. "
+            "Use fewer folds, or cluster by fewer columns."
+        )
+    order = np.random.default_rng(seed).permutation(len(rows))
+    order = order[np.argsort(-rows[order], kind="stable")]
+    heap, fold = [(0.0, f) for f in range(folds)], np.empty(len(rows), np.int8)
+    for place in order:
+        size, smallest = heapq.heappop(heap)
+        fold[place] = smallest
+        heapq.heappush(heap, (size + rows[place], smallest))
+    return fold[group]
+
+
+def _groups(blocks: Blocks, clusters: Sequence[tuple[int, str, int]]) -> Any:
+    """Number of the group of every code, column after column: codes that share a row share a group."""
+    sizes = [codes for _, _, codes in clusters]
+    offset = np.concatenate([[0], np.cumsum(sizes)])
+    if len(clusters) == 1:
+        return np.arange(sizes[0])
+    links = []
+    for place, (at, name, codes) in enumerate(clusters[1:], 1):
+
+        def one(block: Block, at: int = at, name: str = name, codes: int = codes) -> Any:
+            refuse_nulls(block.clusters[at], name)
+            return np.unique(block.clusters[clusters[0][0]].astype(np.int64) * codes + block.clusters[at])
+
+        key = np.unique(np.concatenate(list(blocks.each(one))))
+        links.append(np.stack([key // codes, offset[place] + key % codes]))
+    tail, head = np.concatenate(links, axis=1)
+    graph = scipy.sparse.coo_array((np.ones(len(tail)), (tail, head)), shape=(offset[-1], offset[-1]))
+    return scipy.sparse.csgraph.connected_components(graph, directed=False)[1]
+
+
+def _mixed(place: Any, seed: int) -> Any:
+    """64 random bits of each place (Stafford's variant 13 of MurmurHash3's finaliser)."""
+    x = place + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) & _MASK)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

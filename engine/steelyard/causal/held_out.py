@@ -1,0 +1,61 @@
+"""Propensities fitted to the rows outside each fold, with the same folds as the outcome model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steelyard.assignment.fitting import fitted_model
+from steelyard.assignment.models import Logged, SoftmaxModel
+from steelyard.assignment.propensity import Propensity
+from steelyard.blocks import Block
+from steelyard.errors import NotIdentifiedError, OverlapError, SteelyardError
+from steelyard.spill import Blocks, joined
+
+if TYPE_CHECKING:
+    from steelyard.log import PreferenceLog
+
+
+def held_out(propensity: Propensity, folds: int, log: PreferenceLog) -> list[Propensity]:
+    """For each fold the propensity that its rows have no part in; the given one where there is one fold."""
+    if folds == 1 or isinstance(propensity.model, Logged):
+        return [propensity] * folds
+    model = propensity.model
+    warm = isinstance(model, SoftmaxModel) and len(model.free) == model.problem.k
+    parts = (model.problem.blocks if warm else propensity.blocks).split(folds)
+    return [replace(propensity, model=_without(propensity, parts, fold, warm, log)) for fold in range(folds)]
+
+
+def _without(propensity: Propensity, parts: list[Blocks], fold: int, warm: bool, log: PreferenceLog) -> Any:
+    others, model = joined([part for f, part in enumerate(parts) if f != fold]), propensity.model
+    try:
+        if warm:
+            problem = replace(model.problem, blocks=others)
+            return replace(model, problem=problem, solved=problem.maximise(model.gamma, warm=True))
+        return fitted_model(propensity.spec, propensity.assigned, propensity.contexts, others, log)
+    except SteelyardError as error:
+        raise NotIdentifiedError(
+            f"without fold {fold} the propensity has no fit: {error} Or use fewer folds."
+        ) from error
+
+
+def shown(held: list[Propensity], block: Block) -> Any:
+    """(n,) probability of what each row was assigned, by the propensity that its fold had no part in.
+
+    Raises OverlapError where that is 0 or not known: nothing can weigh such a row.
+    """
+    fold = np.zeros(block.n, np.int8) if block.fold is None else block.fold
+    value = np.empty(block.n)
+    for f in np.unique(fold):
+        at = fold == f
+        value[at] = np.exp(held[f].log_probability(block.where(at)))
+    bad = np.flatnonzero(~(value > 1e-300))
+    if len(bad):
+        what = {"pair": "pair", "group": "group", "label": "answer"}[held[0].assigned.kind]
+        raise OverlapError(
+            f"{len(bad)} rows (first rows {(block.start + bad[:10]).tolist()}): their {what} has propensity 0 in their "
+            "context, by the other folds. Use coarser contexts or strata, a ridge, fewer folds, or leave them out."
+        )
+    return value

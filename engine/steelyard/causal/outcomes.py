@@ -1,0 +1,176 @@
+"""Outcome models: what every two arms would score against each other in the context of each row.
+
+An outcome model gives, for some rows and the fold they are in, a table with between(a, b), (n,) means of single
+pairs, and sums(omega, weight): over the opponents of each arm (K, n), and over the rows for each pair (K, K).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from steelyard._native.all_pairs import ROWS, all_pairs
+from steelyard.assignment.contexts import Contexts
+from steelyard.blocks import Block
+from steelyard.causal.contextual import Contextual, ContextualProblem
+from steelyard.errors import LogError, NotIdentifiedError
+from steelyard.models.row_problem import weights
+from steelyard.spill import Blocks, joined
+
+
+@dataclass(frozen=True)
+class ArmScores:
+    """A Bradley-Terry table: score (K, n), logits of every arm."""
+
+    score: Any
+
+    def between(self, a: Any, b: Any) -> Any:
+        n = np.arange(len(a))
+        return sigmoid(self.score[a, n] - self.score[b, n])
+
+    def sums(self, omega: Any, weight: Any) -> tuple[Any, Any]:
+        k, n = self.score.shape
+        sums, means = np.empty((k, n)), np.zeros((k, k))
+        all_pairs(np.ascontiguousarray(self.score), omega, weight, np.empty((2 * k, ROWS)), sums, means)
+        return sums, means
+
+
+@dataclass(frozen=True)
+class PairMeans:
+    """Any table: mean (P, n) of every pair, in the order of combinations, from the lower arm's side."""
+
+    mean: Any
+    k: int
+
+    def between(self, a: Any, b: Any) -> Any:
+        low, high = np.minimum(a, b), np.maximum(a, b)
+        place = low * (2 * self.k - low - 1) // 2 + high - low - 1
+        mean = self.mean[place, np.arange(len(a))]
+        return np.where(a < b, mean, 1.0 - mean)
+
+    def sums(self, omega: Any, weight: Any) -> tuple[Any, Any]:
+        sums, means = np.zeros((self.k, self.mean.shape[1])), np.zeros((self.k, self.k))
+        for (i, j), mean in zip(combinations(range(self.k), 2), self.mean, strict=True):
+            sums[i] += omega[i, j] * mean
+            sums[j] += omega[i, j] * (1.0 - mean)
+            means[i, j] = mean @ weight
+        return sums, means
+
+
+@dataclass(frozen=True)
+class ContextualOutcome:
+    """Arm scores linear in context; blocks hold the design as context. fit: see :class:`Contextual`."""
+
+    fit: Contextual
+
+    def at(self, block: Block, fold: int) -> ArmScores:
+        return ArmScores(self.fit.of(fold)[0] @ np.asarray(block.context))
+
+
+@dataclass(frozen=True)
+class GivenScores:
+    """Arm scores that columns of the log give. place: (K,) of each arm's among the columns of a block."""
+
+    place: Any
+
+    def at(self, block: Block, fold: int) -> ArmScores:
+        return ArmScores(np.asarray(block.columns)[self.place])
+
+
+@dataclass(frozen=True)
+class ClassifiedOutcome:
+    """A scikit-learn classifier without each fold, on the indicators e_low - e_high of the pair and the context."""
+
+    held: Sequence[Any]
+    k: int
+
+    def at(self, block: Block, fold: int) -> PairMeans:
+        x, pairs = np.asarray(block.context)[1:].T, list(combinations(range(self.k), 2))
+        stacked = np.concatenate([_features(np.full(block.n, i), np.full(block.n, j), x, self.k) for i, j in pairs])
+        model = self.held[fold if len(self.held) > 1 else 0]
+        mean = model.predict_proba(stacked)[:, list(model.classes_).index(1)]
+        return PairMeans(mean.reshape(len(pairs), block.n), self.k)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The mean of the shown pair given a judge's probability too: contextual scores plus a slope on its logit.
+
+    Blocks hold the logit as the last column.
+    """
+
+    fit: Contextual
+
+    def between(self, block: Block, fold: int) -> Any:
+        theta, beta = self.fit.of(fold)
+        score, n = theta @ np.asarray(block.context), np.arange(block.n)
+        return sigmoid(score[block.a, n] - score[block.b, n] + beta[0] * np.asarray(block.columns)[-1])
+
+
+def sigmoid(x: Any) -> Any:
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def contextual(blocks: Blocks, arms: Sequence[str], contexts: Contexts, ridge: float, folds: int,
+               judge: bool = False) -> Contextual:  # fmt: skip
+    """Contextual Bradley-Terry on the rows with an outcome. judge: with a slope on the last column."""
+
+    def ready(block: Block) -> Block:
+        block = block.where(np.isfinite(np.asarray(block.y)))
+        columns = np.ascontiguousarray(np.asarray(block.columns)[-1:]) if judge else None
+        return replace(block, columns=columns)
+
+    parts = [part.map(ready) for part in blocks.split(folds)]
+    return ContextualProblem(parts, arms, 1 + len(contexts.mean), int(judge), ridge).fit()
+
+
+def classified_outcome(classifier: Any, blocks: Blocks, k: int, folds: int) -> ClassifiedOutcome:
+    """A copy of the classifier fitted without each fold; a tie, or a soft label y, is y of a win, 1 - y of a loss."""
+    parts = blocks.split(folds)
+
+    def rows(block: Block) -> tuple[Any, Any, Any]:
+        block = block.where(np.isfinite(np.asarray(block.y)))
+        swap = block.a > block.b
+        y = np.asarray(block.y)
+        y = np.where(swap, 1.0 - y, y)
+        x = np.asarray(block.context)[1:].T
+        features = _features(np.minimum(block.a, block.b), np.maximum(block.a, block.b), x, k)
+        return features, y, weights(block)
+
+    held = []
+    for fold in range(folds):
+        others = joined([part for f, part in enumerate(parts) if f != fold or folds == 1])
+        x, y, w = (np.concatenate(part) for part in zip(*others.each(rows), strict=True))
+        won, lost = y > 0, y < 1
+        if not (won.any() and lost.any()):
+            raise NotIdentifiedError(f"every outcome outside fold {fold} is the same: a classifier needs both")
+        features, label = np.concatenate([x[won], x[lost]]), np.repeat([1, 0], [won.sum(), lost.sum()])
+        weight = np.concatenate([(w * y)[won], (w * (1 - y))[lost]])
+        model = copy.deepcopy(classifier)
+        model.fit(features, label) if (weight == 1.0).all() else model.fit(features, label, sample_weight=weight)
+        held.append(model)
+    return ClassifiedOutcome(held, k)
+
+
+def _features(low: Any, high: Any, x: Any, k: int) -> Any:
+    """(n, K + d) +1 at the lower arm, -1 at the higher one, then the context."""
+    n = len(low)
+    out = np.zeros((n, k + x.shape[1]))
+    out[np.arange(n), low], out[np.arange(n), high] = 1.0, -1.0
+    out[:, k:] = x
+    return out
+
+
+def score_columns(outcome: dict[str, Any], arms: Sequence[str]) -> None:
+    """Refuses columns of scores that are not those of the log's arms, one each."""
+    lacking, strange = [arm for arm in arms if arm not in outcome], [arm for arm in outcome if arm not in arms]
+    if lacking or strange:
+        raise LogError(
+            f"outcome= names a column of scores for each arm: {lacking[:5]} have none, and the log does not know "
+            f"{strange[:5]}"
+        )
