@@ -63,62 +63,107 @@ static void outcomes_of(ptrdiff_t m, int model, const double *y, const double *w
     }
 }
 
-static inline void arms_margin(ptrdiff_t m, ptrdiff_t q, const int32_t *a, const int32_t *b, ptrdiff_t n,
-                        const double *context, const double *theta, double *eta) {
-    for (ptrdiff_t i = 0; i < m; i++) {
-        const double *up = theta + a[i] * q, *down = theta + b[i] * q;
-        double margin = 0.0;
-        for (ptrdiff_t c = 0; c < q; c++)
-            margin += (context ? context[c * n + i] : 1.0) * (up[c] - down[c]);
-        eta[i] += margin;
-    }
-}
-
-static inline void arms_score(ptrdiff_t m, ptrdiff_t q, const int32_t *a, const int32_t *b, ptrdiff_t n,
-                       const double *context, const double *d_eta, double *score) {
+static void arms_margin(ptrdiff_t m, const int32_t *a, const int32_t *b, const double *theta, double *eta) {
     for (ptrdiff_t i = 0; i < m; i++)
-        for (ptrdiff_t c = 0; c < q; c++) {
-            const double s = (context ? context[c * n + i] : 1.0) * d_eta[i];
-            score[a[i] * q + c] += s;
-            score[b[i] * q + c] -= s;
-        }
+        eta[i] += theta[a[i]] - theta[b[i]];
 }
 
-/* Upper triangle of the arms' own block: h v v' on (a, a) and (b, b), its negative on (a, b). */
-static inline void arms_hessian(ptrdiff_t m, ptrdiff_t q, ptrdiff_t p, const int32_t *a, const int32_t *b, ptrdiff_t n,
-                         const double *context, const double *h, double *hessian) {
+static void arms_score(ptrdiff_t m, const int32_t *a, const int32_t *b, const double *d_eta, double *score) {
     for (ptrdiff_t i = 0; i < m; i++) {
-        const ptrdiff_t low = (a[i] < b[i] ? a[i] : b[i]) * q, high = (a[i] < b[i] ? b[i] : a[i]) * q;
+        score[a[i]] += d_eta[i];
+        score[b[i]] -= d_eta[i];
+    }
+}
+
+/* Upper triangle of the arms' own block: h on (a, a) and (b, b), its negative on (a, b). */
+static void arms_hessian(ptrdiff_t m, ptrdiff_t p, const int32_t *a, const int32_t *b, const double *h,
+                         double *hessian) {
+    for (ptrdiff_t i = 0; i < m; i++) {
+        const ptrdiff_t low = a[i] < b[i] ? a[i] : b[i], high = a[i] < b[i] ? b[i] : a[i];
+        hessian[low * p + low] += h[i];
+        hessian[high * p + high] += h[i];
+        hessian[low * p + high] -= h[i];
+    }
+}
+
+/* The same with slopes: v (m x q), context row by row, in place of ones. */
+SY_CLONES
+static void slopes_margin(ptrdiff_t m, ptrdiff_t q, const int32_t *a, const int32_t *b, const double *v,
+                          const double *theta, double *eta) {
+    for (ptrdiff_t i = 0; i < m; i++) {
+        const double *up = theta + a[i] * q, *down = theta + b[i] * q, *x = v + i * q;
+        double s[4] = {0};
+        ptrdiff_t c = 0;
+        for (; c + 4 <= q; c += 4)
+            for (int l = 0; l < 4; l++)
+                s[l] += x[c + l] * (up[c + l] - down[c + l]);
+        for (int l = 0; c + l < q; l++)
+            s[l] += x[c + l] * (up[c + l] - down[c + l]);
+        eta[i] += (s[0] + s[1]) + (s[2] + s[3]);
+    }
+}
+
+SY_CLONES
+static void slopes_score(ptrdiff_t m, ptrdiff_t q, const int32_t *a, const int32_t *b, const double *v,
+                         const double *d_eta, double *score) {
+    for (ptrdiff_t i = 0; i < m; i++) {
+        double *up = score + a[i] * q, *down = score + b[i] * q;
+        const double *x = v + i * q;
+#pragma omp simd
         for (ptrdiff_t c = 0; c < q; c++) {
-            const double hc = (context ? context[c * n + i] : 1.0) * h[i];
-            for (ptrdiff_t e = 0; e < q; e++) {
-                const double hce = (context ? context[e * n + i] : 1.0) * hc;
-                hessian[(low + c) * p + high + e] -= hce;
-                if (e >= c) {
-                    hessian[(low + c) * p + low + e] += hce;
-                    hessian[(high + c) * p + high + e] += hce;
-                }
-            }
+            up[c] += d_eta[i] * x[c];
+            down[c] -= d_eta[i] * x[c];
         }
     }
 }
 
-/* The arms' rows of the columns' block, and of the tie parameter's column. */
+/* h v v' of rows with one pair is summed before it goes to its three blocks, far apart in a large matrix: rows that
+   stand together by pair cost a small part of rows that do not. */
+SY_CLONES
+static void slopes_hessian(ptrdiff_t m, ptrdiff_t q, ptrdiff_t p, const int32_t *a, const int32_t *b, const double *v,
+                           const double *h, double *work, double *hessian) {
+    for (ptrdiff_t start = 0, i = 0; start < m; start = i) {
+        const ptrdiff_t low = a[start] < b[start] ? a[start] : b[start], high = a[start] + b[start] - low;
+        memset(work, 0, (size_t)(q * q) * sizeof(double));
+        for (; i < m && a[i] + b[i] == low + high && (a[i] == low || b[i] == low); i++)
+            for (ptrdiff_t c = 0; c < q; c++) {
+                const double *x = v + i * q, hc = h[i] * x[c];
+                double *to = work + c * q;
+#pragma omp simd
+                for (ptrdiff_t e = c; e < q; e++)
+                    to[e] += hc * x[e];
+            }
+        for (ptrdiff_t c = 0; c < q; c++) {
+            double *own_low = hessian + (low * q + c) * p + low * q, *own_high = hessian + (high * q + c) * p + high * q;
+            double *across = hessian + (low * q + c) * p + high * q;
+            for (ptrdiff_t e = c; e < q; e++) {
+                const double g = work[c * q + e];
+                own_low[e] += g;
+                own_high[e] += g;
+                across[e] -= g;
+            }
+            for (ptrdiff_t e = 0; e < c; e++)
+                across[e] -= work[e * q + c];
+        }
+    }
+}
+
+/* The arms' rows of the columns' block, and of the tie parameter's column. v: m x q, or NULL: ones, q = 1. */
 static inline void arms_columns(ptrdiff_t m, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, ptrdiff_t p, const int32_t *a,
-                         const int32_t *b, ptrdiff_t n, const double *context, const double *columns, const double *h,
+                         const int32_t *b, ptrdiff_t n, const double *v, const double *columns, const double *h,
                          const double *h_cross, double *hessian) {
     for (ptrdiff_t i = 0; i < m; i++)
         for (ptrdiff_t c = 0; c < q; c++) {
-            const double v = context ? context[c * n + i] : 1.0, hv = v * h[i];
+            const double x = v ? v[i * q + c] : 1.0, hx = x * h[i];
             double *up = hessian + (a[i] * q + c) * p + k * q, *down = hessian + (b[i] * q + c) * p + k * q;
             for (ptrdiff_t j = 0; j < d; j++) {
-                const double term = hv * columns[j * n + i];
+                const double term = hx * columns[j * n + i];
                 up[j] += term;
                 down[j] -= term;
             }
             if (h_cross) {
-                up[d] += v * h_cross[i];
-                down[d] -= v * h_cross[i];
+                up[d] += x * h_cross[i];
+                down[d] -= x * h_cross[i];
             }
         }
 }
@@ -134,7 +179,8 @@ static void moments(ptrdiff_t m, int ties, const double *count, chunk *s) {
     }
 }
 
-/* One block of n rows. own: called in place of the model's likelihood, or NULL. a, b: arm codes below k. context: q x n or NULL (then q = 1, all ones). columns: d x n.
+/* One block of n rows. own: called in place of the model's likelihood, or NULL. a, b: arm codes below k. context: n x q or NULL (then q = 1, all ones). columns: d x n.
+   work: q x q, where there is a context and a hessian.
    offset: n or NULL. y: outcome in [0, 1] from a's side. weight, count: n or NULL. parameter: p.
    by_eta: 4 x n or NULL, gets d_eta, d_tie, h_eta, h_cross row by row. score: p, added to. hessian: p x p, its upper
    triangle added to; NULL: none. meat: the Hessian's place takes the second moments of the row scores instead.
@@ -142,9 +188,8 @@ static void moments(ptrdiff_t m, int ties, const double *count, chunk *s) {
 double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, const int32_t *a,
                          const int32_t *b, const double *context, const double *columns, const double *offset,
                          const double *y, const double *weight, const double *count, int meat,
-                         const double *parameter, double *by_eta, double *score, double *hessian) {
+                         const double *parameter, double *by_eta, double *score, double *hessian, double *work) {
     const int ties = model == SY_DAVIDSON || model == SY_RAO_KUPPER;
-    const int one = !context; /* one coefficient an arm: loops that the compiler sees are of length 1 */
     const ptrdiff_t arms = k * q, p = arms + d + ties;
     const double tie = ties ? parameter[p - 1] : 0.0;
     double total = 0.0;
@@ -153,14 +198,13 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
     for (ptrdiff_t at = 0; at < n; at += SY_CHUNK) {
         const ptrdiff_t m = n - at < SY_CHUNK ? n - at : SY_CHUNK;
         const int32_t *left = k ? a + at : NULL, *right = k ? b + at : NULL;
-        const double *v = context ? context + at : NULL, *z = columns + at;
+        const double *v = context ? context + at * q : NULL, *z = columns + at;
         if (m < SY_CHUNK)
             memset(&s, 0, sizeof s);
         for (ptrdiff_t i = 0; i < m; i++)
             s.eta[i] = offset ? offset[at + i] : 0.0;
         if (k)
-            one ? arms_margin(m, 1, left, right, n, NULL, parameter, s.eta)
-                : arms_margin(m, q, left, right, n, v, parameter, s.eta);
+            v ? slopes_margin(m, q, left, right, v, parameter, s.eta) : arms_margin(m, left, right, parameter, s.eta);
         for (ptrdiff_t j = 0; j < d; j++)
             add_scaled(m, parameter[arms + j], z + j * n, s.eta);
         if (own) {
@@ -181,8 +225,7 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
             memcpy(by_eta + 3 * n + at, s.h_cross, (size_t)m * sizeof(double));
         }
         if (k)
-            one ? arms_score(m, 1, left, right, n, NULL, s.d_eta, score)
-                : arms_score(m, q, left, right, n, v, s.d_eta, score);
+            v ? slopes_score(m, q, left, right, v, s.d_eta, score) : arms_score(m, left, right, s.d_eta, score);
         for (ptrdiff_t j = 0; j < d; j++)
             score[arms + j] += dot(m, s.d_eta, z + j * n);
         if (ties)
@@ -191,10 +234,10 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
             continue;
         if (k) {
             const double *cross = ties ? s.h_cross : NULL;
-            one ? arms_hessian(m, 1, p, left, right, n, NULL, s.h_eta, hessian)
-                : arms_hessian(m, q, p, left, right, n, v, s.h_eta, hessian);
-            one ? arms_columns(m, k, 1, d, p, left, right, n, NULL, z, s.h_eta, cross, hessian)
-                : arms_columns(m, k, q, d, p, left, right, n, v, z, s.h_eta, cross, hessian);
+            v ? slopes_hessian(m, q, p, left, right, v, s.h_eta, work, hessian)
+              : arms_hessian(m, p, left, right, s.h_eta, hessian);
+            v ? arms_columns(m, k, q, d, p, left, right, n, v, z, s.h_eta, cross, hessian)
+              : arms_columns(m, k, 1, d, p, left, right, n, NULL, z, s.h_eta, cross, hessian);
         }
         for (ptrdiff_t j = 0; j < d; j++) {
             double *row = hessian + (arms + j) * p + arms;

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from steelyard.blocks import Block
+from steelyard.blocks import BLOCK_ROWS, Block
 from steelyard.passes import in_order
 
 S = TypeVar("S")
@@ -60,6 +60,18 @@ class Blocks:
         """function(block) for every block, in order, on all cores."""
         return in_order(lambda part: function(_changed(part, self.changes)), self.parts)
 
+    def packed(self) -> Blocks:
+        """The same rows in few full blocks, where they are in memory: some passes cost more a block than a row."""
+        if not all(isinstance(part, Block) for part in self.parts):
+            return self
+        groups: list[list[Block]] = []
+        for block in self.parts:
+            assert isinstance(block, Block)
+            if not groups or sum(other.n for other in groups[-1]) + block.n > BLOCK_ROWS:
+                groups.append([])
+            groups[-1].append(block)
+        return Blocks([_concatenated(group) for group in groups])
+
     def split(self, folds: int) -> list[Blocks]:
         """The rows of each fold; blocks know the fold of their rows."""
         return [self.map(partial(_of_fold, f)) for f in range(folds)]
@@ -78,6 +90,19 @@ def _changed(part: Block | Callable[[], Block], changes: Sequence[Callable[[Bloc
     for change in changes:
         block = change(block)
     return block
+
+
+def _concatenated(group: list[Block]) -> Block:
+    if len(group) == 1:
+        return group[0]
+    several: dict[str, Any] = {}
+    for name in _arrays(group[0]):
+        parts = [_arrays(block)[name] for block in group]
+        several[name] = np.concatenate(parts, axis=0 if name == "features" else -1)
+    tuples = {
+        kind: tuple(several.pop(name) for name in list(several) if name.startswith(f"{kind} ")) for kind in _SEVERAL
+    }
+    return replace(group[0], n=sum(block.n for block in group), **several, **tuples)
 
 
 def _of_fold(fold: int, block: Block) -> Block:

@@ -17,7 +17,7 @@ def block(seed, n, k, q, d, model, weighted=True):
     rng = np.random.default_rng(seed)
     a = rng.integers(0, max(k, 1), n, np.int32)
     b = ((a + rng.integers(1, max(k, 2), n)) % max(k, 1)).astype(np.int32)
-    context = None if q == 1 else rng.normal(size=(q, n))
+    context = None if q == 1 else rng.normal(size=(n, q))
     ties = model in ("davidson", "rao-kupper")
     y = rng.choice([0.0, 0.5, 1.0], n) if ties else rng.choice([0.0, 0.5, 1.0, 0.3], n)
     weight, count = (rng.uniform(0.5, 2.0, n), rng.integers(1, 5, n).astype(float)) if weighted else (None, None)
@@ -29,10 +29,10 @@ def block(seed, n, k, q, d, model, weighted=True):
 
 def evaluate(module, model, k, columns, parameter, meat=False, hessian=True):
     a, b, context, z, offset, y, weight, count = columns
-    p = len(parameter)
+    p, q = len(parameter), 1 if context is None else context.shape[1]
     by_eta, score, matrix = np.zeros((4, len(y))), np.zeros(p), np.zeros((p, p))
     value = module.row_likelihood(MODELS[model], 0, k, a, b, context, z, offset, y, weight, count, meat, parameter,
-                                  by_eta, score, matrix if hessian else None)  # fmt: skip
+                                  by_eta, score, matrix if hessian else None, np.empty((q, q)))  # fmt: skip
     return value, score, matrix, by_eta
 
 
@@ -107,7 +107,7 @@ def test_wrong_shapes_and_codes():
     score, matrix = np.zeros(5), np.zeros((5, 5))
 
     def call(a=a, z=z, parameter=score, matrix=matrix, weight=None, by_eta=None):
-        native.row_likelihood(0, 0, 3, a, b, None, z, None, y, weight, None, False, parameter, by_eta, score, matrix)
+        native.row_likelihood(0, 0, 3, a, b, None, z, None, y, weight, None, False, parameter, by_eta, score, matrix, None)
 
     call()
     for wrong in ({"a": a[:5]}, {"a": a + np.int32(3)}, {"z": np.zeros((2, 19))}, {"parameter": np.zeros(4)},

@@ -20,4 +20,5 @@ def row_likelihood(
     by_eta: NDArray[np.float64] | None,
     score: NDArray[np.float64],
     hessian: NDArray[np.float64] | None,
+    work: NDArray[np.float64] | None,
 ) -> float: ...

@@ -8,7 +8,7 @@ Margins and sums over rows are BLAS's, a few rows at a time; what is done to the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -21,11 +21,12 @@ from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError
 from steelyard.models.row_problem import weights
 from steelyard.solve import ROUNDS, Point, conjugate_gradients, dense_solver, newton, one_blas_thread
-from steelyard.spill import Blocks
+from steelyard.spill import Blocks, joined
 
 _CELLS = 1 << 14  # logits that are worked on at a time
 _THINNED = 1 << 15  # rows whose Hessian stands for that of all
 _TOLERANCE = 1e-9  # of the largest gradient entry, divided by n
+_HELD_OUT = 1e-7  # the same of a fit without some rows: far below the n^-1/2 by which the gradient errs itself
 _STEP = 1e-7  # of any coefficient of a standardised column: the Newton step that would come next
 _WHOLE = 800  # coefficients up to which some rows' Hessian preconditions as a whole
 _SOME = 1 << 31  # multiplications that it may cost
@@ -147,40 +148,62 @@ class SoftmaxProblem:
         return replace(self, blocks=Blocks(list(kept)), ridge=self.ridge / step)
 
     @one_blas_thread()
-    def maximise(self, start: Any, rounds: int = ROUNDS, warm: bool = False) -> Solved:
-        """Newton from start (k, D): gradients of all rows, inner solves on the thinned ones. warm: start is near.
+    def maximise(self, start: Any, rounds: int = ROUNDS) -> Solved:
+        """Newton from start (k, D): gradients of all rows, inner solves on the thinned ones.
 
         The classes' coefficients sum to 0: a vector added to all of them changes no probability.
         """
-        few, shape = self.thinned, (self.k, self.d)
-        if few is not self and not warm:
+        few, near = self.thinned, None
+        if few is not self:
             with contextlib.suppress(ConvergenceError):
                 start = few.maximise(start, rounds).gamma
-        ratio = self.n / few.n
+            near = few.preconditioner(start)
+        return self._newton(start, near, _TOLERANCE, rounds)
+
+    @one_blas_thread()
+    def held_out(self, parts: Sequence[Blocks], gamma: Any) -> list[Solved]:
+        """The maxima without each part of the rows, from the one of all of them, gamma (k, D).
+
+        There the gradients of all parts and of the ridge add to 0, so that the first step costs the left-out part's.
+        """
+        near, solved = self.thinned.preconditioner(gamma), []
+        for left, part in enumerate(parts):
+            others = joined([other for f, other in enumerate(parts) if f != left])
+            problem = replace(self, blocks=others)
+            gradient = replace(self, blocks=part).evaluate(gamma)[1]
+            start = gamma + problem._step(gamma, -gradient, near)
+            solved.append(problem._newton(start, near, _HELD_OUT))
+        return solved
+
+    def _newton(self, start: Any, near: Callable[[Any], Any] | None, tolerance: float, rounds: int = ROUNDS) -> Solved:
+        """near: preconditions the inner solves; None: a new one at every step."""
+        shape = (self.k, self.d)
 
         def evaluate(flat: Any) -> Point:
             gamma = flat.reshape(shape)
             value, gradient = self.evaluate(gamma)
             value -= 0.5 * float((self.penalty * gamma**2).sum())
+            return Point(value, (gradient - self.penalty * gamma).ravel(), lambda v: self._step(gamma, v, near).ravel())
 
-            def solve(v: Any) -> Any:
-                def product(u: Any) -> Any:
-                    u = u.reshape(shape)
-                    return ratio * (few.product(gamma, u) + few.penalty * u).reshape(-1, 1)
-
-                right = v.reshape(shape) - v.reshape(shape).mean(axis=0)
-                step = conjugate_gradients(product, few.preconditioner(gamma), right.reshape(-1, 1), _FORCING).reshape(
-                    shape
-                )
-                return (step - step.mean(axis=0)).ravel()
-
-            return Point(value, (gradient - self.penalty * gamma).ravel(), solve)
-
-        solution = newton(evaluate, start.ravel(), self.n, _TOLERANCE, _STEP, rounds)
+        solution = newton(evaluate, start.ravel(), self.n, tolerance, max(_STEP, tolerance), rounds)
         gamma = solution.parameter.reshape(shape)
         gamma = gamma - gamma.mean(axis=0)
         penalised = 0.5 * float((self.penalty * gamma**2).sum())
         return Solved(gamma, solution.point.value + penalised, solution.iterations, solution.gradient_norm)
+
+    def _step(self, gamma: Any, v: Any, near: Callable[[Any], Any] | None) -> Any:
+        """(k, D) the inverse of the thinned rows' Hessian at gamma, for as much as all weigh, times v."""
+        few, shape = self.thinned, (self.k, self.d)
+        ratio = self.n / few.n
+
+        def product(u: Any) -> Any:
+            u = u.reshape(shape)
+            return ratio * (few.product(gamma, u) + few.penalty * u).reshape(-1, 1)
+
+        right = (v.reshape(shape) - v.reshape(shape).mean(axis=0)).reshape(-1, 1)
+        near = few.preconditioner(gamma) if near is None else near
+        step = conjugate_gradients(product, near, right, _FORCING).reshape(shape)
+        return step - step.mean(axis=0)
 
     def _by_some_rows(self, gamma: Any) -> Callable[[Any], Any]:
         hessian = self.information(gamma, np.arange(self.k), _SOME)

@@ -50,7 +50,10 @@ class _Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class ContextualProblem:
-    """parts: labelled rows of each fold; context (q, n) the design, ones first; columns (d, n). ridge: on all."""
+    """parts: labelled rows of each fold, by pair; features (n, q) the design, ones first; columns (d, n).
+
+    ridge: on all parameters. Its fit is the maximum of the penalised log-likelihood.
+    """
 
     parts: Sequence[Blocks]
     arms: Sequence[str]
@@ -82,9 +85,8 @@ class ContextualProblem:
                 f"is fitted for up to {WIDEST}. Use fewer contexts, or a column or classifier as outcome=."
             )
         with one_blas_thread():
-            whole, sums, iterations, norm = self._maximise(self._start())
-            held = whole[None] if len(self.parts) == 1 else np.stack(
-                [self._without(fold, whole, sums) for fold in range(len(self.parts))])  # fmt: skip
+            whole, hessians, iterations, norm = self._maximise(self._start())
+            held = whole[None] if len(self.parts) == 1 else self._without_each(whole, hessians)
         cut, shape = self.k * self.q, (self.k, self.q)
         return Contextual(whole[:cut].reshape(shape), whole[cut:], held[:, :cut].reshape(-1, *shape), held[:, cut:],
                           iterations, norm)  # fmt: skip
@@ -103,55 +105,68 @@ class ContextualProblem:
 
     def _sums(self, parameter: Any, part: Blocks, curved: bool = True) -> _Sums:
         """Log-likelihood, score (p,) and, where asked for, minus the Hessian (p, p), of a fold's rows."""
-        p = self.size
+        p, q = self.size, self.q
 
-        def one(block: Block) -> tuple[float, Any, Any]:
+        def one(block: Block) -> _Sums:
             assert block.y is not None
-            columns = np.empty((0, block.n)) if block.columns is None else block.columns
+            assert block.columns is not None
             score, hessian = np.zeros(p), np.zeros((p, p)) if curved else None
             value = row_likelihood(
-                MODELS["bradley-terry"], 0, self.k, block.a, block.b, block.context, columns, None, block.y,
-                block.weight, block.count, False, parameter, None, score, hessian,
+                MODELS["bradley-terry"], 0, self.k, block.a, block.b, block.features, block.columns, None, block.y,
+                block.weight, block.count, False, parameter, None, score, hessian, np.empty((q, q)),
             )  # fmt: skip
-            return value, score, hessian
+            return _Sums(value, score, hessian)
 
-        value, score, hessian = 0.0, np.zeros(p), np.zeros((p, p)) if curved else None
-        for some, more, matrix in part.each(one):
-            value += some
-            score += more
-            if curved:
-                hessian += matrix
-        return _Sums(value, score, hessian)
+        total = _Sums(0.0, np.zeros(p), None)
+        for some in part.each(one):
+            if total.hessian is not None:
+                np.add(some.hessian, total.hessian, out=some.hessian)
+            total = _Sums(total.value + some.value, total.score + some.score, some.hessian)
+        return total
 
-    def _maximise(self, start: Any) -> tuple[Any, list[_Sums], int, float]:
-        """The maximum over all rows (p,), and what each fold's rows sum to there."""
-        last: list[_Sums] = []
+    def _maximise(self, start: Any) -> tuple[Any, list[Any], int, float]:
+        """The maximum over all rows (p,), and each fold's Hessian at a point near by.
+
+        The Hessian is taken anew only where the step before has not brought the score down to a tenth.
+        """
+        held: list[Any] = [None, np.inf]  # what solves with the last Hessian, and the score where it was last asked
 
         def evaluate(parameter: Any) -> Point:
-            sums = [self._sums(parameter, part) for part in self.parts]
+            sums = [self._sums(parameter, part, False) for part in self.parts]
+            point = self._point(parameter, sums, None)
 
             def solve(v: Any) -> Any:
-                last[:] = sums  # asked for where the solver stands, so in the end at the maximum
-                return self._solver(sum(part.hessian for part in sums))(v)
+                size = float(np.abs(point.score).max())
+                if held[0] is None or size > 0.1 * held[1]:
+                    hessians[:] = [self._sums(parameter, part).hessian for part in self.parts]
+                    held[0] = self._solver(_total(hessians))
+                held[1] = size
+                return held[0](v)
 
-            return self._point(parameter, sums, solve)
+            return point._replace(solve=solve)
 
+        hessians: list[Any] = []
         try:
-            found = newton(evaluate, start, sum(self.n))
+            found = newton(evaluate, start, sum(self.n), _TOLERANCE, _STEP)
         except (ConvergenceError, NotIdentifiedError) as error:
             raise NotIdentifiedError(self._separated("", error)) from error
-        return self._centred(found.parameter), last, found.iterations, found.gradient_norm
+        return self._centred(found.parameter), hessians, found.iterations, found.gradient_norm
 
-    def _without(self, fold: int, whole: Any, sums: Sequence[_Sums]) -> Any:
-        """The maximum without a fold, from the one of all rows and the other folds' Hessian there."""
+    def _without_each(self, whole: Any, hessians: Sequence[Any]) -> Any:
+        """(F, p) the maxima without each fold, from the one of all rows and the other folds' Hessians there."""
+        total, scores = _total(hessians), [self._sums(whole, part, False).score for part in self.parts]
+        return np.stack([self._without(fold, whole, total - hessians[fold], scores[fold])
+                         for fold in range(len(self.parts))])  # fmt: skip
+
+    def _without(self, fold: int, whole: Any, hessian: Any, score: Any) -> Any:
         kept = [f for f in range(len(self.parts)) if f != fold]
         try:
-            solve = self._solver(sum(sums[f].hessian for f in kept))
+            solve = self._solver(hessian)
 
             def evaluate(parameter: Any) -> Point:
                 return self._point(parameter, [self._sums(parameter, self.parts[f], False) for f in kept], solve)
 
-            first = whole + solve(-sums[fold].score)  # at `whole` all folds' scores and the ridge's add to 0
+            first = whole - solve(score)  # at `whole` all folds' scores and the ridge's add to 0
             found = newton(evaluate, first, sum(self.n[f] for f in kept), _TOLERANCE, _STEP)
         except (ConvergenceError, NotIdentifiedError) as error:
             raise NotIdentifiedError(self._separated(f" without fold {fold}", error)) from error
@@ -163,13 +178,13 @@ class ContextualProblem:
 
     def _solver(self, hessian: Any) -> Any:
         """Solves with the upper triangle of minus the Hessian; without ridge what all arms share is tied down."""
-        matrix = np.triu(hessian) + np.triu(hessian, 1).T
+        matrix = hessian  # made for this, and not used again
         matrix[np.diag_indices_from(matrix)] += self.ridge
         if not self.ridge:
             cut = self.k * self.q
             tied = np.trace(matrix[:cut, :cut]) / cut / self.k
             matrix[:cut, :cut] += np.kron(np.full((self.k, self.k), tied), np.eye(self.q))
-        return dense_solver(matrix)
+        return dense_solver(matrix.T)  # the solver reads the lower triangle
 
     def _centred(self, parameter: Any) -> Any:
         """Arms' scores with mean 0 in every context: what they share cancels."""
@@ -183,3 +198,10 @@ class ContextualProblem:
             "tell the outcomes of some pair completely. Shrink it by ridge=, use coarser contexts, or fewer folds. "
             f"({error})"
         )
+
+
+def _total(matrices: Sequence[Any]) -> Any:
+    total = matrices[0].copy()
+    for matrix in matrices[1:]:
+        total += matrix
+    return total

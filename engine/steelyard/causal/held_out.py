@@ -12,7 +12,7 @@ from steelyard.assignment.models import Logged, SoftmaxModel
 from steelyard.assignment.propensity import Propensity
 from steelyard.blocks import Block
 from steelyard.errors import NotIdentifiedError, OverlapError, SteelyardError
-from steelyard.spill import Blocks, joined
+from steelyard.spill import joined
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -20,25 +20,23 @@ if TYPE_CHECKING:
 
 def held_out(propensity: Propensity, folds: int, log: PreferenceLog) -> list[Propensity]:
     """For each fold the propensity that its rows have no part in; the given one where there is one fold."""
-    if folds == 1 or isinstance(propensity.model, Logged):
-        return [propensity] * folds
     model = propensity.model
-    warm = isinstance(model, SoftmaxModel) and len(model.free) == model.problem.k
-    parts = (model.problem.blocks if warm else propensity.blocks).split(folds)
-    return [replace(propensity, model=_without(propensity, parts, fold, warm, log)) for fold in range(folds)]
-
-
-def _without(propensity: Propensity, parts: list[Blocks], fold: int, warm: bool, log: PreferenceLog) -> Any:
-    others, model = joined([part for f, part in enumerate(parts) if f != fold]), propensity.model
+    if folds == 1 or isinstance(model, Logged):
+        return [propensity] * folds
     try:
-        if warm:
-            problem = replace(model.problem, blocks=others)
-            return replace(model, problem=problem, solved=problem.maximise(model.gamma, warm=True))
-        return fitted_model(propensity.spec, propensity.assigned, propensity.contexts, others, log)
+        if isinstance(model, SoftmaxModel) and len(model.free) == model.problem.k:
+            solved = model.problem.held_out(model.problem.blocks.split(folds), model.gamma)
+            models: list[Any] = [replace(model, solved=each) for each in solved]
+        else:
+            parts = propensity.blocks.split(folds)
+            others = [joined([part for f, part in enumerate(parts) if f != fold]) for fold in range(folds)]
+            models = [
+                fitted_model(propensity.spec, propensity.assigned, propensity.contexts, rows, log) for rows in others
+            ]
     except SteelyardError as error:
-        raise NotIdentifiedError(
-            f"without fold {fold} the propensity has no fit: {error} Or use fewer folds."
-        ) from error
+        words = f"without some fold the propensity has no fit: {error} Or use fewer folds."
+        raise NotIdentifiedError(words) from error
+    return [replace(propensity, model=each) for each in models]
 
 
 def shown(held: list[Propensity], block: Block) -> Any:

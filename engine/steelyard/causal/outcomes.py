@@ -122,10 +122,12 @@ def contextual(blocks: Blocks, arms: Sequence[str], contexts: Contexts, ridge: f
 
     def ready(block: Block) -> Block:
         block = block.where(np.isfinite(np.asarray(block.y)))
-        columns = np.ascontiguousarray(np.asarray(block.columns)[-1:]) if judge else None
-        return replace(block, columns=columns)
+        order = np.lexsort((np.maximum(block.a, block.b), np.minimum(block.a, block.b)))
+        columns = np.ascontiguousarray(np.asarray(block.columns)[-1:]) if judge else np.empty((0, block.n))
+        bare = replace(block, columns=columns, propensity=None, clusters=())
+        return replace(bare, context=None, features=np.asarray(block.context).T).where(order)
 
-    parts = [part.map(ready) for part in blocks.split(folds)]
+    parts = [part.packed().map(ready) for part in blocks.split(folds)]
     return ContextualProblem(parts, arms, 1 + len(contexts.mean), int(judge), ridge).fit()
 
 

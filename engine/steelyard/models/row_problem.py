@@ -104,7 +104,7 @@ class RowProblem:
         assert block.columns is not None
         return row_likelihood(
             self._code, self._own, self.k, block.a, block.b, None, block.columns, None, block.y, block.weight,
-            block.count, meat, parameter, by_eta, score, matrix,
+            block.count, meat, parameter, by_eta, score, matrix, None,
         )  # fmt: skip
 
     def _wide(self, block: Block, parameter: Any, meat: bool, by_eta: Any, score: Any, matrix: Any) -> float:
@@ -133,7 +133,7 @@ class RowProblem:
         none = np.empty((0, len(offset)))
         return row_likelihood(
             self._code, self._own, 0, block.a[cut], block.b[cut], None, none, offset, block.y[cut], weight, count,
-            meat, parameter[self.d :], by_eta, score, matrix,
+            meat, parameter[self.d :], by_eta, score, matrix, None,
         )  # fmt: skip
 
     @cached_property
