@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -41,6 +41,9 @@ _ARRAYS = (
     "sampling",
     "fold",
 )
+
+
+_ABSENT: dict[str, Any] = {field.name: None for field in fields(Block)}
 
 
 @dataclass(frozen=True)
@@ -95,14 +98,13 @@ def _changed(part: Block | Callable[[], Block], changes: Sequence[Callable[[Bloc
 def _concatenated(group: list[Block]) -> Block:
     if len(group) == 1:
         return group[0]
-    several: dict[str, Any] = {}
-    for name in _arrays(group[0]):
-        parts = [_arrays(block)[name] for block in group]
-        several[name] = np.concatenate(parts, axis=0 if name == "features" else -1)
+    arrays: Any = {name: np.concatenate([_arrays(block)[name] for block in group], 0 if name == "features" else -1)
+                   for name in _arrays(group[0])}  # fmt: skip
     tuples = {
-        kind: tuple(several.pop(name) for name in list(several) if name.startswith(f"{kind} ")) for kind in _SEVERAL
+        kind: tuple(arrays.pop(name) for name in list(arrays) if name.startswith(f"{kind} ")) for kind in _SEVERAL
     }
-    return replace(group[0], n=sum(block.n for block in group), **several, **tuples)
+    return Block(**{**_ABSENT, **arrays, **tuples, "start": group[0].start, "arms": group[0].arms,
+                    "n": sum(block.n for block in group)})  # fmt: skip
 
 
 def _of_fold(fold: int, block: Block) -> Block:
@@ -200,7 +202,6 @@ def _reader(file: Any, like: Block | None) -> Iterator[Callable[[], Block]]:
     reader, lock, arms = pa.ipc.open_file(file), threading.Lock(), like.arms
     shapes = {name: {"features": (-1, *array.shape[1:])}.get(name, (*array.shape[:-1], -1))
               for name, array in _arrays(like).items()}  # fmt: skip
-    absent = {field.name: None for field in fields(Block)} | {"arms": arms}
 
     def read(i: int) -> Block:
         with lock:  # one file position
@@ -211,7 +212,7 @@ def _reader(file: Any, like: Block | None) -> Iterator[Callable[[], Block]]:
         several = {
             kind: tuple(arrays.pop(name) for name in list(arrays) if name.startswith(f"{kind} ")) for kind in _SEVERAL
         }
-        return Block(**{**absent, **arrays, **several, "start": start, "n": n})
+        return Block(**{**_ABSENT, **arrays, **several, "arms": arms, "start": start, "n": n})
 
     for i in range(reader.num_record_batches):
         yield partial(read, i)
