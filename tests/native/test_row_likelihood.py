@@ -107,7 +107,9 @@ def test_wrong_shapes_and_codes():
     score, matrix = np.zeros(5), np.zeros((5, 5))
 
     def call(a=a, z=z, parameter=score, matrix=matrix, weight=None, by_eta=None):
-        native.row_likelihood(0, 0, 3, a, b, None, z, None, y, weight, None, False, parameter, by_eta, score, matrix, None)
+        native.row_likelihood(
+            0, 0, 3, a, b, None, z, None, y, weight, None, False, parameter, by_eta, score, matrix, None
+        )
 
     call()
     for wrong in ({"a": a[:5]}, {"a": a + np.int32(3)}, {"z": np.zeros((2, 19))}, {"parameter": np.zeros(4)},

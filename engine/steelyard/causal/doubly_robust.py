@@ -20,7 +20,7 @@ from steelyard.assignment.weighing import toward, weigh_rows
 from steelyard.assignment.weights import Weights
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
-from steelyard.causal.folds import MOST, folded
+from steelyard.causal.folds import MOST, folded, refuse_lone_arms
 from steelyard.causal.held_out import held_out, shown
 from steelyard.causal.outcomes import (
     ClassifiedOutcome,
@@ -154,6 +154,7 @@ class DoublyRobust:
         clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
         single = clusters[: len(log.cluster)]
         blocks = folded(rows.blocks, self.folds, self.seed, single)
+        refuse_lone_arms(blocks, self.folds, arms)
         with one_blas_thread():
             contexts, viewed = self._contexts(log, rows.encoder, blocks)
             propensity, labelled = self._propensities(log, rows, blocks)

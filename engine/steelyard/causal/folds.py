@@ -42,6 +42,24 @@ def folded(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, 
     return blocks.map(drawn)
 
 
+def refuse_lone_arms(blocks: Blocks, folds: int, arms: Sequence[str]) -> None:
+    """Raises NotIdentifiedError where one fold holds every row of an arm: nothing outside tells of it."""
+    k = len(arms)
+
+    def one(block: Block) -> Any:
+        fold = np.asarray(block.fold).astype(np.int64)
+        return sum(np.bincount(fold * k + side, minlength=folds * k) for side in (block.a, block.b))
+
+    rows = sum(blocks.each(one)).reshape(folds, k)
+    lone = np.flatnonzero((rows > 0).sum(axis=0) == 1)
+    if len(lone) and folds > 1:
+        told = ", ".join(f"{arms[j]} ({rows[:, j].max()})" for j in lone[:10])
+        raise NotIdentifiedError(
+            f"{len(lone)} arms have all of their comparisons in one fold: {told}. The models of the other folds know "
+            "nothing of them: leave them out, or use fewer folds."
+        )
+
+
 def _by_group(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, str, int]]) -> Any:
     """(codes of the first column,) fold: the largest groups first, each to the smallest fold, ties by chance."""
     at, name, codes = clusters[0]
