@@ -6,6 +6,8 @@ from steelyard.assignment.propensity import GroupPropensity, LabelPropensity, Pa
 from steelyard.assignment.weights import Weights
 from steelyard.causal.doubly_robust import DoublyRobust
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
+from steelyard.causal.group_rewards import GroupRewards
+from steelyard.causal.group_rewards_fit import GroupRewardsFit
 from steelyard.errors import (
     ConvergenceError,
     FormatError,
@@ -35,6 +37,8 @@ __all__ = [
     "DropAudit",
     "FormatError",
     "GroupPropensity",
+    "GroupRewards",
+    "GroupRewardsFit",
     "LabelPropensity",
     "LatentOverlap",
     "Likelihood",

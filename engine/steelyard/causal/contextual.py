@@ -88,7 +88,7 @@ class ContextualProblem:
             whole, hessians, iterations, norm = self._maximise(self._start())
             held = whole[None] if len(self.parts) == 1 else self._without_each(whole, hessians)
         cut, shape = self.k * self.q, (self.k, self.q)
-        return Contextual(whole[:cut].reshape(shape), whole[cut:], held[:, :cut].reshape(-1, *shape), held[:, cut:],
+        return Contextual(whole[:cut].reshape(shape), whole[cut:], held[:, :cut].reshape(len(held), *shape), held[:, cut:],
                           iterations, norm)  # fmt: skip
 
     def _start(self) -> Any:
@@ -180,8 +180,8 @@ class ContextualProblem:
         """Solves with the upper triangle of minus the Hessian; without ridge what all arms share is tied down."""
         matrix = hessian  # made for this, and not used again
         matrix[np.diag_indices_from(matrix)] += self.ridge
-        if not self.ridge:
-            cut = self.k * self.q
+        cut = self.k * self.q
+        if not self.ridge and cut:
             tied = np.trace(matrix[:cut, :cut]) / cut / self.k
             matrix[:cut, :cut] += np.kron(np.full((self.k, self.k), tied), np.eye(self.q))
         return dense_solver(matrix.T)  # the solver reads the lower triangle
@@ -190,6 +190,8 @@ class ContextualProblem:
         """Arms' scores with mean 0 in every context: what they share cancels."""
         cut = self.k * self.q
         theta = parameter[:cut].reshape(self.k, self.q)
+        if not self.k:
+            return parameter
         return np.concatenate([(theta - theta.mean(axis=0)).ravel(), parameter[cut:]])
 
     def _separated(self, where: str, error: Exception) -> str:

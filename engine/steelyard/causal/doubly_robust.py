@@ -36,7 +36,7 @@ from steelyard.causal.projection import project
 from steelyard.errors import LogError, NotIdentifiedError, OverlapError
 from steelyard.graph import components
 from steelyard.inference import Influence
-from steelyard.inference.clusters import ClusterSums, cluster_names
+from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import multiway
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import Estimate
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from steelyard.log import Column, PreferenceLog
     from steelyard.models.score_fit import ScoreFit
 
-_CLUSTER_BYTES = 1 << 27  # of cluster sums that are held at a time
 _FAR = 1e-3  # a judge's probability is kept this far from 0 and 1
 
 
@@ -285,7 +284,7 @@ class DoublyRobust:
             return centred(moments.square, moments.cross, moments.tt), 0.0
         squares, groups = [], []
         for column, _, size in clusters:
-            square, count = _cluster_squares(problem, found, column, size)
+            square, count = squared_sums(problem.blocks, column, size, k + 1, partial(problem.entries, found=found))
             squares.append(centred(square[:k, :k], square[:k, k], float(square[k, k])))
             groups.append(count)
         return multiway([name for _, name, _ in clusters], squares, groups)
@@ -293,20 +292,6 @@ class DoublyRobust:
 
 def _shown(held: list[Propensity], block: Block) -> tuple[int, Any]:
     return block.start, shown(held, block)
-
-
-def _cluster_squares(problem: Pairwise, found: Residuals, column: int, size: int) -> tuple[Any, int]:
-    """Sum over the clusters of s s', s (K + 1,) the sums of E and t; as many clusters at a time as memory holds."""
-    square, groups = np.zeros((problem.k + 1, problem.k + 1)), 0
-    step = max(1, _CLUSTER_BYTES // (8 * (problem.k + 1)))
-    for low in range(0, size, step):
-        sums = ClusterSums(0, problem.k + 1)
-        part_of = partial(problem.cluster_part, found=found, column=column, low=low, high=low + step)
-        for part in problem.blocks.each(part_of):
-            sums.add(part)
-        square += sums.squared()
-        groups += sums.groups
-    return square, groups
 
 
 def _centre(omega: Any, means: Any) -> Any:

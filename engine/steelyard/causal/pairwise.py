@@ -10,13 +10,12 @@ residuals; a second one all pairs: per row the sum over opponents, which is all 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from steelyard.blocks import Block
-from steelyard.inference.clusters import Part, summed
 from steelyard.spill import Blocks
 
 _CELLS = 1 << 19  # arm scores that are worked on at a time
@@ -168,16 +167,13 @@ class Pairwise:
             total = total.plus(some)
         return total
 
-    def cluster_part(self, block: Block, found: Residuals, column: int, low: int, high: int) -> Part:
-        """E and t of some clusters' rows, summed by cluster; codes low to high - 1 of a cluster column."""
-        codes = block.clusters[column]
-        block = replace(block, clusters=(codes,))
-        block = block if low <= 0 and high > codes.max(initial=0) else block.where((codes >= low) & (codes < high))
-        codes, entries = block.clusters[0] - low, np.empty((block.n, self.k + 1))
+    def entries(self, block: Block, found: Residuals) -> Any:
+        """(n, K + 1) E and t of a block's rows, times their count."""
+        entries = np.empty((block.n, self.k + 1))
         for at, part, t, e, _, _ in self.rows(block, found):
             c = 1.0 if part.count is None else part.count
             entries[at, : self.k], entries[at, self.k] = (e * c).T, t * c
-        return summed(codes, None, 0, [(slice(0, block.n), entries)], self.k + 1)
+        return entries
 
 
 def _add(sums: Any, low: Any, high: Any, own: Any) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy  # its parts load when first used
 
+from steelyard.blocks import Block
 from steelyard.errors import NotIdentifiedError
 from steelyard.inference.influence import cluster_sets
+from steelyard.spill import Blocks
+
+CLUSTER_BYTES = 1 << 27  # of cluster sums that are held at a time
 
 
 def cluster_names(count: int) -> list[str]:
@@ -91,3 +95,29 @@ class ClusterSums:
         arms, columns = self._arms, self._columns
         across = arms.T @ columns
         return np.block([[(arms.T @ arms).toarray(), across], [across.T, columns.T @ columns]])
+
+
+def squared_sums(
+    blocks: Blocks, column: int, codes: int, width: int, scores: Callable[[Block], Any]
+) -> tuple[Any, int]:
+    """(width, width) the sum over a column's clusters of s s', s the sum of their rows' scores; and how many they are.
+
+    codes: of the column. scores: (n, width) of a block's rows. As many clusters at a time as memory holds.
+    """
+    square, groups = np.zeros((width, width)), 0
+    step = max(1, CLUSTER_BYTES // (8 * (width + 1)))
+    for low in range(0, codes, step):
+
+        def part(block: Block, low: int = low) -> Part:
+            code = block.clusters[column]
+            if codes > step:
+                block = block.where((code >= low) & (code < low + step))
+            entries = [(slice(0, block.n), scores(block))]
+            return summed(block.clusters[column] - low, None, 0, entries, width)
+
+        sums = ClusterSums(0, width)
+        for some in blocks.each(part):
+            sums.add(some)
+        square += sums.squared()
+        groups += sums.groups
+    return square, groups

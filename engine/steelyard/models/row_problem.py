@@ -16,7 +16,7 @@ from steelyard._native.row_likelihood import row_likelihood
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
 from steelyard.inference import Influence
-from steelyard.inference.clusters import ClusterSums, Part, refuse_nulls, summed
+from steelyard.inference.clusters import CLUSTER_BYTES, ClusterSums, Part, refuse_nulls, summed
 from steelyard.inference.influence import multiway
 from steelyard.inference.nuisance import Nuisance
 from steelyard.models.cells import Estimate
@@ -26,7 +26,6 @@ from steelyard.spill import Blocks
 
 WIDEST_FUSED = 32  # columns up to which the kernel does all; beyond, their Gram matrix is BLAS's
 _WIDE_CELLS = 1 << 19  # entries of a feature matrix that are widened to double at a time
-_CLUSTER_BYTES = 1 << 27  # of cluster sums that are held at a time
 _LONG = 1 << 18  # rows
 _THINNED = 16
 _DEPENDENT = 1e-10  # share of a column's variance that must be left beside the columns before it
@@ -209,7 +208,7 @@ class RowProblem:
     def _squares(self, estimate: Estimate, across: Any, column: int, name: str, size: int) -> tuple[Any, int]:
         """Sum of s s' over the clusters of a column, and how many they are; a pass for as many as memory holds."""
         square, groups, k = np.zeros((self.size, self.size)), 0, 0 if self.nuisances else self.k
-        step = max(1, _CLUSTER_BYTES // (8 * (self.size - k + 1)))
+        step = max(1, CLUSTER_BYTES // (8 * (self.size - k + 1)))
         for low in range(0, size, step):
 
             def part(block: Block, low: int = low, used: bool = True) -> Part:

@@ -138,7 +138,7 @@ class Fit(ABC):
             along = np.zeros(len(self.estimate.parameter))
             along[[k + place for place in places]] = 1.0
             value, se = float(along @ self.estimate.parameter), float(np.sqrt(self._variance(along)))
-            rows.append((term, value, se, value - z * se, value + z * se, _p_value(value / se), None))
+            rows.append((term, value, se, value - z * se, value + z * se, p_value(value / se), None))
         names = ["term", "estimate", "se", "low", "high", "p_value", "reason"]
         types = [pl.String, *[pl.Float64] * 5, pl.String]
         return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
@@ -156,7 +156,7 @@ class Fit(ABC):
         if se <= 1e-9:
             return Contrast(estimate, None, None, None, None, "every comparison has the same outcome: no spread")
         z = quantile(level)
-        return Contrast(estimate, se, estimate - z * se, estimate + z * se, _p_value(estimate / se))
+        return Contrast(estimate, se, estimate - z * se, estimate + z * se, p_value(estimate / se))
 
     def _variance(self, along: Any) -> float:
         """Variance of along' parameter; along: (p,)."""
@@ -461,6 +461,6 @@ def quantile(level: float) -> float:
     return NormalDist().inv_cdf((1 + level) / 2)
 
 
-def _p_value(z: float) -> float:
+def p_value(z: float) -> float:
     """Two-sided, exact in the tails: 2 Phi(-|z|) = erfc(|z| / sqrt 2)."""
     return erfc(abs(z) / sqrt(2.0))

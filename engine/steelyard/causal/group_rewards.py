@@ -1,0 +1,306 @@
+"""Rewards of each rater group over everyone's prompts (estimators.md, section 9): the paper's case 2.
+
+Raters with one objective write their own prompts, so that the plain rewards of a group are those on its own prompts.
+For group c, reward beta_c solves, over the rows of all groups,
+    sum_i t_i [ 1{C_i = c} / e_c(x_i) (y_i - m_c(i)) + m_c(i) - s(beta_c' delta_i) ] delta_i = 0,
+e_c the propensity of the group, m_c its outcome model, both fitted without the row's fold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steelyard.assignment.contexts import Contexts, context_encoder, in_order, learned, seen_by
+from steelyard.assignment.propensity import GroupPropensity, Propensity
+from steelyard.assignment.weighing import toward, weigh_rows
+from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.causal.contextual import WIDEST, Contextual, ContextualProblem
+from steelyard.causal.folds import MOST, folded
+from steelyard.causal.group_rewards_fit import GroupRewardsFit, GroupRow
+from steelyard.causal.held_out import held_out, shown
+from steelyard.causal.outcomes import sigmoid
+from steelyard.errors import NotIdentifiedError, OverlapError
+from steelyard.inference import Influence
+from steelyard.inference.clusters import cluster_names, squared_sums
+from steelyard.inference.influence import multiway
+from steelyard.models.reward import RewardModel
+from steelyard.models.row_problem import Identified, RowProblem, identified
+from steelyard.rows import read_rows
+from steelyard.solve import one_blas_thread
+from steelyard.spill import Blocks
+
+if TYPE_CHECKING:
+    from steelyard.log import PreferenceLog
+
+_ROWS = 1 << 13  # rows whose scores are made at a time
+
+
+@dataclass(frozen=True)
+class GroupRewards:
+    """Rewards of response features for each rater group, over the prompts of all groups.
+
+    The log is scanned with ``features=``, ``group=`` and ``context=``. Kobalczyk and van der Schaar (2025), case 2;
+    augmented inverse propensity weighting with cross-fitting (Robins, Rotnitzky and Zhao 1994).
+
+    Parameters
+    ----------
+    propensity : of the group, given context; any :class:`GroupPropensity`
+    folds, seed, target, floor, unsupported : as in :class:`DoublyRobust`; the floor is for every group
+    ridge : r in r/2 ||beta||^2 on the summed log-likelihood of each group's outcome model, in which every feature's
+        effect may change with every context
+    """
+
+    propensity: GroupPropensity = field(default_factory=GroupPropensity)
+    folds: int = 5
+    seed: int = 0
+    target: Any = None
+    ridge: float = 1.0
+    floor: float = 0.01
+    unsupported: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.propensity, GroupPropensity):
+            raise ValueError(f"propensity must be a GroupPropensity, not {self.propensity!r}")
+        if not (isinstance(self.folds, int) and 1 <= self.folds <= MOST):
+            raise ValueError(f"folds must be a whole number from 1 to {MOST}, not {self.folds!r}")
+        if not (np.isfinite(self.ridge) and self.ridge >= 0):
+            raise ValueError(f"ridge must be a finite number >= 0, not {self.ridge!r}")
+
+    def fit(self, log: PreferenceLog, threads: int | None = None) -> GroupRewardsFit:
+        """Rewards and mean outcomes of every group, with one covariance for all of them.
+
+        Raises
+        ------
+        LogError
+            Bad rows, one group only, no features or contexts.
+        NotIdentifiedError
+            A group without rows outside some fold, a model without a finite fit.
+        OverlapError
+            Contexts that tell the group, or too small an effective share of some group.
+        """
+        names, features = cluster_names(len(log.cluster)), log.feature_names()
+        encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in names}, features=features)
+        encoder = context_encoder(log, replace(encoder, group=Dictionary()), None)
+        rows = read_rows(log, encoder, threads)
+        clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
+        blocks = folded(rows.blocks, self.folds, self.seed, clusters[: len(log.cluster)])
+        with one_blas_thread():
+            propensity = self._propensity(log, rows.encoder, blocks, rows.pairs.dropped)
+            target = "uniform" if self.target is None else self.target
+            overlap = weigh_rows(propensity, log, propensity.blocks, target, "hajek", None, None, 0.0, self.unsupported)
+            contexts, viewed = learned(blocks, rows.encoder, "raise")
+            _, place = in_order(_known(rows.encoder.group))
+            viewed = viewed.map(lambda block: replace(block, group=place[np.asarray(block.group)]))
+            ready = self._ready(log, viewed, contexts, propensity)
+            sums = _Sums.of(ready, len(propensity.assigned.labels))
+            self._refuse(sums, propensity.assigned.labels)
+            return _estimated(self, log, ready, sums, propensity, features, clusters, overlap, rows.pairs.dropped)
+
+    def _propensity(self, log: PreferenceLog, encoder: Encoder, blocks: Blocks, dropped: dict[str, int]) -> Propensity:
+        own, view = seen_by(self.propensity.asked_of(Encoder({}), log), encoder)
+        return self.propensity.of_rows(blocks.map(view), replace(own, group=encoder.group), dropped, log)
+
+    def _ready(self, log: PreferenceLog, viewed: Blocks, contexts: Contexts, propensity: Propensity) -> Blocks:
+        """columns (m, n): delta. context (G, n): m_c of every group. propensity (n,): of the row's own group."""
+        groups = len(propensity.assigned.labels)
+        held = held_out(propensity, self.folds, log)
+        e = dict(propensity.blocks.each(lambda block: (block.start, shown(held, block))))
+        models = [self._outcome(viewed, contexts, group, propensity.assigned.labels) for group in range(groups)]
+        tilt = None if self.target is None else toward(contexts, log, viewed, self.target)
+
+        def ready(block: Block) -> Block:
+            design, fold = _design(block, contexts), np.asarray(block.fold)
+            means = np.empty((groups, block.n))
+            for f in np.unique(fold):
+                at = fold == f
+                for group, model in enumerate(models):
+                    means[group, at] = sigmoid(model.of(int(f) if self.folds > 1 else 0)[1] @ design[:, at])
+            weight = block.weight if tilt is None else tilt.weight(block) * (
+                1.0 if block.weight is None else block.weight)  # fmt: skip
+            columns = np.ascontiguousarray(np.asarray(block.features, np.float64).T)
+            return replace(block, columns=columns, features=None, context=means, levels=(), weight=weight,
+                           propensity=e[block.start])  # fmt: skip
+
+        return viewed.map(ready)
+
+    def _outcome(self, viewed: Blocks, contexts: Contexts, group: int, labels: tuple[str, ...]) -> Contextual:
+        """m_c: a reward of the group's own rows, its effects linear in context; without each fold."""
+
+        def mine(block: Block) -> Block:
+            block = block.where(np.asarray(block.group) == group)
+            return replace(block, columns=np.ascontiguousarray(_design(block, contexts)), features=None, context=None)
+
+        parts = [part.packed().map(mine) for part in viewed.split(self.folds)]
+        rows = [sum(part.each(lambda block: block.n)) for part in parts]
+        if self.folds > 1 and max(rows) == sum(rows):
+            raise NotIdentifiedError(f"group {labels[group]!r} has all of its {sum(rows)} rows in one fold: use fewer")
+        d = next(iter(parts[0].each(lambda block: len(np.asarray(block.columns)))))
+        if d > WIDEST:
+            raise NotIdentifiedError(f"{d} features times contexts; the outcome model is fitted for up to {WIDEST}")
+        return ContextualProblem(parts, (), 0, d, self.ridge).fit()
+
+    def _refuse(self, sums: _Sums, labels: tuple[str, ...]) -> None:
+        for label, share in zip(labels, sums.share, strict=True):
+            if share < self.floor:
+                raise OverlapError(
+                    f"too little overlap: group {label!r} has an effective share of {share:.4f} of its rows; the floor "
+                    f"is {self.floor}. Use coarser contexts, or a lower floor=."
+                )
+
+
+def _known(group: Dictionary | None) -> Dictionary:
+    assert group is not None
+    return group
+
+
+def _design(block: Block, contexts: Contexts) -> Any:
+    """(m (1 + d), n) every feature difference, times 1 and every standardised context."""
+    delta, x = np.asarray(block.features, np.float64).T, contexts.matrix(block)
+    return (x[:, None] * delta).reshape(-1, block.n)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """total: of t. h: (G,) sum of t / e over each group's rows. r: (G, m) of h (y - m_c) delta; mean: (G,) of t m_c.
+
+    gap: (G,) of h (y - m_c). share: (G,) effective share of each group's rows. plain: (G,) mean outcome.
+    """
+
+    total: float
+    h: Any
+    r: Any
+    mean: Any
+    gap: Any
+    share: Any
+    plain: Any
+
+    @staticmethod
+    def of(ready: Blocks, groups: int) -> _Sums:
+        def one(block: Block) -> list[Any]:
+            t, own, h, e = _residual(block)
+            c = np.ones(block.n) if block.count is None else block.count
+
+            def by(values: Any) -> Any:
+                return np.bincount(own, c * values, groups)
+
+            r = np.stack([by(h * e * row) for row in np.asarray(block.columns)], axis=1)
+            y = np.asarray(block.y)
+            return [
+                c @ t,
+                by(h),
+                r,
+                np.asarray(block.context) @ (c * t),
+                by(h * e),
+                by(h * h),
+                by(1.0),
+                by(t),
+                by(t * y),
+            ]
+
+        total, h, r, mean, gap, square, n, t, won = (sum(part) for part in zip(*ready.each(one), strict=True))
+        return _Sums(total, h, r / h[:, None], mean / total, gap / h, h**2 / square / n, won / t)
+
+    @property
+    def rewards(self) -> Any:
+        """(G,) mean outcome over everyone's prompts."""
+        return self.mean + self.gap
+
+
+def _residual(block: Block) -> tuple[Any, Any, Any, Any]:
+    """t, the row's group, t / e, and y less the group's model, (n,) each."""
+    t = np.ones(block.n) if block.weight is None else block.weight
+    own = np.asarray(block.group)
+    return (
+        t,
+        own,
+        t / np.asarray(block.propensity),
+        np.asarray(block.y) - np.asarray(block.context)[own, np.arange(block.n)],
+    )
+
+
+def _pseudo(block: Block, group: int, sums: _Sums) -> Block:
+    """The rows with the pseudo-outcome of one group; it may leave [0, 1]."""
+    _, own, _, e = _residual(block)
+    mine = np.where(own == group, e / np.asarray(block.propensity), 0.0)
+    return replace(block, y=np.asarray(block.context)[group] + sums.total / sums.h[group] * mine, context=None)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Scores of rows for all groups' rewards, then their means. kept: the features that each group identifies."""
+
+    sums: _Sums
+    beta: list[Any]
+    kept: list[list[int]]
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.beta)) + len(self.beta)
+
+    def of(self, block: Block) -> Any:
+        """(n, size), each a row's own, before its count."""
+        t, own, h, e = _residual(block)
+        sums, means, parts, last = self.sums, np.asarray(block.context), [], []
+        for group, (beta, kept) in enumerate(zip(self.beta, self.kept, strict=True)):
+            delta, r = np.asarray(block.columns)[kept], sums.r[group, kept]
+            mine = np.where(own == group, sums.total / sums.h[group] * h, 0.0)
+            m = means[group]
+            parts.append((t * (m - sigmoid(beta @ delta)) * delta + t * r[:, None] + mine * (e * delta - r[:, None])).T)
+            last.append(t * (m - sums.mean[group]) + mine * (e - sums.gap[group]))
+        return np.hstack([*parts, np.stack(last, axis=1)])
+
+    def counted(self, block: Block) -> Any:
+        """The same, times its count."""
+        return self.of(block) * (1.0 if block.count is None else block.count[:, None])
+
+    def meat(self, blocks: Blocks) -> Any:
+        def one(block: Block) -> Any:
+            total = np.zeros((self.size, self.size))
+            for start in range(0, block.n, _ROWS):
+                part = block.where(slice(start, start + _ROWS))
+                total += self.of(part).T @ self.counted(part)
+            return total
+
+        return sum(blocks.each(one))
+
+
+def _estimated(
+    spec: GroupRewards, log: PreferenceLog, ready: Blocks, sums: _Sums, propensity: Propensity, features: list[str],
+    clusters: list[tuple[int, str, int]], overlap: Any, dropped: dict[str, int],
+) -> GroupRewardsFit:  # fmt: skip
+    labels, m = propensity.assigned.labels, len(features)
+    found: list[Identified] = []
+    beta, breads, steps, norm = [], [], 0, 0.0
+    for group in range(len(labels)):
+        blocks = ready.map(partial(_pseudo, group=group, sums=sums))
+        known = identified(RowProblem(blocks, 0, tuple(features), "bradley-terry", np.zeros(m)), 0.0)
+        estimate, influence = known.problem.maximise(known.start)
+        found.append(known)
+        beta.append(estimate.parameter)
+        breads.append(influence.bread)
+        steps, norm = max(steps, estimate.iterations), max(norm, estimate.gradient_norm)
+    scores = _Scores(sums, beta, [list(known.place) for known in found])
+    bread, at = np.zeros((scores.size, scores.size)), 0
+    for part in breads:
+        bread[at : at + len(part), at : at + len(part)] = part
+        at += len(part)
+    bread[at:, at:] = np.eye(len(labels)) / sums.total
+    if clusters:
+        squares = [squared_sums(ready, column, size, scores.size, scores.counted) for column, _, size in clusters]
+        psi = Influence(bread, *multiway([name for _, name, _ in clusters], *zip(*squares, strict=True)))
+    else:
+        psi = Influence(bread, scores.meat(ready))
+    rows, at = [], 0
+    for group, known in enumerate(found):
+        for j, feature in enumerate(features):
+            place = at + known.place[j] if j in known.place else None
+            rows.append(GroupRow(labels[group], feature, place, known.why.get(j)))
+        at += len(known.place)
+    n = int(sum(ready.each(lambda block: block.n if block.count is None else float(block.count.sum()))))
+    naive = RewardModel(heads="per-group").fit(replace(log, covariates={}))
+    return GroupRewardsFit(spec, labels, rows, np.concatenate([*beta, sums.rewards]), psi, sums.share, sums.plain, n,
+                           steps, norm, naive, overlap, dropped)  # fmt: skip

@@ -1,0 +1,178 @@
+"""What a fit of group rewards tells: coefficients, mean outcomes, a test that groups are equal, the naive fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import scipy  # its parts load when first used
+
+from steelyard.assignment.weights import Weights
+from steelyard.errors import NotIdentifiedError
+from steelyard.inference import Influence
+from steelyard.models.reward import RewardFit
+from steelyard.models.score_fit import check_level, p_value, quantile
+from steelyard.result import Contrast
+
+if TYPE_CHECKING:
+    from steelyard.causal.group_rewards import GroupRewards
+
+
+class GroupRow(NamedTuple):
+    """One coefficient: whose, of what, where it stands among the parameters, or why it does not."""
+
+    group: str
+    term: str
+    place: int | None
+    reason: str | None
+
+
+class EqualityTest(NamedTuple):
+    """Wald test that every group has the same rewards: chi-square statistic, degrees of freedom, p-value."""
+
+    statistic: float
+    df: int
+    p_value: float
+
+    def __str__(self) -> str:
+        return (
+            f"rewards equal over groups: chi-square {self.statistic:.1f} on {self.df} degrees, p = {self.p_value:.2g}"
+        )
+
+
+@dataclass(frozen=True)
+class GroupRewardsFit:
+    """Rewards of rater groups over everyone's prompts. Made by :meth:`GroupRewards.fit`.
+
+    rows: the coefficients. parameter: (p,) theirs, then the mean outcome of each group. psi: their influence.
+    share: (G,) effective share of each group's rows. plain: (G,) mean outcome on its own prompts. n: comparisons.
+    naive: each group's rewards on its own prompts. overlap: what the propensity alone leaves of the log.
+    """
+
+    spec: GroupRewards
+    groups: tuple[str, ...]
+    rows: list[GroupRow] = field(repr=False)
+    parameter: Any
+    psi: Influence = field(repr=False)
+    share: Any
+    plain: Any
+    n: int
+    iterations: int
+    gradient_norm: float
+    naive: RewardFit = field(repr=False)
+    overlap: Weights = field(repr=False)
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def converged(self) -> bool:
+        return True  # a fit that has not converged is an error, never a result
+
+    @property
+    def covariance(self) -> Any:
+        """(p, p) of the coefficients, then the groups' mean outcomes."""
+        return self.psi.covariance
+
+    @property
+    def estimand(self) -> str:
+        whose = "everyone's prompts" if self.spec.target is None else "the target's prompts (taken as known)"
+        return f"each group's rewards of response features, and its mean outcome, over {whose}"
+
+    def coefficients(self, level: float = 0.95) -> pl.DataFrame:
+        """group term estimate se low high p_value effective_share naive naive_se reason.
+
+        naive: the plain fit on the group's own prompts. effective_share: of the group's rows, (sum w)^2 / (n sum w^2).
+        """
+        check_level(level)
+        plain = {row["term"]: row for row in self.naive.coefficients(level).iter_rows(named=True)}
+        rows = []
+        for group, term, place, reason in self.rows:
+            other = plain.get(f"{term} [{group}]", {"estimate": None, "se": None})
+            share = self.share[self.groups.index(group)]
+            told = (None,) * 5 if place is None else self._told(place, level)
+            rows.append((group, term, *told, share, other["estimate"], other["se"], reason))
+        names = ["group", "term", "estimate", "se", "low", "high", "p_value", "effective_share", "naive", "naive_se"]
+        types = [pl.String, pl.String, *[pl.Float64] * 8, pl.String]
+        return pl.DataFrame(rows, schema=dict(zip([*names, "reason"], types, strict=True)), orient="row")
+
+    def compare(self, level: float = 0.95) -> pl.DataFrame:
+        """group term naive naive_se estimate se moved effective_share caution.
+
+        caution: where the variance of the doubly robust figure exceeds what the naive one's mean squared error seems to
+        be (its variance, and the square of the move beyond what chance explains): the plain figure may be nearer.
+        """
+        frame = self.coefficients(level).with_columns(moved=pl.col("estimate") - pl.col("naive"))
+        excess = (pl.col("se") ** 2 - pl.col("naive_se") ** 2).abs()
+        error = pl.col("naive_se") ** 2 + (pl.col("moved") ** 2 - excess).clip(0.0)
+        words = pl.format(
+            "overlap is thin (effective share {}): the plain figure may be nearer", pl.col("effective_share").round(2)
+        )
+        caution = pl.when(pl.col("se") ** 2 > error).then(words).alias("caution")
+        return frame.select("group", "term", "naive", "naive_se", "estimate", "se", "moved", "effective_share", caution)
+
+    def rewards(self, level: float = 0.95) -> pl.DataFrame:
+        """group reward se low high naive effective_share: mean outcome, from a's side, of each group.
+
+        What raters of the group would say on average over everyone's prompts; naive: over their own.
+        """
+        check_level(level)
+        first = len(self.parameter) - len(self.groups)
+        told = [self._told(first + j, level)[:4] for j in range(len(self.groups))]
+        names = ("reward", "se", "low", "high")
+        columns = dict(zip(names, zip(*told, strict=True), strict=True))
+        return pl.DataFrame({"group": self.groups, **columns, "naive": self.plain, "effective_share": self.share})
+
+    def contrast(self, x: str, y: str, term: str | None = None, level: float = 0.95) -> Contrast:
+        """Coefficient of a term (default: the mean outcome) in group x, less that in group y."""
+        check_level(level)
+        along = np.zeros(len(self.parameter))
+        for group, sign in ((x, 1.0), (y, -1.0)):
+            place, reason = self._place(group, term)
+            if place is None:
+                return Contrast(None, None, None, None, None, reason)
+            along[place] += sign
+        estimate, se = float(along @ self.parameter), float(np.sqrt(along @ self.covariance @ along))
+        if se <= 1e-12:
+            return Contrast(estimate, None, None, None, None, "no spread")
+        z = quantile(level)
+        return Contrast(estimate, se, estimate - z * se, estimate + z * se, p_value(estimate / se))
+
+    def test_equal(self, terms: Sequence[str] | None = None) -> EqualityTest:
+        """Wald test that every group has the same rewards of these terms (default: all that each group identifies)."""
+        known = {(row.group, row.term): row.place for row in self.rows}
+        names = list(dict.fromkeys(row.term for row in self.rows)) if terms is None else list(terms)
+        unknown = [name for name in names if (self.groups[0], name) not in known]
+        if unknown:
+            raise NotIdentifiedError(
+                f"no terms {unknown}; there are {list(dict.fromkeys(r.term for r in self.rows))[:10]}"
+            )
+        names = [name for name in names if all(known[group, name] is not None for group in self.groups)]
+        contrasts = []
+        for name in names:
+            for group in self.groups[1:]:
+                along = np.zeros(len(self.parameter))
+                along[known[group, name]], along[known[self.groups[0], name]] = 1.0, -1.0
+                contrasts.append(along)
+        matrix = np.array(contrasts)
+        gap, spread = matrix @ self.parameter, matrix @ self.covariance @ matrix.T
+        rank = int(np.linalg.matrix_rank(spread, hermitian=True))
+        if not names or rank < len(gap):
+            raise NotIdentifiedError(f"{len(gap)} differences with a covariance of rank {rank}: test fewer terms")
+        statistic = float(gap @ np.linalg.solve(spread, gap))
+        return EqualityTest(statistic, rank, float(scipy.stats.chi2.sf(statistic, rank)))
+
+    def _told(self, place: int, level: float) -> tuple[float, float, float, float, float]:
+        value, se, z = float(self.parameter[place]), float(np.sqrt(self.covariance[place, place])), quantile(level)
+        return value, se, value - z * se, value + z * se, p_value(value / se) if se > 0 else float("nan")
+
+    def _place(self, group: str, term: str | None) -> tuple[int | None, str | None]:
+        if group not in self.groups:
+            raise NotIdentifiedError(f"no group {group!r}; there are {list(self.groups)}")
+        if term is None:
+            return len(self.parameter) - len(self.groups) + self.groups.index(group), None
+        for row in self.rows:
+            if (row.group, row.term) == (group, term):
+                return row.place, row.reason
+        raise NotIdentifiedError(f"no term {term!r}; there are {list(dict.fromkeys(r.term for r in self.rows))[:10]}")
