@@ -2,6 +2,7 @@
 """Every two arms against each other in every row of one block (kernels/all_pairs.c)."""
 
 from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport uint8_t
 
 cdef extern from "all_pairs.h":
     enum:
@@ -9,6 +10,9 @@ cdef extern from "all_pairs.h":
     void sy_all_pairs(
         ptrdiff_t n, ptrdiff_t k, const double *score, const double *omega, const double *weight, double *work,
         double *sums, double *means) nogil
+    void sy_policy_value(
+        ptrdiff_t n, ptrdiff_t k, const double *score, const double *policy, const double *reference,
+        const uint8_t *drawn, double *work, double *value) nogil
 
 ROWS = SY_ALL_PAIRS_ROWS
 
@@ -28,3 +32,21 @@ def all_pairs(
         return
     with nogil:
         sy_all_pairs(n, k, &score[0, 0], &omega[0, 0], &weight[0], &work[0, 0], &sums[0, 0], &means[0, 0])
+
+
+def policy_value(
+    const double[:, ::1] score, const double[:, ::1] policy, const double[:, ::1] reference,
+    const uint8_t[::1] drawn, double[:, ::1] work, double[::1] value,
+):
+    cdef ptrdiff_t k = score.shape[0], n = score.shape[1]
+    if policy.shape[0] != k or policy.shape[1] != n or reference.shape[0] != k or reference.shape[1] != n:
+        raise ValueError("policy and reference must be k x n, as the scores")
+    if drawn.shape[0] != k or value.shape[0] != n:
+        raise ValueError("drawn must have one entry an arm, and value one a row")
+    if work.shape[0] != 3 * k or work.shape[1] != SY_ALL_PAIRS_ROWS:
+        raise ValueError("work must be 3 k x ROWS")
+    if n == 0 or k == 0:
+        return
+    with nogil:
+        sy_policy_value(
+            n, k, &score[0, 0], &policy[0, 0], &reference[0, 0], &drawn[0], &work[0, 0], &value[0])

@@ -1,4 +1,5 @@
-/* What every two arms would have scored against each other in every row, summed over the opponents of each arm.
+/* What every two arms would have scored against each other in every row, summed over the opponents of each arm, or over
+   the arms that two policies would have drawn.
 
    mu_jk = s(f_j - f_k) = u_j / (u_j + u_k) with u_j = exp(f_j - max f): one division a pair, no exponential
    (estimators.md, section 8). Nothing of size n x k^2 is written: per row the sums over opponents, per pair the
@@ -62,5 +63,44 @@ void sy_all_pairs(ptrdiff_t n, ptrdiff_t k, const double *score, const double *o
                                              total + l * ROWS);
         for (ptrdiff_t j = 0; j < k; j++)
             memcpy(sums + j * n + at, total + j * ROWS, (size_t)m * sizeof(double));
+    }
+}
+
+SY_CLONES
+static void pair_value(const double *restrict up, const double *restrict down, const double *restrict win,
+                       const double *restrict lose, const double *restrict win_other, const double *restrict lose_other,
+                       double *restrict value) {
+#pragma omp simd
+    for (ptrdiff_t i = 0; i < ROWS; i++) {
+        const double p = up[i] / (up[i] + down[i]);
+        value[i] += win[i] * lose_other[i] * p + win_other[i] * lose[i] * (1.0 - p);
+    }
+}
+
+/* The chance that an arm drawn from one policy beats one drawn from another, the same arm counting half.
+   score: k x n, logits. policy, reference: k x n, chances of each arm. drawn: k, 1 where the policy, plus 2 where the
+   reference may draw the arm in some row. work: 3 k x ROWS. value: n. */
+void sy_policy_value(ptrdiff_t n, ptrdiff_t k, const double *score, const double *policy, const double *reference,
+                     const uint8_t *drawn, double *work, double *value) {
+    double *u = work, *own = work + k * ROWS, *other = own + k * ROWS, total[ROWS];
+    for (ptrdiff_t at = 0; at < n; at += ROWS) {
+        const ptrdiff_t m = n - at < ROWS ? n - at : ROWS;
+        exponentials(m, k, n, score + at, u);
+        for (ptrdiff_t j = 0; j < k; j++)
+            for (ptrdiff_t i = 0; i < ROWS; i++) {
+                own[j * ROWS + i] = i < m ? policy[j * n + at + i] : 0.0;
+                other[j * ROWS + i] = i < m ? reference[j * n + at + i] : 0.0;
+            }
+        memset(total, 0, sizeof total);
+        for (ptrdiff_t j = 0; j < k; j++) {
+            if (drawn[j] == 3)
+                for (ptrdiff_t i = 0; i < ROWS; i++)
+                    total[i] += 0.5 * own[j * ROWS + i] * other[j * ROWS + i];
+            for (ptrdiff_t l = j + 1; l < k; l++)
+                if (((drawn[j] & 1) && (drawn[l] & 2)) || ((drawn[l] & 1) && (drawn[j] & 2)))
+                    pair_value(u + j * ROWS, u + l * ROWS, own + j * ROWS, other + j * ROWS, own + l * ROWS,
+                               other + l * ROWS, total);
+        }
+        memcpy(value + at, total, (size_t)m * sizeof(double));
     }
 }

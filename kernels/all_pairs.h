@@ -7,4 +7,6 @@
 
 void sy_all_pairs(ptrdiff_t n, ptrdiff_t k, const double *score, const double *omega, const double *weight,
                   double *work, double *sums, double *means);
+void sy_policy_value(ptrdiff_t n, ptrdiff_t k, const double *score, const double *policy, const double *reference,
+                     const uint8_t *drawn, double *work, double *value);
 #endif

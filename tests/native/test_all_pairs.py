@@ -54,6 +54,23 @@ def test_scores_that_are_far_apart():
     np.testing.assert_allclose(sums, [[1.0, 2.0, 0.0], [1.0, 1.0, 1.5], [1.0, 0.0, 1.5]], atol=1e-11)
 
 
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(0, 200), k=st.integers(1, 7), sparse=st.booleans(), seed=st.integers(0, 10**6))
+def test_policy_value_equals_twin(n, k, sparse, seed):
+    rng = np.random.default_rng(seed)
+    score = rng.normal(size=(k, n))
+    policy, reference = (rng.dirichlet(np.ones(k), n).T.copy() for _ in range(2))
+    if sparse:
+        policy[rng.random(k) < 0.5], reference[rng.random(k) < 0.5] = 0.0, 0.0
+    drawn = (policy.any(axis=1) + 2 * reference.any(axis=1)).astype(np.uint8)
+    values = []
+    for module in (native, twin):
+        value = np.full(n, np.nan)
+        module.policy_value(*frozen(score, policy, reference, drawn), np.empty((3 * k, native.ROWS)), value)
+        values.append(value)
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-12, atol=1e-14)
+
+
 def test_wrong_input():
     score, omega, weight = inputs(3, 20, 4)
     call = {"score": score, "omega": omega, "weight": weight, "work": np.empty((8, native.ROWS)),
@@ -62,3 +79,10 @@ def test_wrong_input():
                   {"sums": np.empty((4, 3))}, {"means": np.zeros((2, 2))}):  # fmt: skip
         with pytest.raises(ValueError, match="must"):
             native.all_pairs(**{**call, **{name: np.ascontiguousarray(value) for name, value in wrong.items()}})
+    shares = np.ones((4, 20))
+    call = {"score": score, "policy": shares, "reference": shares, "drawn": np.zeros(4, np.uint8),
+            "work": np.empty((12, native.ROWS)), "value": np.empty(20)}  # fmt: skip
+    for wrong in ({"policy": shares[:3]}, {"reference": shares[:2]}, {"drawn": np.zeros(3, np.uint8)},
+                  {"work": np.empty((8, native.ROWS))}, {"value": np.empty(3)}):  # fmt: skip
+        with pytest.raises(ValueError, match="must"):
+            native.policy_value(**{**call, **wrong})

@@ -14,3 +14,12 @@ def all_pairs(score, omega, weight, work, sums, means):
             sums[j] += omega[j, k] * mu
             sums[k] += omega[j, k] * (1.0 - mu)
             means[j, k] += (omega[j, k] != 0) * (weight @ mu)
+
+
+def policy_value(score, policy, reference, drawn, work, value):
+    """Writes the chance (n,) that the policy's arm beats the reference's; the same arm counts half."""
+    value[:] = 0.5 * (policy * reference).sum(axis=0)
+    for j in range(len(score)):
+        for k in range(len(score)):
+            if j != k:
+                value += policy[j] * reference[k] / (1.0 + np.exp(score[k] - score[j]))

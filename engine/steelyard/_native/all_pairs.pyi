@@ -13,3 +13,11 @@ def all_pairs(
     sums: NDArray[np.float64],
     means: NDArray[np.float64],
 ) -> None: ...
+def policy_value(
+    score: NDArray[np.float64],
+    policy: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    drawn: NDArray[np.uint8],
+    work: NDArray[np.float64],
+    value: NDArray[np.float64],
+) -> None: ...

@@ -88,8 +88,8 @@ class ContextualProblem:
             whole, hessians, iterations, norm = self._maximise(self._start())
             held = whole[None] if len(self.parts) == 1 else self._without_each(whole, hessians)
         cut, shape = self.k * self.q, (self.k, self.q)
-        return Contextual(whole[:cut].reshape(shape), whole[cut:], held[:, :cut].reshape(len(held), *shape), held[:, cut:],
-                          iterations, norm)  # fmt: skip
+        theta, beta = held[:, :cut].reshape(len(held), *shape), held[:, cut:]
+        return Contextual(whole[:cut].reshape(shape), whole[cut:], theta, beta, iterations, norm)
 
     def _start(self) -> Any:
         """Where the fit to all rows starts: of a long log at the fit to some rows."""

@@ -14,35 +14,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import polars as pl
 
-from steelyard.assignment.contexts import Contexts, context_encoder, learned, seen_by
-from steelyard.assignment.propensity import LabelPropensity, PairPropensity, Propensity
-from steelyard.assignment.weighing import toward, weigh_rows
-from steelyard.assignment.weights import Weights
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.assignment.propensity import LabelPropensity, PairPropensity
+from steelyard.blocks import Block
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
-from steelyard.causal.folds import MOST, folded, refuse_lone_arms
-from steelyard.causal.held_out import held_out, shown
-from steelyard.causal.outcomes import (
-    ClassifiedOutcome,
-    ContextualOutcome,
-    GivenScores,
-    Judged,
-    classified_outcome,
-    contextual,
-    score_columns,
-)
-from steelyard.causal.pairwise import Moments, Pairwise, Residuals
+from steelyard.causal.folds import MOST
+from steelyard.causal.pairwise import Moments, Pairwise, Residuals, refuse_thin
+from steelyard.causal.prepared import Prepared, prepared
 from steelyard.causal.projection import project
-from steelyard.errors import LogError, NotIdentifiedError, OverlapError
+from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.graph import components
 from steelyard.inference import Influence
-from steelyard.inference.clusters import cluster_names, squared_sums
+from steelyard.inference.clusters import squared_sums
 from steelyard.inference.influence import multiway
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import Estimate
 from steelyard.models.row_problem import RowProblem, inside
 from steelyard.pairs import PairTable
-from steelyard.rows import Rows, read_rows
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
 
@@ -145,153 +132,38 @@ class DoublyRobust:
         OverlapError
             A propensity of 0, too small an effective share, too much of the target without support.
         """
-        names = cluster_names(len(log.cluster))
-        log = self._with_columns(log)
-        encoder = self._encoder(log, names)
-        rows = read_rows(log, encoder, threads, unlabelled=self.labelled is not None)
-        arms = rows.pairs.arms.to_list()
-        clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
-        single = clusters[: len(log.cluster)]
-        blocks = folded(rows.blocks, self.folds, self.seed, single)
-        refuse_lone_arms(blocks, self.folds, arms)
+        ready = prepared(self, log, threads)
+        omega = pair_weights(self.pairs, ready.pairs)
+        problem = Pairwise(ready.blocks, omega, ready.outcome, ready.judged)
         with one_blas_thread():
-            contexts, viewed = self._contexts(log, rows.encoder, blocks)
-            propensity, labelled = self._propensities(log, rows, blocks)
-            overlap = self._overlap(log, propensity)
-            ready = self._ready(log, blocks, contexts, viewed, propensity, labelled)
-            omega = pair_weights(self.pairs, rows.pairs)
-            outcome, judged = self._outcomes(ready, arms, contexts)
-            problem = Pairwise(ready, omega, outcome, judged)
             found = problem.residuals()
-            self._refuse(found)
+            refuse_thin(found, float(found.answered.sum()), self.floor)
             moments = problem.moments(found)
-            meat, clipped = self._meat(problem, found, moments, clusters)
-        naive = _naive(rows.pairs, ready, clusters)
-        return _estimated(self, rows, problem, found, moments, meat, clipped, naive, overlap, contexts)
-
-    # --- rows ------------------------------------------------------------------------------------
-    def _with_columns(self, log: PreferenceLog) -> PreferenceLog:
-        """The log with the columns that the outcome models read as its covariates."""
-        if log.armless:
-            raise LogError(f"{log.name} was scanned without a= and b=: scores need arms")
-        columns: dict[str, Any] = {}
-        if isinstance(self.outcome, Mapping):
-            columns = {f"score of {arm}": column for arm, column in self.outcome.items()}
-        if self.judge is not None:
-            p = pl.col(self.judge) if isinstance(self.judge, str) else self.judge
-            inner = p.cast(pl.Float64).clip(_FAR, 1 - _FAR)
-            columns["judge"] = pl.when(p.is_between(0, 1)).then((inner / (1 - inner)).log())
-        return replace(log, covariates=columns)
-
-    def _encoder(self, log: PreferenceLog, clusters: list[str]) -> Encoder:
-        """Asked for all contexts of the log, and for what the propensities read beside them."""
-        encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in clusters},
-                          covariates=tuple(log.covariates) or None)  # fmt: skip
-        encoder = context_encoder(log, encoder, None) if log.context else encoder
-        for spec in (self.propensity, self.labelled):
-            if spec is not None:
-                wanted = spec.asked_of(Encoder({}), log)
-                more = {name: Dictionary() for name in wanted.levels if name not in encoder.levels}
-                encoder = replace(encoder, levels={**encoder.levels, **more},
-                                  propensity=encoder.propensity or wanted.propensity)  # fmt: skip
-        return encoder
-
-    def _contexts(self, log: PreferenceLog, encoder: Encoder, blocks: Blocks) -> tuple[Contexts, Blocks]:
-        """The outcome model's contexts, and the rows as it reads them."""
-        wanted = context_encoder(log, Encoder({}), None) if log.context else Encoder({})
-        own, view = seen_by(wanted, encoder)
-        return learned(blocks.map(view), own, "raise")
-
-    def _propensities(self, log: PreferenceLog, rows: Rows, blocks: Blocks) -> tuple[Propensity, Propensity | None]:
-        own, view = seen_by(self.propensity.asked_of(Encoder({}), log), rows.encoder)
-        arms = tuple(rows.pairs.arms.to_list())
-        propensity = self.propensity.of_rows(blocks.map(view), own, arms, rows.pairs.dropped, log)
-        if self.labelled is None:
-            return propensity, None
-        own, view = seen_by(self.labelled.asked_of(Encoder({}), log), rows.encoder)
-        return propensity, self.labelled.of_rows(blocks.map(view), own, rows.pairs.dropped, log)
-
-    def _overlap(self, log: PreferenceLog, propensity: Propensity) -> Weights:
-        """The weights that would do the same without an outcome model: what they leave of the log, or a refusal."""
-        target = "uniform" if self.target is None or propensity.contexts is None else self.target
-        return weigh_rows(propensity, log, propensity.blocks, target, "hajek", None, None, 0.0, self.unsupported)
-
-    def _ready(
-        self, log: PreferenceLog, blocks: Blocks, contexts: Contexts, viewed: Blocks, propensity: Propensity,
-        labelled: Propensity | None,
-    ) -> Blocks:  # fmt: skip
-        """The rows with their design, propensities without their fold, and target weights."""
-        tilt = None if self.target is None else toward(contexts, log, viewed, self.target)
-        kept: dict[int, list[Any]] = {}
-        for model in (propensity, labelled):
-            if model is not None:
-                for start, value in model.blocks.each(partial(_shown, held_out(model, self.folds, log))):
-                    kept.setdefault(start, []).append(value)
-
-        def ready(block: Block) -> Block:
-            pi, *answered = kept[block.start]
-            propensity = np.stack([pi, pi * answered[0] if answered else pi])
-            weight = block.weight
-            if tilt is not None:
-                own = tilt.weight(block)
-                weight = own if weight is None else weight * own
-            return replace(block, context=contexts.matrix(block), levels=(), propensity=propensity, weight=weight)
-
-        return viewed.map(ready)
-
-    # --- models ----------------------------------------------------------------------------------
-    def _outcomes(self, ready: Blocks, arms: list[str], contexts: Contexts) -> tuple[Any, Judged | None]:
-        k = len(arms)
-        outcome: ContextualOutcome | GivenScores | ClassifiedOutcome
-        if isinstance(self.outcome, Mapping):
-            score_columns(dict(self.outcome), arms)
-            place = [list(self.outcome).index(arm) for arm in arms]
-            outcome = GivenScores(np.array(place))
-        elif self.outcome == "contextual":
-            outcome = ContextualOutcome(contextual(ready, arms, contexts, self.ridge, self.folds))
-        else:
-            outcome = classified_outcome(self.outcome, ready, k, self.folds)
-        if self.judge is None:
-            return outcome, None
-        return outcome, Judged(contextual(ready, arms, contexts, self.ridge, self.folds, judge=True))
-
-    def _refuse(self, found: Residuals) -> None:
-        answered = float(found.answered.sum())
-        if not found.size > 0:
-            raise OverlapError("no answered comparison of a pair that pairs= asks for: support is empty")
-        share = found.effective_size / answered
-        if share < self.floor:
-            raise OverlapError(
-                f"too little overlap: effective size {found.effective_size:.1f} of {answered:.0f} answered comparisons "
-                f"(share {share:.4f}), largest share of the weight in one {found.largest / found.size:.2g}; the floor "
-                "is {0}. Use coarser contexts, pairs='log' (a question the log can answer), or a lower floor=.".format(
-                    self.floor
-                )
-            )
-
-    def _meat(
-        self, problem: Pairwise, found: Residuals, moments: Moments, clusters: list[tuple[int, str, int]]
-    ) -> tuple[Any, float]:
-        """(K, K) sum over rows, or clusters, of D D', D a row's E less t times its mean; and what clipping took."""
-        k = problem.k
-        centre = _centre(problem.omega, moments.means / found.total)
-
-        def centred(square: Any, cross: Any, tt: float) -> Any:
-            across = np.outer(cross, centre)
-            return square - across - across.T + tt * np.outer(centre, centre)
-
-        if not clusters:
-            return centred(moments.square, moments.cross, moments.tt), 0.0
-        squares, groups = [], []
-        for column, _, size in clusters:
-            square, count = squared_sums(problem.blocks, column, size, k + 1, partial(problem.entries, found=found))
-            squares.append(centred(square[:k, :k], square[:k, k], float(square[k, k])))
-            groups.append(count)
-        return multiway([name for _, name, _ in clusters], squares, groups)
+            meat, clipped = _meat(problem, found, moments, ready.clusters)
+        naive = _naive(ready.pairs, ready.blocks, ready.clusters)
+        return _estimated(self, ready, problem, found, moments, meat, clipped, naive)
 
 
-def _shown(held: list[Propensity], block: Block) -> tuple[int, Any]:
-    return block.start, shown(held, block)
+def _meat(
+    problem: Pairwise, found: Residuals, moments: Moments, clusters: list[tuple[int, str, int]]
+) -> tuple[Any, float]:
+    """(K, K) sum over rows, or clusters, of D D', D a row's E less t times its mean; and what clipping took."""
+    k = problem.k
+    centre = _centre(problem.omega, moments.means / found.total)
+    if not clusters:
+        return _centred(moments.square, moments.cross, moments.tt, centre), 0.0
+    squares, groups = [], []
+    for column, _, size in clusters:
+        square, count = squared_sums(problem.blocks, column, size, k + 1, partial(problem.entries, found=found))
+        squares.append(_centred(square[:k, :k], square[:k, k], float(square[k, k]), centre))
+        groups.append(count)
+    return multiway([name for _, name, _ in clusters], squares, groups)
+
+
+def _centred(square: Any, cross: Any, tt: float, centre: Any) -> Any:
+    """Sum of (E - t c)(E - t c)' from those of E E', t E and t^2."""
+    across = np.outer(cross, centre)
+    return square - across - across.T + tt * np.outer(centre, centre)
 
 
 def _centre(omega: Any, means: Any) -> Any:
@@ -351,11 +223,12 @@ def _naive(pairs: PairTable, blocks: Blocks, clusters: list[tuple[int, str, int]
 
 
 def _estimated(
-    spec: DoublyRobust, rows: Rows, problem: Pairwise, found: Residuals, moments: Moments, meat: Any, clipped: float,
-    naive: ScoreFit, overlap: Weights, contexts: Contexts,
+    spec: DoublyRobust, ready: Prepared, problem: Pairwise, found: Residuals, moments: Moments, meat: Any,
+    clipped: float, naive: ScoreFit,
 ) -> DoublyRobustFit:  # fmt: skip
     """Win matrix, projection and influence from the sums of both passes."""
     omega, k = problem.omega, problem.k
+    centre = _centre(omega, moments.means / found.total)
     win = np.triu(moments.means / found.total + found.correction, 1)
     win = win + np.tril(1.0 - win.T, -1)
     win[(omega == 0) | np.eye(k, dtype=bool)] = np.nan
@@ -370,7 +243,7 @@ def _estimated(
         projection = project(win[kept], omega[kept])
     except NotIdentifiedError as error:
         off = np.argwhere(np.triu((win < 0) | (win > 1)))
-        names = [f"{rows.pairs.arms[int(i)]} | {rows.pairs.arms[int(j)]} {win[i, j]:.3f}" for i, j in off[:5]]
+        names = [f"{ready.pairs.arms[int(i)]} | {ready.pairs.arms[int(j)]} {win[i, j]:.3f}" for i, j in off[:5]]
         raise NotIdentifiedError(
             f"no finite scores fit the win matrix ({error}): {len(off)} of its entries lie outside [0, 1] ({names}), "
             "or some arms always win. Use coarser contexts, pairs='log', or win_rates of a larger log."
@@ -382,11 +255,9 @@ def _estimated(
     psi = Influence(projection.bread / found.total, meat[kept], clipped)
     alone = None
     if spec.judge is not None:
-        centre = _centre(omega, moments.means / found.total)
-        across = np.outer(moments.alone_cross, centre)
-        alone = (moments.alone - across - across.T + moments.tt * np.outer(centre, centre))[kept]
+        alone = _centred(moments.alone, moments.alone_cross, moments.tt, centre)[kept]
     return DoublyRobustFit(
-        spec, rows.pairs, score, why, estimate, psi, "cluster" if rows.encoder.clusters else "sandwich", omega, win,
-        found.answered + found.answered.T, found.total, found.effective_size, int(found.rows), naive, overlap, contexts,
-        problem, found, _centre(omega, moments.means / found.total), alone,
+        spec, ready.pairs, score, why, estimate, psi, "cluster" if ready.clusters else "sandwich", omega, win,
+        found.answered + found.answered.T, found.total, found.effective_size, int(found.rows), naive, ready.overlap,
+        ready.contexts, problem, found, centre, alone,
     )  # fmt: skip

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steelyard.blocks import Block
+from steelyard.errors import OverlapError
 from steelyard.spill import Blocks
 
 _CELLS = 1 << 19  # arm scores that are worked on at a time
@@ -48,6 +49,20 @@ class Residuals(NamedTuple):
         """(K, K) what the residuals add to the mean of each pair, its lower arm's side."""
         h, r, _, _, judged_h, judged_r = self.by_pair
         return _ratio(r, h) + _ratio(judged_r, judged_h)
+
+
+def refuse_thin(found: Any, answered: float, floor: float) -> None:
+    """Raises OverlapError where the answered rows' weights leave too little of them. found: size, square, largest."""
+    if not found.size > 0:
+        raise OverlapError("no answered comparison of what was asked for: support is empty")
+    effective = found.size**2 / found.square
+    if effective / answered < floor:
+        raise OverlapError(
+            f"too little overlap: effective size {effective:.1f} of {answered:.0f} answered comparisons (share "
+            f"{effective / answered:.4f}), largest share of the weight in one {found.largest / found.size:.2g}; the "
+            f"floor is {floor}. Use coarser contexts, a question nearer to what the log shows (pairs='log', another "
+            "target), or a lower floor=."
+        )
 
 
 class Moments(NamedTuple):

@@ -1,0 +1,173 @@
+"""What every doubly robust estimate over arms starts from: rows with design, propensities and outcome models.
+
+log -> rows with contexts, encoded once -> folds -> propensity and outcome model without each fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from steelyard.assignment.contexts import Contexts, context_encoder, learned, seen_by
+from steelyard.assignment.propensity import Propensity
+from steelyard.assignment.weighing import toward, weigh_rows
+from steelyard.assignment.weights import Weights
+from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.causal.folds import folded, refuse_lone_arms
+from steelyard.causal.held_out import held_out, shown
+from steelyard.causal.outcomes import (
+    ClassifiedOutcome,
+    ContextualOutcome,
+    GivenScores,
+    Judged,
+    classified_outcome,
+    contextual,
+    score_columns,
+)
+from steelyard.errors import LogError
+from steelyard.inference.clusters import cluster_names
+from steelyard.pairs import PairTable
+from steelyard.rows import Rows, read_rows
+from steelyard.solve import one_blas_thread
+from steelyard.spill import Blocks
+
+if TYPE_CHECKING:
+    from steelyard.log import PreferenceLog
+
+_FAR = 1e-3  # a judge's probability is kept this far from 0 and 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """blocks: as :class:`steelyard.causal.pairwise.Pairwise` reads them; after the columns of the outcome models come
+    those that were asked for. clusters: place, name and number of codes of each column and intersection. overlap: what
+    the propensity alone leaves of the log."""
+
+    pairs: PairTable
+    blocks: Blocks
+    clusters: list[tuple[int, str, int]]
+    contexts: Contexts
+    overlap: Weights
+    outcome: Any
+    judged: Judged | None
+
+
+def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[str, Any] | None = None) -> Prepared:
+    """spec: has outcome, propensity, labelled, judge, folds, seed, target, ridge and unsupported, as DoublyRobust has.
+
+    more: names and columns that the blocks shall bring along.
+    """
+    names = cluster_names(len(log.cluster))
+    log = _with_columns(spec, log, more or {})
+    rows = read_rows(log, _encoder(spec, log, names), threads, unlabelled=spec.labelled is not None)
+    arms = rows.pairs.arms.to_list()
+    clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
+    blocks = folded(rows.blocks, spec.folds, spec.seed, clusters[: len(log.cluster)])
+    refuse_lone_arms(blocks, spec.folds, arms)
+    with one_blas_thread():
+        contexts, viewed = _contexts(log, rows.encoder, blocks)
+        propensity, labelled = _propensities(spec, log, rows, blocks)
+        overlap = _overlap(spec, log, propensity)
+        ready = _ready(spec, log, contexts, viewed, propensity, labelled)
+        outcome, judged = _outcomes(spec, ready, arms, contexts)
+    return Prepared(rows.pairs, ready, clusters, contexts, overlap, outcome, judged)
+
+
+def _with_columns(spec: Any, log: PreferenceLog, more: Mapping[str, Any]) -> PreferenceLog:
+    """The log with the columns that the outcome models read as its covariates."""
+    if log.armless:
+        raise LogError(f"{log.name} was scanned without a= and b=: scores need arms")
+    columns: dict[str, Any] = {}
+    if isinstance(spec.outcome, Mapping):
+        columns = {f"score of {arm}": column for arm, column in spec.outcome.items()}
+    if spec.judge is not None:
+        p = pl.col(spec.judge) if isinstance(spec.judge, str) else spec.judge
+        inner = p.cast(pl.Float64).clip(_FAR, 1 - _FAR)
+        columns["judge"] = pl.when(p.is_between(0, 1)).then((inner / (1 - inner)).log())
+    return replace(log, covariates={**columns, **more})
+
+
+def _encoder(spec: Any, log: PreferenceLog, clusters: list[str]) -> Encoder:
+    """Asked for all contexts of the log, and for what the propensities read beside them."""
+    encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in clusters},
+                      covariates=tuple(log.covariates) or None)  # fmt: skip
+    encoder = context_encoder(log, encoder, None) if log.context else encoder
+    for shown_by in (spec.propensity, spec.labelled):
+        if shown_by is not None:
+            wanted = shown_by.asked_of(Encoder({}), log)
+            more = {name: Dictionary() for name in wanted.levels if name not in encoder.levels}
+            encoder = replace(encoder, levels={**encoder.levels, **more},
+                              propensity=encoder.propensity or wanted.propensity)  # fmt: skip
+    return encoder
+
+
+def _contexts(log: PreferenceLog, encoder: Encoder, blocks: Blocks) -> tuple[Contexts, Blocks]:
+    """The outcome model's contexts, and the rows as it reads them."""
+    wanted = context_encoder(log, Encoder({}), None) if log.context else Encoder({})
+    own, view = seen_by(wanted, encoder)
+    return learned(blocks.map(view), own, "raise")
+
+
+def _propensities(spec: Any, log: PreferenceLog, rows: Rows, blocks: Blocks) -> tuple[Propensity, Propensity | None]:
+    own, view = seen_by(spec.propensity.asked_of(Encoder({}), log), rows.encoder)
+    arms = tuple(rows.pairs.arms.to_list())
+    propensity = spec.propensity.of_rows(blocks.map(view), own, arms, rows.pairs.dropped, log)
+    if spec.labelled is None:
+        return propensity, None
+    own, view = seen_by(spec.labelled.asked_of(Encoder({}), log), rows.encoder)
+    return propensity, spec.labelled.of_rows(blocks.map(view), own, rows.pairs.dropped, log)
+
+
+def _overlap(spec: Any, log: PreferenceLog, propensity: Propensity) -> Weights:
+    """The weights that would do the same without an outcome model: what they leave of the log, or a refusal."""
+    target = "uniform" if spec.target is None or propensity.contexts is None else spec.target
+    return weigh_rows(propensity, log, propensity.blocks, target, "hajek", None, None, 0.0, spec.unsupported)
+
+
+def _ready(
+    spec: Any, log: PreferenceLog, contexts: Contexts, viewed: Blocks, propensity: Propensity,
+    labelled: Propensity | None,
+) -> Blocks:  # fmt: skip
+    """The rows with their design, propensities without their fold, and target weights."""
+    tilt = None if spec.target is None else toward(contexts, log, viewed, spec.target)
+    kept: dict[int, list[Any]] = {}
+    for model in (propensity, labelled):
+        if model is not None:
+            for start, value in model.blocks.each(partial(_shown, held_out(model, spec.folds, log))):
+                kept.setdefault(start, []).append(value)
+
+    def ready(block: Block) -> Block:
+        pi, *answered = kept[block.start]
+        propensity = np.stack([pi, pi * answered[0] if answered else pi])
+        weight = block.weight
+        if tilt is not None:
+            own = tilt.weight(block)
+            weight = own if weight is None else weight * own
+        return replace(block, context=contexts.matrix(block), levels=(), propensity=propensity, weight=weight)
+
+    return viewed.map(ready)
+
+
+def _outcomes(spec: Any, ready: Blocks, arms: list[str], contexts: Contexts) -> tuple[Any, Judged | None]:
+    k = len(arms)
+    outcome: ContextualOutcome | GivenScores | ClassifiedOutcome
+    if isinstance(spec.outcome, Mapping):
+        score_columns(dict(spec.outcome), arms)
+        place = [list(spec.outcome).index(arm) for arm in arms]
+        outcome = GivenScores(np.array(place))
+    elif spec.outcome == "contextual":
+        outcome = ContextualOutcome(contextual(ready, arms, contexts, spec.ridge, spec.folds))
+    else:
+        outcome = classified_outcome(spec.outcome, ready, k, spec.folds)
+    if spec.judge is None:
+        return outcome, None
+    return outcome, Judged(contextual(ready, arms, contexts, spec.ridge, spec.folds, judge=True))
+
+
+def _shown(held: list[Propensity], block: Block) -> tuple[int, Any]:
+    return block.start, shown(held, block)
