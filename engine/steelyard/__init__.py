@@ -8,6 +8,7 @@ from steelyard.causal.doubly_robust import DoublyRobust
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
 from steelyard.causal.group_rewards import GroupRewards
 from steelyard.causal.group_rewards_fit import GroupRewardsFit
+from steelyard.causal.policy_value import PolicyValue, PolicyValueFit, Responses
 from steelyard.errors import (
     ConvergenceError,
     FormatError,
@@ -48,8 +49,11 @@ __all__ = [
     "OverlapError",
     "PairFit",
     "PairPropensity",
+    "PolicyValue",
+    "PolicyValueFit",
     "PreferenceLog",
     "Propensity",
+    "Responses",
     "RewardFit",
     "RewardModel",
     "RowFit",

@@ -181,7 +181,7 @@ def _warn_of_outcomes(terms: Sequence[str], told: Any) -> None:
                 f"context {name!r} tells the outcome in every row: was it known before the answer? A context that "
                 "came after it makes every weight and every estimate wrong.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
 

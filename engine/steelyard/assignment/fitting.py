@@ -58,6 +58,8 @@ def softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -
     d, k = 1 + len(contexts.mean), assigned.classes
     draws = 2 if assigned.kind == "pair" and assigned.pairs is None else 1
     designed = blocks.map(lambda block: replace(block, columns=contexts.matrix(block)))
+    if draws == 2:
+        _refuse_ever_present(blocks, assigned)
     two = k == 2 and draws == 1
     problem = SoftmaxProblem(designed, k, d, spec.ridge)
     told = [] if spec.ridge or two else problem.told()
@@ -80,6 +82,18 @@ def softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -
     if not spec.ridge and model.separated():
         raise NotIdentifiedError(_separated(assigned))
     return model
+
+
+def _refuse_ever_present(blocks: Blocks, assigned: Assigned) -> None:
+    """Raises NotIdentifiedError where one arm is in every row: no chance of being drawn explains that."""
+    k = len(assigned.labels)
+    counts = sum(blocks.each(lambda block: np.bincount(np.concatenate(block.drawn), minlength=k)))
+    ever = np.flatnonzero(counts == counts.sum() // 2)
+    if len(ever) and k > 2:
+        raise NotIdentifiedError(
+            f"every comparison has {assigned.labels[ever[0]]!r} as one of its arms: it was not drawn by chance, and no "
+            "softmax of two draws fits. Use PairPropensity(method='pairs'), which asks which other arm was drawn."
+        )
 
 
 def _separated(assigned: Assigned) -> str:

@@ -70,14 +70,15 @@ class DoublyRobust:
     --------
     >>> import numpy as np, polars as pl, steelyard as sy
     >>> rng = np.random.default_rng(0)
-    >>> code = rng.random(600) < 0.5
-    >>> frame = pl.DataFrame({"a": np.where(code, "x", "y"), "b": "z", "w": rng.random(600) < 0.6, "code": code})
-    >>> frame = frame.with_columns(a=pl.when(pl.Series(rng.random(600) < 0.3)).then(pl.lit("y")).otherwise("a"))
-    >>> log = sy.scan(frame, a="a", b="b", outcome=pl.col("w").cast(pl.Float64), context="code")
-    >>> dr = sy.DoublyRobust(propensity=sy.PairPropensity(method="frequency", strata="code"), floor=0.001,
-    ...                      unsupported=1.0, pairs=pl.DataFrame({"a": ["y"], "b": ["z"], "weight": [1.0]})).fit(log)
-    >>> dr.win_rates()["arm"].to_list()
-    ['y', 'z', 'x']
+    >>> code = rng.random(900) < 0.5
+    >>> often = np.where(code[:, None], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5])  # of x | y, y | z, x | z
+    >>> pair = (rng.random(900)[:, None] > often.cumsum(axis=1)).sum(axis=1)
+    >>> frame = pl.DataFrame({"a": np.array(["x", "y", "x"])[pair], "b": np.array(["y", "z", "z"])[pair], "code": code,
+    ...                       "won": (rng.random(900) < np.where(code, 0.7, 0.4)) * 1.0})
+    >>> log = sy.scan(frame, a="a", b="b", outcome="won", context="code")
+    >>> dr = sy.DoublyRobust(propensity=sy.PairPropensity(method="pairs")).fit(log)
+    >>> dr.table()["arm"].to_list()
+    ['x', 'y', 'z']
     """
 
     outcome: Any = "contextual"

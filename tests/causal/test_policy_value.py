@@ -1,0 +1,151 @@
+"""Policy values against brute force, the truth in simulation, and bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import steelyard as sy
+
+from tests.causal.simulate import World
+from tests.causal.test_doubly_robust import BY_TOPIC, K, columns, scanned, small
+from tests.reference.doubly_robust import contextual, sigmoid
+
+
+def brute(mu: Any, pi: Any, rho: Any, a: Any, b: Any, y: Any, p: Any, t: Any) -> tuple[float, Any]:
+    """Value and influence (n,), every pair of every row. mu (n, K, K); pi, rho (n, K)."""
+    n, k = pi.shape
+    model = np.zeros(n)
+    for i in range(k):
+        for j in range(k):
+            model += pi[:, i] * rho[:, j] * (0.5 if i == j else mu[:, i, j])
+    at = np.arange(n)
+    win, lose = pi[at, a] * rho[at, b], pi[at, b] * rho[at, a]
+    e, w = (win - lose) / p * (y - mu[at, a, b]), (win + lose) / p
+    s = 1 - (pi * rho).sum(axis=1)
+    total, size = t.sum(), (t * w).sum()
+    r, mean, share = (t * e).sum() / size, (t * model).sum() / total, (t * s).sum() / total
+    psi = t * (model - mean + r * (s - share)) / total + share * t * (e - r * w) / size
+    return mean + share * r, psi
+
+
+@pytest.mark.parametrize("dependent", [False, True])
+@pytest.mark.parametrize("cluster", [False, True])
+def test_equals_brute_force(dependent, cluster):
+    frame = small(21, 400)
+    c = columns(frame)
+    theta, _ = contextual(c["a"], c["b"], c["y"], c["w"], c["x"], K, 1.0)
+    score = c["x"] @ theta.T
+    rng = np.random.default_rng(0)
+    chance = rng.dirichlet(np.ones(K), 400)
+    given = frame.with_columns(**{f"s{j}": score[:, j] for j in range(K)}, **{f"p{j}": chance[:, j] for j in range(K)})
+    pair = np.minimum(c["a"], c["b"]) * K + np.maximum(c["a"], c["b"])
+    p = np.array([c["w"][(pair == pair[i]) & (c["topic"] == c["topic"][i])].sum()
+                  / c["w"][c["topic"] == c["topic"][i]].sum() for i in range(400)])  # fmt: skip
+    policy = {f"m{j}": f"p{j}" for j in range(K)} if dependent else {"m3": 0.25, "m1": 0.75}
+    pi = chance if dependent else np.tile([0.0, 0.75, 0.0, 0.25, 0.0], (400, 1))
+    rho = np.tile([0.0, 0.0, 0.0, 1.0, 0.0], (400, 1))
+    fit = sy.PolicyValue(policy, "m3", outcome={f"m{j}": f"s{j}" for j in range(K)}, propensity=BY_TOPIC, folds=1).fit(
+        scanned(given, weight="w", cluster="rater" if cluster else []))  # fmt: skip
+    mu = sigmoid(score[:, :, None] - score[:, None])
+    value, psi = brute(mu, pi, rho, c["a"], c["b"], c["y"], p, c["w"])
+    assert fit.value == pytest.approx(value, abs=1e-12)
+    if cluster:
+        psi = frame.select("rater", psi=psi).group_by("rater").agg(pl.col("psi").sum())["psi"].to_numpy()
+        psi = psi * np.sqrt(len(psi) / (len(psi) - 1))
+    assert fit.se == pytest.approx(np.sqrt(psi @ psi), rel=1e-9)
+    assert fit.table()["value"][0] == fit.value
+    assert fit.table()["se"].null_count() == 2
+
+
+def test_a_policy_of_one_arm_against_another_is_their_pair():
+    log = World().log(3, 4000)
+    pair = sy.PolicyValue("1", "4").fit(log)
+    few = pl.DataFrame({"a": ["1"], "b": ["4"], "weight": [1.0]})
+    dr = sy.DoublyRobust(pairs=few, unsupported=1.0).fit(log)
+    assert pair.value == pytest.approx(dr.win_probability("1", "4"), abs=1e-12)
+    assert pair.se == pytest.approx(dr.win_rates().filter(arm="1")["se"][0], rel=1e-9)
+    assert sy.PolicyValue("1", "1").fit  # built; a fit of equal policies asks for no comparison at all
+    with pytest.raises(sy.OverlapError, match="support is empty"):
+        sy.PolicyValue("1", "1").fit(log)
+    uniform = sy.PolicyValue("1", "uniform").fit(log)
+    rate = sy.DoublyRobust().fit(log).win_rates().filter(arm="1")["win_rate"][0]
+    assert uniform.value == pytest.approx((5 * rate + 0.5) / 6, abs=0.005)  # itself in one of six; other weights
+
+
+@pytest.mark.slow
+def test_unbiased_with_intervals_that_hold():
+    world, policy = World(), {"0": 0.2, "2": 0.5, "5": 0.3}
+    scores = world._latent(np.random.default_rng(5), 400_000)[1]
+    pi = np.array([0.2, 0.0, 0.5, 0.0, 0.0, 0.3])
+    mu = np.array(
+        [[sigmoid(scores[:, i] - scores[:, j]).mean() if i != j else 0.5 for j in range(6)] for i in range(6)]
+    )
+    truth = pi @ mu.mean(axis=1)
+    fits = [sy.PolicyValue(policy, "uniform").fit(world.log(seed, 3000)) for seed in range(150)]
+    value, se = np.array([[fit.value, fit.se] for fit in fits]).T
+    assert abs(value.mean() - truth) < 3 * value.std() / np.sqrt(len(fits))
+    assert 0.9 <= (np.abs(value - truth) < 1.96 * se).mean() <= 0.99
+    assert se.mean() / value.std() == pytest.approx(1.0, abs=0.15)
+
+
+def responses(seed: int, n: int, candidates: int = 8) -> tuple[pl.DataFrame, float]:
+    """Two responses of a few known ones, drawn from a reference; a wrong reward model; the policy's true value."""
+    rng = np.random.default_rng(seed)
+    quality = rng.normal(size=candidates)
+    reference, policy = np.full(candidates, 1 / candidates), np.exp(0.8 * quality)
+    policy = policy / policy.sum()
+    a, b = rng.integers(0, candidates, n), rng.integers(0, candidates, n)
+    y = (rng.random(n) < sigmoid(quality[a] - quality[b])) * 1.0
+    guess = 0.5 * quality + rng.normal(size=candidates) * 0.3
+    frame = pl.DataFrame({
+        "a": [f"r{i}" for i in a], "b": [f"r{i}" for i in b], "y": y,
+        "lp_a": np.log(policy[a]), "lp_b": np.log(policy[b]),
+        "lr_a": np.log(reference[a]), "lr_b": np.log(reference[b]), "s_a": guess[a], "s_b": guess[b],
+        "scores": [guess.tolist()] * n, "logps": [np.log(policy).tolist()] * n,
+    })  # fmt: skip
+    return frame, float(policy @ sigmoid(quality[:, None] - quality) @ reference)
+
+
+LOGGED = sy.Responses(("lp_a", "lp_b"), ("lr_a", "lr_b"), ("s_a", "s_b"), ("scores", "logps"))
+
+
+def test_logged_responses_equal_the_formula_and_find_the_value():
+    frame, truth = responses(1, 5000)
+    fit = sy.PolicyValue(LOGGED).fit(sy.scan(frame, a="a", b="b", outcome="y"))
+    s, chance = np.array(frame["scores"][0]), np.exp(np.array(frame["logps"][0]))
+    w_a, w_b = (np.exp((frame[f"lp_{x}"] - frame[f"lr_{x}"]).to_numpy()) for x in "ab")
+    model = 0.5 * sum(chance @ sigmoid(s[:, None] - frame[f"s_{x}"].to_numpy()) for x in "ab")
+    residual = frame["y"].to_numpy() - sigmoid((frame["s_a"] - frame["s_b"]).to_numpy())
+    size = 0.5 * (w_a + w_b).sum()
+    r = (0.5 * (w_a - w_b) * residual).sum() / size
+    psi = (model - model.mean()) / 5000 + (0.5 * (w_a - w_b) * residual - r * 0.5 * (w_a + w_b)) / size
+    assert fit.value == pytest.approx(model.mean() + r, abs=1e-12)
+    assert fit.se == pytest.approx(np.sqrt(psi @ psi), rel=1e-10)
+    assert abs(fit.value - truth) < 3 * fit.se
+    assert abs(fit.model - truth) > 3 * fit.se  # the reward model is wrong
+    cut = sy.PolicyValue(LOGGED, clip=1.0).fit(sy.scan(frame, a="a", b="b", outcome="y"))
+    assert cut.clipped == int(((w_a > 1) | (w_b > 1)).sum())
+
+
+def test_bad_input_is_named():
+    frame = small(22, 200)
+    log = scanned(frame)
+    for match, error, policy in (
+        ("the log's arms are", sy.LogError, {"who": 1.0}), ("add to 0.9", sy.LogError, {"m0": 0.9}),
+        ("the log's arms are", sy.LogError, "who"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=match):
+            sy.PolicyValue(policy, propensity=BY_TOPIC, folds=1).fit(log)
+    with pytest.raises(sy.LogError, match=r"do not add to 1 \(first rows \[0, 1"):
+        sy.PolicyValue({"m0": "w", "m1": "w"}, propensity=BY_TOPIC, folds=1).fit(log)
+    with pytest.raises(ValueError, match="must be an arm"):
+        sy.PolicyValue(3)
+    with pytest.raises(ValueError, match="clip="):
+        sy.PolicyValue("m0", clip=2.0)
+    ragged = responses(1, 10)[0].with_row_index("i").with_columns(
+        scores=pl.when(pl.col("i") > 3).then(pl.col("scores").list.head(2)).otherwise("scores"))  # fmt: skip
+    with pytest.raises(sy.LogError, match="lists of lengths"):
+        sy.PolicyValue(LOGGED).fit(sy.scan(ragged, a="a", b="b", outcome="y"))
