@@ -20,6 +20,10 @@ def sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
+def effective(h: Any) -> float:
+    return h.sum() ** 2 / (h**2).sum() if h.any() else 0.0
+
+
 def contextual(a: Any, b: Any, y: Any, w: Any, x: Any, k: int, ridge: float, extra: Any = None) -> Any:
     """(K, q) coefficients of arm scores linear in x (n, q), then those of extra columns (n, d)."""
     n, q = x.shape
@@ -48,22 +52,26 @@ def estimate(
     own = mu[np.arange(n), a, b]
     nu = own if nu is None else nu
     psi, win = np.zeros((n, k, k)), np.full((k, k), np.nan)
-    for i, j in combinations(range(k), 2):
-        if omega[i, j] == 0:
-            continue
-        here = ((a == i) & (b == j)) | ((a == j) & (b == i))
-        side = np.where(a == i, 1.0, -1.0)
-        h = np.where(here & known, w / (pi * answered), 0.0)
-        e = np.where(known, y, 0.0) - nu
-        judged = np.where(here, w / pi, 0.0)
-        r = (h * e * side).sum() / h.sum() if h.sum() else 0.0
-        r2 = (judged * (nu - own) * side).sum() / judged.sum() if judged.sum() else 0.0
+    parts = [(np.where(known, w / (pi * answered), 0.0), np.where(known, y, 0.0) - nu), (w / pi, nu - own)]
+    pairs = [(i, j) for i, j in combinations(range(k), 2) if omega[i, j] > 0]
+    here = {(i, j): ((a == i) & (b == j)) | ((a == j) & (b == i)) for i, j in pairs}
+    few = [[pair for pair in pairs if effective(h[here[pair]]) < 20] for h, _ in parts]
+    for i, j in pairs:
         mean = (w * mu[:, i, j]).sum() / w.sum()
-        win[i, j] = mean + r + r2
+        win[i, j], part = mean, w * (mu[:, i, j] - mean) / w.sum()
+        side = np.where(a == i, 1.0, -1.0)
+        for (h, e), rare in zip(parts, few, strict=True):
+            mine = np.where(here[i, j], h, 0.0)
+            if (i, j) not in rare:
+                r = (mine * e * side).sum() / mine.sum()
+                part = part + mine * (e * side - r) / mine.sum()
+            else:  # divided by what the weights of all such pairs should have been
+                weight = sum(omega[pair] for pair in rare)
+                held = sum(omega[pair] * np.where(here[pair], h, 0.0) for pair in rare)
+                r = weight * (mine * e * side).sum() / held.sum() if held.sum() else 0.0
+                part = part + ((weight * mine * e * side - r * held) / held.sum() if held.sum() else 0.0)
+            win[i, j] += r
         win[j, i] = 1 - win[i, j]
-        part = w * (mu[:, i, j] - mean) / w.sum()
-        part = part + (h * (e * side - r) / h.sum() if h.sum() else 0.0)
-        part = part + (judged * ((nu - own) * side - r2) / judged.sum() if judged.sum() else 0.0)
         psi[:, i, j], psi[:, j, i] = part, -part
     theta = np.zeros(k)
     filled = np.where(omega > 0, win, 0.0)

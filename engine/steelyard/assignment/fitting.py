@@ -87,7 +87,7 @@ def softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -
 def _refuse_ever_present(blocks: Blocks, assigned: Assigned) -> None:
     """Raises NotIdentifiedError where one arm is in every row: no chance of being drawn explains that."""
     k = len(assigned.labels)
-    counts = sum(blocks.each(lambda block: np.bincount(np.concatenate(block.drawn), minlength=k)))
+    counts = np.sum([*blocks.each(lambda block: np.bincount(np.concatenate(block.drawn), minlength=k))], axis=0)
     ever = np.flatnonzero(counts == counts.sum() // 2)
     if len(ever) and k > 2:
         raise NotIdentifiedError(

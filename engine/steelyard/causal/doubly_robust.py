@@ -139,10 +139,30 @@ class DoublyRobust:
         with one_blas_thread():
             found = problem.residuals()
             refuse_thin(found, float(found.answered.sum()), self.floor)
+            _refuse_extrapolated(self, ready, omega, found)
             moments = problem.moments(found)
             meat, clipped = _meat(problem, found, moments, ready.clusters)
         naive = _naive(ready.pairs, ready.blocks, ready.clusters)
         return _estimated(self, ready, problem, found, moments, meat, clipped, naive)
+
+
+def _refuse_extrapolated(spec: DoublyRobust, ready: Prepared, omega: Any, found: Residuals) -> None:
+    """Refuses where too many pairs have no answer and the propensity does not say that chance left them out.
+
+    A softmax of two draws gives every pair a chance, so that the others of an arm stand for those never met. By any
+    other propensity such pairs rest on the outcome model alone, whose error no interval holds.
+    """
+    if getattr(ready.overlap.propensity.model, "draws", 1) == 2:
+        return
+    never = np.triu((omega > 0) & (found.answered + found.answered.T == 0), 1)
+    share = float(omega[never].sum())
+    if share > spec.unsupported:
+        names = [f"{ready.pairs.arms[int(i)]} | {ready.pairs.arms[int(j)]}" for i, j in np.argwhere(never)[:5]]
+        raise OverlapError(
+            f"{never.sum()} pairs, {100 * share:.1f} % of what pairs= asks for, were never answered ({', '.join(names)}): "
+            "they rest on the outcome model alone. Use pairs='log', PairPropensity(method='softmax'), or put up with "
+            f"them by unsupported={min(1.0, share + 0.01):.2f}."
+        )
 
 
 def _meat(
@@ -230,7 +250,7 @@ def _estimated(
     """Win matrix, projection and influence from the sums of both passes."""
     omega, k = problem.omega, problem.k
     centre = _centre(omega, moments.means / found.total)
-    win = np.triu(moments.means / found.total + found.correction, 1)
+    win = np.triu(moments.means / found.total + found.correction(omega), 1)
     win = win + np.tril(1.0 - win.T, -1)
     win[(omega == 0) | np.eye(k, dtype=bool)] = np.nan
     a, b = np.nonzero(np.triu(omega, 1))

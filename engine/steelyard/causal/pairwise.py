@@ -3,8 +3,9 @@
 Row i, pair jk, target weight t, propensity pi of the pair, o of an answer, mu the outcome model, nu the same given a
 judge (nu = mu without one):
     m~ = t mu_jk(x) + 1{pair = jk} t [ (nu - mu) / pi + answered (y - nu) / (pi o) ]
-each of the two residual sums divided by the sum of its own weights (Hajek), pair by pair. One pass over the rows sums
-residuals; a second one all pairs: per row the sum over opponents, which is all that scores and win rates need.
+each of the two residual sums divided by the sum of its own weights (Hajek), pair by pair; pairs of few rows share one
+divisor, so that sums over an arm's opponents hold though some of them were hardly met, or by chance never. One pass
+sums residuals; a second one all pairs: per row the sum over opponents, which is all that scores and win rates need.
 """
 
 from __future__ import annotations
@@ -19,13 +20,52 @@ from steelyard.blocks import Block
 from steelyard.errors import OverlapError
 from steelyard.spill import Blocks
 
+_OWN = 20.0  # effective rows from which a pair's residuals are divided by their own weights
 _CELLS = 1 << 19  # arm scores that are worked on at a time
 
 
-class Residuals(NamedTuple):
-    """Sums over the rows. by_pair: (6, K, K), upper triangles, from the lower arm's side:
+class Normaliser(NamedTuple):
+    """How the weighted residuals of rows become a part of the mean of their pair, (K, K) upper triangles.
 
-    answers' weights h, h (y - nu), h (y - mu), and how many they are; weights t / pi of all, times nu - mu.
+    correction: that part. A row adds scale * h * (residual - centre) to the total times its error. own: pairs that are
+    divided by their own weights; the others, of too few rows for that, share one divisor, so that pairs which chance
+    left out count too. drift: (K,) what a row of those, by omega h, takes from all sums through the divisor.
+    """
+
+    correction: Any
+    scale: Any
+    centre: Any
+    own: Any
+    drift: Any
+
+    @staticmethod
+    def of(h: Any, r: Any, square: Any, omega: Any, total: float) -> Normaliser:
+        """h, r, square: (K, K) sums of weights h, of h times the residual, of h^2. omega: of the pairs."""
+        effective = _ratio(h * h, square)
+        own, upper = effective >= _OWN, np.triu(omega, 1)
+        shared = np.where(own, 0.0, upper)
+        weight, held = float(shared.sum()), float((shared * h).sum())
+        per = weight / held if held > 0 else 0.0
+        correction = np.where(own, _ratio(r, h), per * r)
+        moved = shared * correction
+        drift = (moved.sum(axis=1) - moved.sum(axis=0)) * (total / held if held > 0 else 0.0)
+        scale = total * np.where(own, _ratio(np.ones_like(h), h), per)
+        return Normaliser(correction, scale, np.where(own, correction, 0.0), own, drift)
+
+    def added(self, sums: Any, pair: tuple[Any, Any], omega: Any, h: Any, residual: Any) -> None:
+        """Adds what rows have of their own to their sums (K, n). residual: of the pair's lower arm."""
+        own, n = omega * self.scale[pair] * h * (residual - self.centre[pair]), np.arange(len(h))
+        sums[pair[0], n] += own
+        sums[pair[1], n] -= own
+        if self.drift.any():
+            sums -= self.drift[:, None] * np.where(self.own[pair], 0.0, omega * h)
+
+
+class Residuals(NamedTuple):
+    """Sums over the rows. by_pair: (8, K, K), upper triangles, from the lower arm's side:
+
+    answers' weights h, h (y - nu), h (y - mu), h^2, and how many they are; weights t / pi of all, times nu - mu, and
+    squared.
     total: of t. size, square, largest: of w = omega h. rows: comparisons, answered or not.
     """
 
@@ -42,13 +82,26 @@ class Residuals(NamedTuple):
 
     @property
     def answered(self) -> Any:
-        return self.by_pair[3]
+        return self.by_pair[4]
 
-    @property
-    def correction(self) -> Any:
+    def answers(self, omega: Any) -> Normaliser:
+        """Of y - nu."""
+        h, r, _, square, *_ = self.by_pair
+        return Normaliser.of(h, r, square, omega, self.total)
+
+    def judged(self, omega: Any) -> Normaliser:
+        """Of nu - mu."""
+        h, r, square = self.by_pair[5:]
+        return Normaliser.of(h, r, square, omega, self.total)
+
+    def alone(self, omega: Any) -> Normaliser:
+        """Of y - mu."""
+        h, _, r, square, *_ = self.by_pair
+        return Normaliser.of(h, r, square, omega, self.total)
+
+    def correction(self, omega: Any) -> Any:
         """(K, K) what the residuals add to the mean of each pair, its lower arm's side."""
-        h, r, _, _, judged_h, judged_r = self.by_pair
-        return _ratio(r, h) + _ratio(judged_r, judged_h)
+        return self.answers(omega).correction + self.judged(omega).correction
 
 
 def refuse_thin(found: Any, answered: float, floor: float) -> None:
@@ -137,7 +190,8 @@ class Pairwise:
             c = np.ones(block.n) if block.count is None else block.count
             pair, side = _pair(block, k), np.where(block.a < block.b, 1.0, -1.0)
             w = self.omega[block.a, block.b] * h
-            each = (h, h * e * side, h * (e + judged_e) * side, (h > 0) * 1.0, judged_h, judged_h * judged_e * side)
+            e, judged_e = e * side, judged_e * side
+            each = (h, h * e, h * (e + judged_e), h * h, (h > 0) * 1.0, judged_h, judged_h * judged_e, judged_h**2)
             by_pair = np.stack([np.bincount(pair, c * x, k * k).reshape(k, k) for x in each])
             return by_pair, np.array([c @ t, c @ w, c @ (w * w), c.sum()]), float(w.max(initial=0.0))
 
@@ -147,21 +201,18 @@ class Pairwise:
 
     def rows(self, block: Block, found: Residuals) -> Iterator[tuple[Any, Block, Any, Any, Any, Any]]:
         """Some rows at a time: where they stood, the rows, t, E (K, n), what E is without the judge, sums of t mu."""
-        h_sum, r, alone_r, _, judged_h_sum, judged_r = found.by_pair
-        centre, alone_centre, judged_centre = _ratio(r, h_sum), _ratio(alone_r, h_sum), _ratio(judged_r, judged_h_sum)
-        scale, judged_scale = (_ratio(np.full_like(x, found.total), x) for x in (h_sum, judged_h_sum))
+        answers, judged, alone_answers = (of(self.omega) for of in (found.answers, found.judged, found.alone))
         for at, part, table in self._parts(block):
             t, h, e, judged_h, judged_e = self._residual(part, table)
-            low, high = pair = np.minimum(part.a, part.b), np.maximum(part.a, part.b)
-            side, omega = np.where(part.a < part.b, 1.0, -1.0), self.omega[part.a, part.b]
+            pair = np.minimum(part.a, part.b), np.maximum(part.a, part.b)
+            side, omega, alone = np.where(part.a < part.b, 1.0, -1.0), self.omega[part.a, part.b], None
             sums, means = table.sums(self.omega, t * (1.0 if part.count is None else part.count))
             sums *= t
-            own, alone = scale[pair] * h * (e * side - centre[pair]), None
             if self.judged is not None:
                 alone = sums.copy()
-                _add(alone, low, high, omega * scale[pair] * h * ((e + judged_e) * side - alone_centre[pair]))
-                own += judged_scale[pair] * judged_h * (judged_e * side - judged_centre[pair])
-            _add(sums, low, high, omega * own)
+                alone_answers.added(alone, pair, omega, h, (e + judged_e) * side)
+                judged.added(sums, pair, omega, judged_h, judged_e * side)
+            answers.added(sums, pair, omega, h, e * side)
             yield at, part, t, sums, alone, means
 
     def moments(self, found: Residuals) -> Moments:
@@ -189,12 +240,6 @@ class Pairwise:
             c = 1.0 if part.count is None else part.count
             entries[at, : self.k], entries[at, self.k] = (e * c).T, t * c
         return entries
-
-
-def _add(sums: Any, low: Any, high: Any, own: Any) -> None:
-    n = np.arange(len(own))
-    sums[low, n] += own
-    sums[high, n] -= own
 
 
 def _pair(block: Block, k: int) -> Any:

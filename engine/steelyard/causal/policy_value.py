@@ -384,10 +384,10 @@ def _valued(
         variance = sum(blocks.each(squared))
     same = 1.0 - share
     alone = 0.5 * same + share * (found.alone - 0.5 * same * found.total) / found.size
-    figures = (model + share * residual, np.sqrt(variance), model, alone)
     return PolicyValueFit(
-        spec, *map(float, figures), int(found.n), float(found.size**2 / found.square),
-        float(found.largest / found.size), found.clipped, "cluster" if clusters else "sandwich", dropped,
+        spec, float(model + share * residual), float(np.sqrt(variance)), float(model), float(alone), int(found.n),
+        float(found.size**2 / found.square), float(found.largest / found.size), found.clipped,
+        "cluster" if clusters else "sandwich", dropped,
     )  # fmt: skip
 
 
