@@ -47,6 +47,6 @@ bench: .venv/.bench
 	.venv/bin/python -m pytest benchmarks --benchmark-only
 
 clean:
-	rm -rf .venv build dist report.html .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .benchmarks
+	rm -rf .venv build dist report.html debiased.html .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .benchmarks
 	rm -rf engine/*.egg-info engine/steelyard/_native/*.so
 	find engine tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

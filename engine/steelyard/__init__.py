@@ -25,12 +25,14 @@ from steelyard.models.pair_fit import PairFit
 from steelyard.models.rankers import rank
 from steelyard.models.reward import RewardFit, RewardModel
 from steelyard.models.row_fit import RowFit
+from steelyard.report.card import Card, card
 from steelyard.result import Contrast, DropAudit, load
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BradleyTerry",
+    "Card",
     "Contrast",
     "ConvergenceError",
     "DoublyRobust",
@@ -60,6 +62,7 @@ __all__ = [
     "SteelyardError",
     "SteelyardFrame",
     "Weights",
+    "card",
     "latent_overlap",
     "load",
     "rank",

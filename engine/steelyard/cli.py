@@ -16,8 +16,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 import steelyard as sy
 from steelyard.passes import progress
-from steelyard.report import write_overlap, write_report
-from steelyard.report.tables import check_table, frame_table
+from steelyard.report import write_debias, write_overlap, write_report
+from steelyard.report.tables import check_table, frame_table, moved_most
 from steelyard.result import replacing
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Causal estimation for preference data.")
@@ -264,6 +264,64 @@ def rank(
 
 
 @app.command()
+def debias(
+    log: Log, format: Format = None, a: A = None, b: B = None, outcome: Outcome = None, outcomes: Outcomes = None,
+    weight: Weight = None, count: Count = None, cluster: Cluster = None, context: Context = None,
+    propensity: Annotated[str | None, typer.Option(help="column of the logged propensity")] = None,
+    on_bad: OnBad = "raise",
+    method: Annotated[str, typer.Option(help="of which pair was shown: softmax, pairs, frequency, logged")] = "softmax",
+    strata: Annotated[list[str] | None, typer.Option(help="context column of strata; repeatable")] = None,
+    judge: Annotated[str | None, typer.Option(help="column of a judge's probability that a wins")] = None,
+    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="rows without an outcome count too")] = False,
+    target: Annotated[Path | None, typer.Option(help="file of rows of the target population")] = None,
+    pairs: Annotated[str, typer.Option(help="uniform or log")] = "uniform",
+    folds: Annotated[int, typer.Option(help="of cross-fitting")] = 5,
+    seed: Annotated[int, typer.Option(help="of the folds")] = 0,
+    ridge: Annotated[float, typer.Option(help="of the outcome model and the propensity")] = 1.0,
+    floor: Annotated[float, typer.Option(help="effective share below which it refuses")] = 0.01,
+    unsupported: Annotated[float, typer.Option(help="share without support above which it refuses")] = 0.1,
+    level: Annotated[float, typer.Option(help="of the intervals")] = 0.95,
+    simultaneous: Annotated[bool, typer.Option("--simultaneous", help="hold all at once")] = False,
+    out: Out = None,
+    report: Annotated[Path | None, typer.Option(help="write an HTML report")] = None,
+    save: Annotated[Path | None, typer.Option(help="write the fit")] = None,
+) -> None:  # fmt: skip
+    """Doubly robust scores: what they would be if every pair were shown in every context alike."""
+    with _errors():
+        _outputs(log, out, report, save)
+        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight, count=count,
+                        cluster=cluster, context=context, propensity=propensity, on_bad=on_bad)  # fmt: skip
+        shown: dict[str, Any] = {"method": method, "strata": tuple(strata or ()), "ridge": ridge}
+        spec = sy.DoublyRobust(
+            propensity=sy.PairPropensity(**shown), labelled=sy.LabelPropensity() if unlabelled or judge else None,
+            judge=judge, folds=folds, seed=seed, target=target, pairs=pairs, ridge=ridge, floor=floor,
+            unsupported=unsupported,
+        )  # fmt: skip
+        with _working("fitting"):
+            fit = spec.fit(scanned)
+            board = fit.table(level, simultaneous=simultaneous)
+            told = sy.card(fit)
+            if report:
+                write_debias(report, fit, f"Debiased: {Path(log).name}", level)
+            if save:
+                fit.save(save)
+        _write(board, out)
+        _debiased(fit, level)
+        typer.echo(str(told))
+        if fit.dropped:
+            left = "; ".join(f"{count} rows: {reason}" for reason, count in fit.dropped.items())
+            typer.echo(f"left out: {left}", err=True)
+
+
+def _debiased(fit: sy.DoublyRobustFit, level: float) -> None:
+    """Naive against doubly robust, and what moved and why."""
+    _print(frame_table(fit.compare(level), "Naive and doubly robust scores (on the logit scale)"))
+    moved = moved_most(fit, 5)
+    if len(moved):
+        _print(frame_table(moved, "What moved most, and the context that explains most of it"))
+
+
+@app.command()
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="a model saved by rank --save")],
     log: Log,
@@ -285,18 +343,23 @@ def predict(
 
 @app.command()
 def demo() -> None:
-    """Rank the models of the shipped llmfao log by its human votes, and write report.html."""
+    """Rank the models of the shipped llmfao log by its human votes, debias them; writes report.html, debiased.html."""
     with _errors():
         source = pl.scan_parquet(str(files("steelyard") / "data" / "llmfao.parquet"))
         votes = source.filter(pl.col("judge") == "crowd")
-        log = sy.scan(votes, a="left", b="right", outcome="winner", cluster="judge_id")
+        log = sy.scan(votes, a="left", b="right", outcome="winner", cluster="judge_id", context="prompt_type")
         with _working("fitting"):
             fit = sy.BradleyTerry().fit(log)
             found = log.check()
             path = write_report("report.html", fit, found, "llmfao: human votes on language models")
+            debiased = sy.DoublyRobust().fit(log)
+            beside = write_debias("debiased.html", debiased, "llmfao: every pair in every type of prompt alike")
         _print(check_table(found))
         _print(frame_table(fit.table(), "Human votes on language models (errors clustered by voter)"))
-        typer.echo(f"data: llmfao by Dmitry Ustalov, CC BY 4.0; the report is {path}")
+        _print(frame_table(debiased.compare().head(10), "Naive, and as if every pair had been shown on every type of "
+                           "prompt alike: the first ten"))  # fmt: skip
+        _print(frame_table(moved_most(debiased, 5), "What moved most, and the type of prompt that explains most of it"))
+        typer.echo(f"data: llmfao by Dmitry Ustalov, CC BY 4.0; the reports are {path} and {beside}")
 
 
 def main() -> None:

@@ -277,6 +277,7 @@ def test_pairs_that_are_weighted_extrapolated_or_outside_the_target():
     matrix = dr.win_matrix()
     assert matrix.filter("extrapolated").select("a", "b").rows() == [("m0", "m1"), ("m1", "m0")]
     assert dr.unsupported_pairs().rows() == [("m0", "m1")]
+    bad("1 pairs, 10.0 % of what pairs= asks for", sy.OverlapError, frame, folds=1, unsupported=0.09)
     logged = sy.DoublyRobust(**spec, pairs="log").fit(scanned(frame))
     assert not logged.win_matrix()["extrapolated"].any()
     assert logged.win_probability("m0", "m1") is None

@@ -21,7 +21,7 @@ from steelyard.causal.folds import MOST
 from steelyard.causal.pairwise import Moments, Pairwise, Residuals, refuse_thin
 from steelyard.causal.prepared import Prepared, prepared
 from steelyard.causal.projection import project
-from steelyard.errors import LogError, NotIdentifiedError
+from steelyard.errors import LogError, NotIdentifiedError, OverlapError
 from steelyard.graph import components
 from steelyard.inference import Influence
 from steelyard.inference.clusters import squared_sums
@@ -159,9 +159,9 @@ def _refuse_extrapolated(spec: DoublyRobust, ready: Prepared, omega: Any, found:
     if share > spec.unsupported:
         names = [f"{ready.pairs.arms[int(i)]} | {ready.pairs.arms[int(j)]}" for i, j in np.argwhere(never)[:5]]
         raise OverlapError(
-            f"{never.sum()} pairs, {100 * share:.1f} % of what pairs= asks for, were never answered ({', '.join(names)}): "
-            "they rest on the outcome model alone. Use pairs='log', PairPropensity(method='softmax'), or put up with "
-            f"them by unsupported={min(1.0, share + 0.01):.2f}."
+            f"{never.sum()} pairs, {100 * share:.1f} % of what pairs= asks for, were never answered "
+            f"({', '.join(names)}): they rest on the outcome model alone. Use pairs='log', "
+            f"PairPropensity(method='softmax'), or put up with them by unsupported={min(1.0, share + 0.01):.2f}."
         )
 
 
@@ -277,8 +277,21 @@ def _estimated(
     alone = None
     if spec.judge is not None:
         alone = _centred(moments.alone, moments.alone_cross, moments.tt, centre)[kept]
+    dropped = {why: n for why, n in ready.pairs.dropped.items() if spec.labelled is None or why != "not labelled"}
     return DoublyRobustFit(
         spec, ready.pairs, score, why, estimate, psi, "cluster" if ready.clusters else "sandwich", omega, win,
         found.answered + found.answered.T, found.total, found.effective_size, int(found.rows), naive, ready.overlap,
-        ready.contexts, problem, found, centre, alone,
+        ready.contexts, problem, found, centre, alone, _estimand(spec), dropped,
     )  # fmt: skip
+
+
+def _estimand(spec: DoublyRobust) -> str:
+    whose = "the log's own contexts" if spec.target is None else "the target's contexts (taken as known)"
+    pairs = spec.pairs if isinstance(spec.pairs, str) else "given"
+    often = {"uniform": "every pair equally often", "log": "every pair as often as in the log"}.get(
+        pairs, "pairs as often as pairs= says"
+    )
+    return (
+        f"Bradley-Terry scores nearest to the win matrix over {whose}, {often}"
+        " in every context alike (a tie counts half); their mean over the scored arms is 0"
+    )

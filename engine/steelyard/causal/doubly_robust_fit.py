@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -16,11 +17,27 @@ from steelyard.causal.outcomes import ContextualOutcome
 from steelyard.causal.pairwise import Pairwise, Residuals
 from steelyard.inference import Bootstrap, Influence, arm_critical
 from steelyard.inference.bands import DRAWS
+from steelyard.models.bradley_terry import BradleyTerry
+from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_problem import weights
-from steelyard.models.score_fit import ScoreFit, Term, check_level, quantile
+from steelyard.models.score_fit import ScoreFit, Term, check_level, loaded_scores, loaded_spec, quantile
+from steelyard.result import LOADERS, write_archive
 
 if TYPE_CHECKING:
     from steelyard.causal.doubly_robust import DoublyRobust
+
+
+@dataclass(frozen=True)
+class LoadedSpec:
+    """What a loaded fit knows of its settings: the words. The rest is how the scores are read."""
+
+    settings: str
+
+    model: ClassVar[str] = "bradley-terry"
+    ties: ClassVar[str] = "half"
+    link: ClassVar[str] = "logistic"
+    position: ClassVar[bool] = False
+    weights: ClassVar[None] = None
 
 
 @dataclass(frozen=True)
@@ -30,10 +47,11 @@ class DoublyRobustFit(ScoreFit):
     omega: (K, K) weights of the pairs. win: (K, K) mean outcome of the row's arm against the column's, NaN outside the
     target. answered: (K, K) comparisons. total: weight of the target. effective_size: of the answered rows, (sum w)^2 /
     sum w^2, w = omega / propensity. n: comparisons, answered or not. naive: the plain fit of the same rows.
-    overlap: what the propensity alone leaves of the log. The rest is what rows' influence is told from.
+    overlap: what the propensity alone leaves of the log. words: the estimand. The rest is what rows' influence is told
+    from, and is lost in a file.
     """
 
-    spec: DoublyRobust  # type: ignore[assignment]
+    spec: DoublyRobust | LoadedSpec  # type: ignore[assignment]
     omega: Any = None
     win: Any = None
     answered: Any = None
@@ -47,29 +65,17 @@ class DoublyRobustFit(ScoreFit):
     residuals: Residuals | None = field(default=None, repr=False, compare=False)
     centre: Any = field(default=None, repr=False, compare=False)
     alone: Any = field(default=None, repr=False)
+    words: str = ""
+    dropped: dict[str, int] = field(default_factory=dict)
 
     @property
     def estimand(self) -> str:
-        whose = "the log's own contexts" if self.spec.target is None else "the target's contexts (taken as known)"
-        pairs = self.spec.pairs if isinstance(self.spec.pairs, str) else "given"
-        often = {"uniform": "every pair equally often", "log": "every pair as often as in the log"}.get(
-            pairs, "pairs as often as pairs= says"
-        )
-        return (
-            f"Bradley-Terry scores nearest to the win matrix over {whose}, {often} in every context alike (a tie "
-            "counts half); their mean over the scored arms is 0"
-        )
+        return self.words
 
     @property
     def effective_share(self) -> float:
         """Effective size, as a share of the answered comparisons."""
         return self.effective_size / float(self.answered.sum() / 2)
-
-    @property
-    def dropped(self) -> dict[str, int]:
-        """Rows left out, by reason."""
-        left = self.pairs.dropped
-        return left if self.spec.labelled is None else {k: v for k, v in left.items() if k != "not labelled"}
 
     def _terms(self) -> list[Term]:
         return []
@@ -211,3 +217,30 @@ class DoublyRobustFit(ScoreFit):
         both = [np.sqrt(np.diag(Influence(known.bread, meat).covariance)) for meat in (known.meat, self.alone)]
         arms: Sequence[str] = [name for name, inside in zip(self.arms, self.main, strict=True) if inside]
         return pl.DataFrame({"arm": arms, "se": both[0], "se_alone": both[1], "saved": 1 - (both[0] / both[1]) ** 2})
+
+    # --- files -----------------------------------------------------------------------------------
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """One file of JSON and Arrow IPC, without the rows; read it with :func:`steelyard.load`."""
+        assert self.naive is not None
+        facts, arrays = self._archive()
+        plain, beside = self.naive._archive()
+        names = ("total", "effective_size", "n", "words", "dropped")
+        facts |= {name: getattr(self, name) for name in names} | {"naive": plain}
+        arrays |= {name: getattr(self, name) for name in ("omega", "win", "answered")}
+        if self.alone is not None:
+            arrays["alone"] = self.alone
+        write_archive(path, "doubly-robust", facts, arrays | {f"naive {name}": part for name, part in beside.items()})
+
+    def _spec_facts(self) -> dict[str, Any]:
+        return {"settings": self.spec.settings if isinstance(self.spec, LoadedSpec) else repr(self.spec)}
+
+
+def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> DoublyRobustFit:
+    plain = {name[6:]: part for name, part in arrays.items() if name.startswith("naive ")}
+    naive = PairFit(BradleyTerry(**loaded_spec(facts["naive"]["spec"])), **loaded_scores(facts["naive"], plain))
+    more = {name: facts[name] for name in ("total", "effective_size", "n", "words", "dropped")}
+    more |= {name: arrays.get(name) for name in ("omega", "win", "answered", "alone")}
+    return DoublyRobustFit(LoadedSpec(**facts["spec"]), **loaded_scores(facts, arrays), **more, naive=naive)
+
+
+LOADERS["doubly-robust"] = _loaded

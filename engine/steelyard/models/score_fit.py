@@ -412,9 +412,9 @@ class ScoreFit(Fit):
     def _archive(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Facts and arrays that every fit with scores is saved by; :func:`loaded_scores` reads them."""
         refuse_own(self.own)
-        spec, pairs = self.spec, self.pairs
+        pairs = self.pairs
         facts = {
-            "spec": spec_facts(spec), "kind": self.kind,
+            "spec": self._spec_facts(), "kind": self.kind,
             "why": self.why, "soft": pairs.soft, "weighted": pairs.weighted, "dropped": pairs.dropped,
             "estimate": self.estimate.facts(), "clipped": self.psi.clipped if self.psi else None,
         }  # fmt: skip
@@ -425,6 +425,9 @@ class ScoreFit(Fit):
         if self.psi is not None:
             arrays |= {"bread": self.psi.bread, "meat": self.psi.meat}
         return facts, arrays
+
+    def _spec_facts(self) -> dict[str, Any]:
+        return spec_facts(self.spec)
 
 
 _TABLE = ("a", "b", "first", "sums", "squares", "rows")

@@ -5,14 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.report.plots import MOST_ARMS, balance_plot, coverage_plot, forest_plot, propensity_plot
-from steelyard.report.tables import text
+from steelyard.report.card import card
+from steelyard.report.plots import (
+    MOST_ARMS,
+    balance_plot,
+    compare_plot,
+    coverage_plot,
+    forest_plot,
+    propensity_plot,
+)
+from steelyard.report.tables import moved_most, text
 from steelyard.result import replacing
 
 if TYPE_CHECKING:
     import os
 
     from steelyard.assignment.weights import Weights
+    from steelyard.causal.doubly_robust_fit import DoublyRobustFit
     from steelyard.models.pair_fit import PairFit
     from steelyard.models.row_fit import RowFit
     from steelyard.pairs import Check
@@ -61,6 +70,29 @@ def write_overlap(path: str | os.PathLike[str], weights: Weights, tests: list[st
         labels=facts.by_label.rows(named=True), balance=Markup(balance_plot(weights.balance())) if has else "",
         propensities=Markup(propensity_plot(facts.histogram)), cells=facts.empty_cells.head(100).rows(named=True),
         pairs=facts.unsupported_pairs.head(100).rows(), never=len(facts.unsupported_pairs),
+    )  # fmt: skip
+
+
+def write_debias(path: str | os.PathLike[str], fit: DoublyRobustFit, title: str, level: float = 0.95) -> Path:
+    """One self-contained HTML page: naive against doubly robust, what moved and why, the card, overlap."""
+    from markupsafe import Markup
+
+    assert fit.overlap is not None
+    told, facts, table = card(fit), fit.overlap.overlap(), fit.table(level)
+    compared = fit.compare(level)
+    rates = fit.win_rates(level).select("arm", "win_rate")
+    beside = compared.join(rates, on="arm", how="left", maintain_order="left")
+    beside = beside.join(table.select("arm", "rank_low", "rank_high"), on="arm", how="left", maintain_order="left")
+    never, has = fit.unsupported_pairs(), fit.overlap.propensity.contexts is not None
+    return _page(
+        path, "debias.html", title=title, estimand=fit.estimand, level=f"{100 * level:g}",
+        compared=beside.rows(named=True),
+        capped=len(compared) > MOST_ARMS, most=MOST_ARMS, compared_plot=Markup(compare_plot(compared)),
+        moves=moved_most(fit).rows(named=True), card=told,
+        numerics=[(name, f"{x:.1e}" if isinstance(x, float) else x) for name, x in told.numerics.items()],
+        facts=facts.frame().rows(), balance=Markup(balance_plot(fit.overlap.balance())) if has else "",
+        propensities=Markup(propensity_plot(facts.histogram)), dropped=list(fit.dropped.items()),
+        nulls=table.filter(table["score"].is_null()).rows(named=True), pairs=never.head(30).rows(), never=len(never),
     )  # fmt: skip
 
 

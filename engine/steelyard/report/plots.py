@@ -49,6 +49,30 @@ def forest_plot(table: pl.DataFrame) -> str:
     return _svg(figure)
 
 
+def compare_plot(compared: pl.DataFrame) -> str:
+    """Naive scores and debiased ones, with intervals, one line an arm, best debiased arm first; the first MOST_ARMS."""
+    from matplotlib.figure import Figure
+
+    shown = compared.head(MOST_ARMS)
+    height = len(shown)
+    figure = Figure(figsize=(8.0, 1.4 + 0.26 * height))
+    axes = figure.subplots()
+    place = np.arange(height)[::-1]
+    for name, shift, colour, low, high in (
+        ("naive", 0.16, "#b5651d", "naive_low", "naive_high"), ("score", -0.16, _COLOUR, "low", "high"),
+    ):  # fmt: skip
+        label = "naive" if name == "naive" else "doubly robust"
+        axes.hlines(place + shift, shown[low].to_numpy(), shown[high].to_numpy(), color=colour, linewidth=1.4)
+        axes.plot(shown[name].to_numpy(), place + shift, "o", color=colour, markersize=4, label=label)
+    axes.axvline(0.0, color="#999999", linewidth=0.8, linestyle=":")
+    axes.set_yticks(place, [name[:40] for name in shown["arm"]], fontsize=7, parse_math=False)
+    axes.set_ylim(-0.8, height - 0.2)
+    axes.set_xlabel("score, with interval")
+    axes.legend(loc="lower right", fontsize=8, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
 def balance_plot(balance: pl.DataFrame) -> str:
     """Differences of context means from the target's, in standard deviations, before and after weighting.
 

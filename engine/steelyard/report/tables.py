@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from steelyard.causal.doubly_robust_fit import DoublyRobustFit
     from steelyard.pairs import Check
 
 
@@ -39,3 +40,16 @@ def check_table(check: Check) -> Table:
             shown = ", ".join(group[:5]) + (", ..." if len(group) > 5 else "")
             table.add_row(f"component of {len(group)}", escape(shown))
     return table
+
+
+def moved_most(fit: DoublyRobustFit, most: int = 12) -> pl.DataFrame:
+    """arm moved context shown target slope contribution: arms that moved most, with the context that explains most."""
+    compared = fit.compare().select("arm", "moved").sort(pl.col("moved").abs(), descending=True)
+    try:
+        moves = fit.moves()
+    except ValueError:  # other outcome models have no slopes
+        return compared.head(0)
+    along = moves.join(compared, on="arm").with_columns(helps=pl.col("contribution") * pl.col("moved").sign())
+    best = along.sort("helps", descending=True, nulls_last=True).group_by("arm", maintain_order=True).first()
+    columns = ("arm", "moved", "context", "shown", "target", "slope", "contribution")
+    return best.sort(pl.col("moved").abs(), descending=True).select(columns).head(most)

@@ -1,0 +1,194 @@
+"""The identification card: what an estimate stands for, the assumptions it needs, and what this log says of each.
+
+The assumptions are those of Kobalczyk and van der Schaar (2025, arXiv 2506.05967), section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from steelyard.assignment.propensity import Propensity
+from steelyard.assignment.weights import Weights
+from steelyard.causal.doubly_robust_fit import DoublyRobustFit
+from steelyard.causal.group_rewards_fit import GroupRewardsFit
+from steelyard.causal.policy_value import PolicyValueFit
+from steelyard.models.score_fit import Fit
+
+_LATER = "not computed: how strong a context that was not measured would have to be to turn a conclusion around"
+_UNMEASURED = "that nothing else decides both what was shown and what is preferred cannot be seen in the log"
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """name: the paper's. statement: in words of this estimate. evidence: what this log says of it."""
+
+    name: str
+    statement: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """An identification card. Made by :func:`card`; print it, or take it as a dict."""
+
+    estimand: str
+    n: int
+    assumptions: list[Assumption]
+    overlap: dict[str, Any]
+    numerics: dict[str, Any]
+    sensitivity: str = _LATER
+
+    def dict(self) -> dict[str, Any]:
+        """The card as plain data."""
+        assumptions = [{"name": a.name, "statement": a.statement, "evidence": a.evidence} for a in self.assumptions]
+        return {"estimand": self.estimand, "n": self.n, "assumptions": assumptions, "overlap": self.overlap,
+                "numerics": self.numerics, "sensitivity": self.sensitivity}  # fmt: skip
+
+    def __str__(self) -> str:
+        lines = [f"Estimand: {self.estimand}.", f"Comparisons: {self.n:,}", "", "Assumptions"]
+        for each in self.assumptions:
+            lines += [f"  {each.name}: {each.statement}.", f"    here: {each.evidence}."]
+        lines += ["", "Overlap", *(f"  {name}: {_print(value)}" for name, value in self.overlap.items())]
+        lines += ["", "Numerics", *(f"  {name}: {_print(value)}" for name, value in self.numerics.items())]
+        return "\n".join([*lines, "", f"Sensitivity: {self.sensitivity}."])
+
+
+def card(result: Any) -> Card:
+    """The identification card of a fit: estimand, assumptions with the evidence here, overlap, numerics.
+
+    Parameters
+    ----------
+    result : of DoublyRobust, GroupRewards, PolicyValue, BradleyTerry or RewardModel
+
+    Examples
+    --------
+    >>> import polars as pl, steelyard as sy
+    >>> frame = pl.DataFrame({"model_a": list("xyxyzz"), "model_b": list("yxyzyx"),
+    ...                       "winner": ["model_a", "model_a", "model_a", "tie", "model_a", "model_b"]})
+    >>> card = sy.card(sy.BradleyTerry().fit(sy.scan(frame, format="arena")))
+    >>> card.assumptions[1].name
+    'unconfoundedness'
+    """
+    if isinstance(result, DoublyRobustFit):
+        return _of_scores(result)
+    if isinstance(result, GroupRewardsFit):
+        return _of_groups(result)
+    if isinstance(result, PolicyValueFit):
+        return _of_policy(result)
+    if isinstance(result, Fit):
+        return _of_plain(result)
+    raise TypeError(f"card() takes a fit, not {type(result).__name__}")
+
+
+def _consistency(what: str) -> Assumption:
+    return Assumption(
+        "consistency", f"the label is what this rater prefers between these two {what}, whatever else was asked",
+        "not testable; repeated raters are allowed for by clustered errors where the log names them",
+    )  # fmt: skip
+
+
+def _unconfounded(what: str, propensity: Propensity) -> Assumption:
+    names = [] if propensity.contexts is None else propensity.contexts.names
+    statement = f"given {', '.join(names) or 'nothing'}, {what} hangs on nothing that also decides the preference"
+    return Assumption("unconfoundedness", statement, f"{_dependence(propensity)}; {_UNMEASURED}")
+
+
+def _dependence(propensity: Propensity) -> str:
+    try:
+        return str(propensity.dependence())
+    except ValueError:
+        return "the propensity has no model of contexts to test"
+
+
+def _positivity(weights: Weights, share: float, what: str) -> Assumption:
+    facts = weights.overlap()
+    return Assumption(
+        "positivity", f"in every context every {what} had a chance",
+        f"effective share {share:.3f}; {100 * facts.unsupported:.1f} % of the target in contexts where a {what} never "
+        "occurred though chance would have given it 5 rows",
+    )  # fmt: skip
+
+
+def _latent(words: str) -> Assumption:
+    return Assumption("latent positivity", "what tells the answers apart varies enough on its own", words)
+
+
+_EITHER = Assumption(
+    "one model right", "either the outcome model or the propensity is right, and both are near enough",
+    "not testable; where the estimate moves far when one of them changes, at least one is wrong",
+)  # fmt: skip
+
+
+def _of_scores(fit: DoublyRobustFit) -> Card:
+    if fit.overlap is None:
+        raise ValueError("a loaded fit has lost its rows: the card needs them")
+    never = len(fit.unsupported_pairs())
+    pairs = int((fit.omega > 0).sum() / 2)
+    overlap = {
+        "effective size": fit.effective_size, "effective share": fit.effective_share,
+        "pairs of the target": pairs, "of these never answered": never,
+        "largest move from the naive score": float(fit.compare()["moved"].abs().max() or 0.0),  # type: ignore[arg-type]
+    }  # fmt: skip
+    assumptions = [
+        _consistency("arms' answers"), _unconfounded("which pair was shown", fit.overlap.propensity),
+        _positivity(fit.overlap, fit.effective_share, "pair"),
+        _latent("not needed: arms are compared as wholes"), _EITHER,
+    ]  # fmt: skip
+    if getattr(fit.spec, "labelled", None) is not None:
+        assumptions.append(Assumption(
+            "answers missing at random", "given context, whether a row was answered hangs on nothing that decides it",
+            f"{fit.n - int(fit.answered.sum() / 2):,} of {fit.n:,} rows have no answer; {_UNMEASURED}",
+        ))  # fmt: skip
+    return Card(fit.estimand, fit.n, assumptions, overlap, _numerics(fit))
+
+
+def _of_groups(fit: GroupRewardsFit) -> Card:
+    overlap = {f"effective share of {group}": float(share) for group, share in zip(fit.groups, fit.share, strict=True)}
+    assumptions = [
+        _consistency("answers"), _unconfounded("a rater's group", fit.overlap.propensity),
+        _positivity(fit.overlap, float(fit.share.min()), "group"),
+        _latent("see steelyard.latent_overlap(log): correlation and variance inflation of the features"), _EITHER,
+    ]  # fmt: skip
+    return Card(fit.estimand, fit.n, assumptions, overlap, _numerics(fit))
+
+
+def _of_policy(fit: PolicyValueFit) -> Card:
+    overlap = {"effective size": fit.effective_size, "effective share": fit.effective_share,
+               "largest share of the weight in one row": fit.largest_share, "clipped rows": fit.clipped}  # fmt: skip
+    assumptions = [
+        _consistency("answers"),
+        Assumption("unconfoundedness", "given context, which answers were shown hangs on nothing else", _UNMEASURED),
+        Assumption("positivity", "every answer that the policies give had a chance to be shown",
+                   f"effective share {fit.effective_share:.3f}"),
+        _latent("not needed: answers are compared as wholes"), _EITHER,
+    ]  # fmt: skip
+    return Card(fit.estimand, fit.n, assumptions, overlap, {"converged": fit.converged, "covariance": fit.kind})
+
+
+def _of_plain(fit: Fit) -> Card:
+    weights = fit.spec.weights if isinstance(fit.spec.weights, Weights) else None
+    if weights is None:
+        unconfounded = Assumption(
+            "unconfoundedness", "what was shown hangs on nothing that also decides the preference: nothing is adjusted "
+            "for but covariates", f"not tested here; see steelyard.DoublyRobust. {_UNMEASURED}",
+        )  # fmt: skip
+        positivity = Assumption("positivity", "arms are joined by comparisons", "arms that are not have a null score")
+        overlap: dict[str, Any] = {}
+    else:
+        unconfounded = _unconfounded("what was shown", weights.propensity)
+        positivity = _positivity(weights, weights.effective_share, weights.propensity.assigned.kind)
+        overlap = {"effective size": weights.effective_size, "effective share": weights.effective_share}
+    assumptions = [_consistency("answers"), unconfounded, positivity,
+                   _latent("for features see steelyard.latent_overlap(log)")]  # fmt: skip
+    n = int(getattr(fit, "n", 0))
+    return Card(getattr(fit, "estimand", ""), n, assumptions, overlap, _numerics(fit))
+
+
+def _numerics(fit: Any) -> dict[str, Any]:
+    return {"converged": fit.converged, "Newton steps": fit.iterations,
+            "largest score entry, divided by n": fit.gradient_norm}  # fmt: skip
+
+
+def _print(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
