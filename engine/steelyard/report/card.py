@@ -110,6 +110,19 @@ def _positivity(weights: Weights, share: float, what: str) -> Assumption:
     )  # fmt: skip
 
 
+def _every_pair(fit: DoublyRobustFit, never: int, pairs: int) -> Assumption:
+    assert fit.overlap is not None
+    plain = _positivity(fit.overlap, fit.effective_share, "pair")
+    if not never:
+        return plain
+    chance = getattr(fit.overlap.propensity.model, "draws", 1) == 2
+    how = "the propensity gives them a chance, so that other pairs of their arms stand for them" if chance else (
+        "they rest on the outcome model alone, whose error no interval holds")  # fmt: skip
+    return Assumption(
+        plain.name, plain.statement, f"{plain.evidence}; {never} of {pairs} pairs were never answered: {how}"
+    )
+
+
 def _latent(words: str) -> Assumption:
     return Assumption("latent positivity", "what tells the answers apart varies enough on its own", words)
 
@@ -132,8 +145,7 @@ def _of_scores(fit: DoublyRobustFit) -> Card:
     }  # fmt: skip
     assumptions = [
         _consistency("arms' answers"), _unconfounded("which pair was shown", fit.overlap.propensity),
-        _positivity(fit.overlap, fit.effective_share, "pair"),
-        _latent("not needed: arms are compared as wholes"), _EITHER,
+        _every_pair(fit, never, pairs), _latent("not needed: arms are compared as wholes"), _EITHER,
     ]  # fmt: skip
     if getattr(fit.spec, "labelled", None) is not None:
         assumptions.append(Assumption(

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from steelyard.pairs import Check
 
 
+_EXPLAINED = 0.2  # of a move, from which a context is named as its reason
+
+
 def text(value: Any) -> str:
     """A cell in print: null as a dash, floats with three decimals."""
     if value is None:
@@ -52,4 +55,9 @@ def moved_most(fit: DoublyRobustFit, most: int = 12) -> pl.DataFrame:
     along = moves.join(compared, on="arm").with_columns(helps=pl.col("contribution") * pl.col("moved").sign())
     best = along.sort("helps", descending=True, nulls_last=True).group_by("arm", maintain_order=True).first()
     columns = ("arm", "moved", "context", "shown", "target", "slope", "contribution")
+    told = pl.col("helps") >= _EXPLAINED * pl.col("moved").abs()
+    best = best.with_columns(
+        pl.when(told).then(pl.col("context")).otherwise(pl.lit("no single one")),
+        *(pl.when(told).then(pl.col(name)).alias(name) for name in columns[3:]),
+    )
     return best.sort(pl.col("moved").abs(), descending=True).select(columns).head(most)

@@ -1,0 +1,95 @@
+"""Simulated worlds, trimmed: either model right is enough, both wrong is not, intervals hold; the unit is the pair.
+
+The whole grid: `python -m tests.causal.simulate 200`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import steelyard as sy
+
+from tests.causal.simulate import World, study
+from tests.reference.doubly_robust import sigmoid
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(("outcome", "assignment"), [("right", "right"), ("wrong", "right"), ("right", "wrong")])
+def test_one_model_right_is_enough(outcome, assignment):
+    found = study(World(outcome=outcome, assignment=assignment), 3000, 120)
+    assert (np.abs(found.bias) < 3.3 * found.error).all()
+    assert np.abs(found.naive).max() > 0.08
+    if (outcome, assignment) == ("right", "right"):
+        assert 0.93 <= found.coverage.mean() <= 0.97
+        assert found.ratio.mean() == pytest.approx(1.0, abs=0.06)
+        assert found.se * np.sqrt(3000) == pytest.approx(World().bound(), rel=0.05)
+
+
+def test_both_models_wrong_is_biased():
+    found = study(World(outcome="wrong", assignment="wrong"), 3000, 60)
+    assert np.abs(found.bias / found.error).max() > 6
+
+
+def test_raters_that_repeat_themselves():
+    found = study(World(contexts=2, raters=5), 3000, 120)
+    assert (np.abs(found.bias) < 3.3 * found.error).all()
+    assert 0.92 <= found.coverage.mean() <= 0.98
+
+
+def test_many_arms_of_which_most_pairs_met_a_few_times_or_never():
+    found = study(World(arms=25), 2500, 60)
+    assert 0.925 <= found.coverage.mean() <= 0.975
+    assert found.ratio.mean() == pytest.approx(1.0, abs=0.06)
+
+
+def two_rows(x: Any, a: Any, b: Any, y: Any, k: int, folds: Any) -> tuple[Any, Any]:
+    """Mean outcome of each arm, each comparison as two rows of a standard package: AIPW by arm, rows independent."""
+    from sklearn.linear_model import LogisticRegression
+
+    x, arm, y = np.concatenate([x, x]), np.concatenate([a, b]), np.concatenate([y, 1 - y])
+    fold, n = np.concatenate([folds, folds]), 2 * len(folds)
+    psi = np.empty((n, k))
+    for f in np.unique(fold):
+        out, test = fold != f, fold == f
+        pi = LogisticRegression(C=1e6).fit(x[out], arm[out]).predict_proba(x[test])
+        for j in range(k):
+            mine = out & (arm == j)
+            mu = LogisticRegression(C=1e6).fit(x[mine], y[mine]).predict_proba(x[test])[:, 1]
+            psi[test, j] = mu + (arm[test] == j) / pi[:, j] * (y[test] - mu)
+    return psi.mean(axis=0), psi.std(axis=0) / np.sqrt(n)
+
+
+def test_the_unit_is_the_pair():
+    """Two rows a comparison estimate an arm against the opponents it happened to meet, and call rows independent."""
+    world = World()
+    scores = world._latent(np.random.default_rng(1), 400_000)[1]
+    rates = np.array([np.mean([sigmoid(scores[:, i] - scores[:, j]).mean() for j in range(6) if j != i])
+                      for i in range(6)])  # fmt: skip
+    ours, theirs = [], []
+    for seed in range(60):
+        x, a, b, y, _, _ = matched(seed, 6000)
+        log = sy.scan({"a": a, "b": b, "y": y, "x0": x[:, 0]}, a="a", b="b", outcome="y", context="x0")
+        fit = sy.DoublyRobust(propensity=sy.PairPropensity(method="pairs")).fit(log)
+        table = fit.win_rates().sort("arm")
+        ours.append(np.abs(table["win_rate"].to_numpy() - rates) < 1.96 * table["se"].to_numpy())
+        mean, se = two_rows(x, a, b, y, 6, np.arange(6000) % 3)
+        theirs.append(np.abs(mean - rates) < 1.96 * se)
+    assert np.mean(ours) > 0.91
+    assert np.mean(theirs) < 0.3
+
+
+def matched(seed: int, n: int) -> tuple[Any, ...]:
+    """Matchmaking: arms of like strength meet more often, more so for some contexts."""
+    world, rng = World(), np.random.default_rng(seed)
+    x = rng.normal(size=(n, 1))
+    scores = world.scores(x)
+    pairs = np.array([(i, j) for i in range(6) for j in range(i + 1, 6)])
+    logits = -0.6 * np.abs(pairs[:, 0] - pairs[:, 1]) + 0.3 * x * np.cos(pairs.sum(axis=1))
+    pick = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
+    a, b = pairs[pick].T
+    at = np.arange(n)
+    y = (rng.random(n) < sigmoid(scores[at, a] - scores[at, b])) * 1.0
+    return x, a, b, y, None, scores
