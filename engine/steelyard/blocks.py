@@ -155,7 +155,8 @@ class Block:
     context: (c, n) numeric context columns, NaN where null. levels: codes of each context column of text, negative
     where null or unknown. group: codes of the rater's group. propensity: (n,) logged, NaN where null.
     drawn: codes of what a propensity model says was assigned, by its own count. sampling: the log's own weights,
-    where `weight` holds more than those. fold: which rows are held out together.
+    where `weight` holds more than those. fold: which rows are held out together; such rows stand together, in order.
+    place: where the rows stood in the batch; None: where they stand.
     arms: how many arms the dictionary held when this block was encoded.
     """
 
@@ -180,6 +181,11 @@ class Block:
     drawn: tuple[NDArray[np.int32], ...] = ()
     sampling: NDArray[np.float64] | None = None
     fold: NDArray[np.int8] | None = None
+    place: NDArray[np.int32] | None = None
+
+    def numbers(self, at: Any) -> Any:
+        """Row numbers in the log of some rows of a whole block."""
+        return self.start + (at if self.place is None else self.place[at])
 
     def where(self, good: Any) -> Block:
         """Some of the rows, by a mask (n,) or a slice; start is then no row number any more."""
@@ -194,7 +200,7 @@ class Block:
             features=None if self.features is None else np.ascontiguousarray(self.features[good]),
             context=cut(self.context), levels=tuple(cut(codes) for codes in self.levels), group=cut(self.group),
             propensity=cut(self.propensity), drawn=tuple(cut(codes) for codes in self.drawn),
-            sampling=cut(self.sampling), fold=cut(self.fold),
+            sampling=cut(self.sampling), fold=cut(self.fold), place=cut(self.place),
         )  # fmt: skip
 
     def rest(self, start: int) -> Block:

@@ -40,6 +40,7 @@ _ARRAYS = (
     "propensity",
     "sampling",
     "fold",
+    "place",
 )
 
 
@@ -108,7 +109,8 @@ def _concatenated(group: list[Block]) -> Block:
 
 
 def _of_fold(fold: int, block: Block) -> Block:
-    return block.where(np.asarray(block.fold) == fold)
+    low, high = np.searchsorted(np.asarray(block.fold), [fold, fold + 1])
+    return block.where(slice(low, high))
 
 
 class Spill:

@@ -125,7 +125,12 @@ def folds_of(log: sy.PreferenceLog, folds: int, seed: int) -> Any:
     encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in names})
     rows = read_rows(log, encoder)
     clusters = [(i, name, len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
-    return np.concatenate(list(folded(rows.blocks, folds, seed, clusters).each(lambda block: block.fold)))
+    fold = np.empty(len(log.frame().collect()), np.int8)
+    for numbers, of in folded(rows.blocks, folds, seed, clusters).each(
+        lambda block: (block.numbers(slice(None)), block.fold)
+    ):
+        fold[numbers] = of
+    return fold
 
 
 @pytest.mark.slow

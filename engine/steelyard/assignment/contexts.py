@@ -65,7 +65,7 @@ class Contexts:
             if len(strange) and self.unseen == "raise":
                 raise LogError(
                     f"{len(strange)} rows: context {name!r} has values that were not there when the propensity was "
-                    f"fitted (first rows {(block.start + strange[:10]).tolist()}); it knew {list(values[:5])}. "
+                    f"fitted (first rows {block.numbers(strange[:10]).tolist()}); it knew {list(values[:5])}. "
                     'Fit it on them too, or choose unseen="other": they count as the average value.'
                 )
         matrix = np.empty((1 + len(self.mean), block.n))

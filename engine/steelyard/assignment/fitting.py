@@ -153,7 +153,7 @@ def logged(assigned: Assigned, blocks: Blocks, log: PreferenceLog) -> Logged:
         with np.errstate(divide="ignore", invalid="ignore"):
             inverse = np.where((pi > 0) & (pi <= 1), 1.0 / pi, 0.0)
         moments = [np.bincount(block.drawn[0], inverse**power, assigned.classes) for power in (1, 2)]
-        return block.n, wrong + block.start, np.array(moments)
+        return block.n, block.numbers(wrong), np.array(moments)
 
     for n, wrong, moments in blocks.each(one):
         rows, bad, sums = rows + n, bad + len(wrong), sums + moments

@@ -90,9 +90,9 @@ def _refuse_unknown(blocks: Blocks) -> None:
     """Raises OverlapError where a row was assigned what the propensity does not know."""
     unknown = 0
     first: list[int] = []
-    for start, at in blocks.each(lambda block: (block.start, np.flatnonzero(np.min(block.drawn, axis=0) < 0))):
-        unknown += len(at)
-        first += (start + at[: 10 - len(first)]).tolist()
+    for rows in blocks.each(lambda block: block.numbers(np.flatnonzero(np.min(block.drawn, axis=0) < 0))):
+        unknown += len(rows)
+        first += rows[: 10 - len(first)].tolist()
     if unknown:
         raise OverlapError(
             f"{unknown} rows have an arm, pair or group that the propensity was not fitted to (first rows {first}): "
@@ -249,7 +249,7 @@ def _scaled(made: Weights, blocks: Blocks, clip: float | None) -> Weights:
         bad = np.flatnonzero(~np.isfinite(raw))
         if len(bad):
             raise OverlapError(
-                f"{len(bad)} rows have no finite weight (first rows {(block.start + bad[:10]).tolist()}): what they "
+                f"{len(bad)} rows have no finite weight (first rows {block.numbers(bad[:10]).tolist()}): what they "
                 "were assigned has probability 0 in their context, or the context is not one that the propensity knows."
             )
         sampling = sampling_weights(block)

@@ -130,7 +130,7 @@ class Weights:
         if len(bad):
             what = {"pair": "pair", "group": "group", "label": "row"}[self.propensity.assigned.kind]
             raise LogError(
-                f"{len(bad)} rows have no finite weight (first rows {(block.start + bad[:10]).tolist()}): the "
+                f"{len(bad)} rows have no finite weight (first rows {block.numbers(bad[:10]).tolist()}): the "
                 f"propensity does not know their {what} or context, or gives it 0. Fit it on the same log."
             )
         block = replace(self.propensity.assigned.of(block), sampling=sampling)

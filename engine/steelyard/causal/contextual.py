@@ -8,7 +8,7 @@ score alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -24,7 +24,8 @@ from steelyard.spill import Blocks
 
 WIDEST = 4000  # parameters
 _LONG, _THINNED = 1 << 18, 16  # rows from which every 16th is fitted first
-_TOLERANCE, _STEP = 1e-10, 1e-8  # of the score divided by n, and of the step still to go, without a fold
+_EXACT = (1e-10, 1e-8)  # of the score divided by n, and of the step still to go
+_ENOUGH = (1e-8, 1e-6)  # the same of long logs, where a coefficient's own error is a thousand times that
 
 
 class Contextual(NamedTuple):
@@ -52,14 +53,16 @@ class _Sums(NamedTuple):
 class ContextualProblem:
     """parts: labelled rows of each fold, by pair; features (n, q) the design, ones first; columns (d, n).
 
-    ridge: on all parameters. Its fit is the maximum of the penalised log-likelihood.
+    penalty: (p,) r in r/2 parameter^2 on the summed log-likelihood, arm by arm, then of the columns. start: near the
+    maximum, where that is known.
     """
 
     parts: Sequence[Blocks]
     arms: Sequence[str]
     q: int
     d: int
-    ridge: float
+    penalty: Any
+    start: Any = None
 
     @property
     def k(self) -> int:
@@ -74,6 +77,10 @@ class ContextualProblem:
         """Weight of each fold's rows."""
         return [sum(part.each(lambda block: float(weights(block).sum()))) for part in self.parts]
 
+    @property
+    def _precision(self) -> tuple[float, float]:
+        return _ENOUGH if sum(self.n) >= _LONG else _EXACT
+
     def fit(self) -> Contextual:
         """The fit to all rows and those without each fold.
 
@@ -85,21 +92,20 @@ class ContextualProblem:
                 f"is fitted for up to {WIDEST}. Use fewer contexts, or a column or classifier as outcome=."
             )
         with one_blas_thread():
-            whole, hessians, iterations, norm = self._maximise(self._start())
-            held = whole[None] if len(self.parts) == 1 else self._without_each(whole, hessians)
+            whole, sums, iterations, norm = self._maximise(self._start())
+            held = whole[None] if len(self.parts) == 1 else self._without_each(whole, sums)
         cut, shape = self.k * self.q, (self.k, self.q)
         theta, beta = held[:, :cut].reshape(len(held), *shape), held[:, cut:]
         return Contextual(whole[:cut].reshape(shape), whole[cut:], theta, beta, iterations, norm)
 
     def _start(self) -> Any:
         """Where the fit to all rows starts: of a long log at the fit to some rows."""
-        if sum(self.n) < _LONG:
-            return np.zeros(self.size)
+        if self.start is not None or sum(self.n) < _LONG:
+            return np.zeros(self.size) if self.start is None else self.start
         few = [Blocks(list(part.each(lambda block: block.where(slice(None, None, _THINNED))))) for part in self.parts]
         try:
-            return ContextualProblem(few, self.arms, self.q, self.d, max(self.ridge / _THINNED, 1e-2))._maximise(
-                np.zeros(self.size)
-            )[0]
+            penalty = np.maximum(self.penalty / _THINNED, 1e-2)
+            return replace(self, parts=few, penalty=penalty)._maximise(np.zeros(self.size))[0]
         except (ConvergenceError, NotIdentifiedError):
             return np.zeros(self.size)
 
@@ -124,16 +130,18 @@ class ContextualProblem:
             total = _Sums(total.value + some.value, total.score + some.score, some.hessian)
         return total
 
-    def _maximise(self, start: Any) -> tuple[Any, list[Any], int, float]:
-        """The maximum over all rows (p,), and each fold's Hessian at a point near by.
+    def _maximise(self, start: Any) -> tuple[Any, list[_Sums], int, float]:
+        """The maximum over all rows (p,), and each fold's sums there, their Hessians of a point near by.
 
         The Hessian is taken anew only where the step before has not brought the score down to a tenth.
         """
+        last: list[_Sums] = []
+        hessians: list[Any] = []
         held: list[Any] = [None, np.inf]  # what solves with the last Hessian, and the score where it was last asked
 
         def evaluate(parameter: Any) -> Point:
-            sums = [self._sums(parameter, part, False) for part in self.parts]
-            point = self._point(parameter, sums, None)
+            last[:] = [self._sums(parameter, part, False) for part in self.parts]
+            point = self._point(parameter, last, None)
 
             def solve(v: Any) -> Any:
                 size = float(np.abs(point.score).max())
@@ -145,18 +153,18 @@ class ContextualProblem:
 
             return point._replace(solve=solve)
 
-        hessians: list[Any] = []
         try:
-            found = newton(evaluate, start, sum(self.n), _TOLERANCE, _STEP)
+            found = newton(evaluate, start, sum(self.n), *self._precision)
         except (ConvergenceError, NotIdentifiedError) as error:
             raise NotIdentifiedError(self._separated("", error)) from error
-        return self._centred(found.parameter), hessians, found.iterations, found.gradient_norm
+        sums = [part._replace(hessian=hessian) for part, hessian in zip(last, hessians, strict=True)]
+        return self._centred(found.parameter), sums, found.iterations, found.gradient_norm
 
-    def _without_each(self, whole: Any, hessians: Sequence[Any]) -> Any:
+    def _without_each(self, whole: Any, sums: Sequence[_Sums]) -> Any:
         """(F, p) the maxima without each fold, from the one of all rows and the other folds' Hessians there."""
-        total, scores = _total(hessians), [self._sums(whole, part, False).score for part in self.parts]
-        return np.stack([self._without(fold, whole, total - hessians[fold], scores[fold])
-                         for fold in range(len(self.parts))])  # fmt: skip
+        total = _total([part.hessian for part in sums])
+        return np.stack([self._without(fold, whole, total - part.hessian, part.score)
+                         for fold, part in enumerate(sums)])  # fmt: skip
 
     def _without(self, fold: int, whole: Any, hessian: Any, score: Any) -> Any:
         kept = [f for f in range(len(self.parts)) if f != fold]
@@ -167,21 +175,21 @@ class ContextualProblem:
                 return self._point(parameter, [self._sums(parameter, self.parts[f], False) for f in kept], solve)
 
             first = whole - solve(score)  # at `whole` all folds' scores and the ridge's add to 0
-            found = newton(evaluate, first, sum(self.n[f] for f in kept), _TOLERANCE, _STEP)
+            found = newton(evaluate, first, sum(self.n[f] for f in kept), *self._precision)
         except (ConvergenceError, NotIdentifiedError) as error:
             raise NotIdentifiedError(self._separated(f" without fold {fold}", error)) from error
         return self._centred(found.parameter)
 
     def _point(self, parameter: Any, sums: Sequence[_Sums], solve: Any) -> Point:
-        value = sum(part.value for part in sums) - 0.5 * self.ridge * float(parameter @ parameter)
-        return Point(value, sum(part.score for part in sums) - self.ridge * parameter, solve)
+        value = sum(part.value for part in sums) - 0.5 * float(self.penalty @ parameter**2)
+        return Point(value, sum(part.score for part in sums) - self.penalty * parameter, solve)
 
     def _solver(self, hessian: Any) -> Any:
         """Solves with the upper triangle of minus the Hessian; without ridge what all arms share is tied down."""
         matrix = hessian  # made for this, and not used again
-        matrix[np.diag_indices_from(matrix)] += self.ridge
+        matrix[np.diag_indices_from(matrix)] += self.penalty
         cut = self.k * self.q
-        if not self.ridge and cut:
+        if cut and not self.penalty[:cut].any():
             tied = np.trace(matrix[:cut, :cut]) / cut / self.k
             matrix[:cut, :cut] += np.kron(np.full((self.k, self.k), tied), np.eye(self.q))
         return dense_solver(matrix.T)  # the solver reads the lower triangle

@@ -133,7 +133,7 @@ class DoublyRobustFit(ScoreFit):
     def influence(self, *arms: str) -> pl.DataFrame:
         """row, fold, and a column an arm (default all scored ones): each row's influence on the scores.
 
-        Rows are numbered among the usable ones, in log order. Scores err by the sum over rows, nearly.
+        row: its number in the log. Scores err by the sum over rows, nearly.
         """
         if self.problem is None:
             raise ValueError("a loaded fit has lost its rows: fit it again")
@@ -143,16 +143,15 @@ class DoublyRobustFit(ScoreFit):
         problem, residuals, main = self.problem, self.residuals, self.main
         assert residuals is not None
 
-        def one(block: Block) -> tuple[Any, Any]:
+        def one(block: Block) -> tuple[Any, Any, Any]:
             out = np.empty((len(names), block.n))
             for at, _, t, e, _, _ in problem.rows(block, residuals):
                 out[:, at] = bread @ (e - self.centre[:, None] * t)[main]
-            return out if block.count is None else out * block.count, block.fold
+            return out if block.count is None else out * block.count, block.fold, block.numbers(np.arange(block.n))
 
-        parts, folds = zip(*problem.blocks.each(one), strict=True)
+        parts, folds, rows = zip(*problem.blocks.each(one), strict=True)
         columns = dict(zip(names, np.concatenate(parts, axis=1), strict=True))
-        frame = pl.DataFrame({"fold": np.concatenate(folds), **columns})
-        return frame.with_row_index("row")
+        return pl.DataFrame({"row": np.concatenate(rows), "fold": np.concatenate(folds), **columns}).sort("row")
 
     def bootstrap(self, replicates: int = 1000, seed: int = 0) -> Bootstrap:
         """Replicated scores by multipliers on the influence, of clusters where there are some."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,16 +31,32 @@ def folded(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, 
     if clusters and folds > 1:
         fold = _by_group(blocks, folds, seed, clusters)
         at = clusters[0][0]
-        return blocks.map(lambda block: replace(block, fold=fold[block.clusters[at]]))
+        return blocks.map(lambda block: _together(block, fold[block.clusters[at]]))
     first, rows = {}, 0
     for start, n in blocks.each(lambda block: (block.start, block.n)):
         first[start], rows = rows, rows + n
 
     def drawn(block: Block) -> Block:
         place = np.arange(first[block.start], first[block.start] + block.n, dtype=np.uint64)
-        return replace(block, fold=(_mixed(place, seed) % np.uint64(folds)).astype(np.int8))
+        return _together(block, (_mixed(place, seed) % np.uint64(folds)).astype(np.int8))
 
     return blocks.map(drawn)
+
+
+def _together(block: Block, fold: Any) -> Block:
+    """The rows of each fold together, in order."""
+    order = np.argsort(fold, kind="stable")
+    place = np.arange(block.n, dtype=np.int32) if block.place is None else block.place
+    return replace(block, fold=fold, place=place).where(order)
+
+
+def fold_slices(block: Block, step: int | None = None) -> Iterator[tuple[int, slice]]:
+    """Fold and place of the rows of each fold, some at a time where there are many."""
+    fold = np.asarray(block.fold)
+    starts = np.flatnonzero(np.diff(fold, prepend=-1))
+    for low, high in itertools.pairwise([*starts.tolist(), block.n]):
+        for start in range(low, high, step or max(1, high - low)):
+            yield int(fold[low]), slice(start, min(start + step, high) if step else high)
 
 
 def refuse_lone_arms(blocks: Blocks, folds: int, arms: Sequence[str]) -> None:

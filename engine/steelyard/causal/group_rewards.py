@@ -19,7 +19,7 @@ from steelyard.assignment.propensity import GroupPropensity, Propensity
 from steelyard.assignment.weighing import toward, weigh_rows
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.causal.contextual import WIDEST, Contextual, ContextualProblem
-from steelyard.causal.folds import MOST, folded
+from steelyard.causal.folds import MOST, fold_slices, folded
 from steelyard.causal.group_rewards_fit import GroupRewardsFit, GroupRow
 from steelyard.causal.held_out import held_out, shown
 from steelyard.causal.outcomes import sigmoid
@@ -113,12 +113,10 @@ class GroupRewards:
         tilt = None if self.target is None else toward(contexts, log, viewed, self.target)
 
         def ready(block: Block) -> Block:
-            design, fold = _design(block, contexts), np.asarray(block.fold)
-            means = np.empty((groups, block.n))
-            for f in np.unique(fold):
-                at = fold == f
+            design, means = _design(block, contexts), np.empty((groups, block.n))
+            for f, at in fold_slices(block):
                 for group, model in enumerate(models):
-                    means[group, at] = sigmoid(model.of(int(f) if self.folds > 1 else 0)[1] @ design[:, at])
+                    means[group, at] = sigmoid(model.of(f)[1] @ design[:, at])
             weight = block.weight if tilt is None else tilt.weight(block) * (
                 1.0 if block.weight is None else block.weight)  # fmt: skip
             columns = np.ascontiguousarray(np.asarray(block.features, np.float64).T)
@@ -141,7 +139,7 @@ class GroupRewards:
         d = next(iter(parts[0].each(lambda block: len(np.asarray(block.columns)))))
         if d > WIDEST:
             raise NotIdentifiedError(f"{d} features times contexts; the outcome model is fitted for up to {WIDEST}")
-        return ContextualProblem(parts, (), 0, d, self.ridge).fit()
+        return ContextualProblem(parts, (), 0, d, np.full(d, self.ridge)).fit()
 
     def _refuse(self, sums: _Sums, labels: tuple[str, ...]) -> None:
         for label, share in zip(labels, sums.share, strict=True):

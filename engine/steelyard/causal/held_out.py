@@ -11,6 +11,8 @@ from steelyard.assignment.fitting import fitted_model
 from steelyard.assignment.models import Logged, SoftmaxModel
 from steelyard.assignment.propensity import Propensity
 from steelyard.blocks import Block
+from steelyard.causal.contextual import ContextualProblem
+from steelyard.causal.folds import fold_slices
 from steelyard.errors import NotIdentifiedError, OverlapError, SteelyardError
 from steelyard.spill import joined
 
@@ -27,6 +29,8 @@ def held_out(propensity: Propensity, folds: int, log: PreferenceLog) -> list[Pro
         if isinstance(model, SoftmaxModel) and len(model.free) == model.problem.k:
             solved = model.problem.held_out(model.problem.blocks.split(folds), model.gamma)
             models: list[Any] = [replace(model, solved=each) for each in solved]
+        elif isinstance(model, SoftmaxModel):
+            models = _of_two(model, folds)
         else:
             parts = propensity.blocks.split(folds)
             others = [joined([part for f, part in enumerate(parts) if f != fold]) for fold in range(folds)]
@@ -39,21 +43,32 @@ def held_out(propensity: Propensity, folds: int, log: PreferenceLog) -> list[Pro
     return [replace(propensity, model=each) for each in models]
 
 
+def _of_two(model: SoftmaxModel, folds: int) -> list[Any]:
+    """Two classes: one logistic vector, the second class against the first."""
+
+    def ready(block: Block) -> Block:
+        return replace(block, y=block.drawn[0].astype(np.float64), features=None, context=None)
+
+    parts = [part.packed().map(ready) for part in model.problem.blocks.split(folds)]
+    penalty = np.where(np.arange(model.problem.d) > 0, model.problem.ridge, 0.0)
+    fit = ContextualProblem(parts, (), 0, model.problem.d, penalty, model.gamma[1] - model.gamma[0]).fit()
+    gammas = [np.stack([np.zeros(model.problem.d), beta]) for beta in fit.held_beta]
+    return [replace(model, solved=model.solved._replace(gamma=gamma)) for gamma in gammas]
+
+
 def shown(held: list[Propensity], block: Block) -> Any:
     """(n,) probability of what each row was assigned, by the propensity that its fold had no part in.
 
     Raises OverlapError where that is 0 or not known: nothing can weigh such a row.
     """
-    fold = np.zeros(block.n, np.int8) if block.fold is None else block.fold
     value = np.empty(block.n)
-    for f in np.unique(fold):
-        at = fold == f
+    for f, at in fold_slices(block):
         value[at] = np.exp(held[f].log_probability(block.where(at)))
     bad = np.flatnonzero(~(value > 1e-300))
     if len(bad):
         what = {"pair": "pair", "group": "group", "label": "answer"}[held[0].assigned.kind]
         raise OverlapError(
-            f"{len(bad)} rows (first rows {(block.start + bad[:10]).tolist()}): their {what} has propensity 0 in their "
+            f"{len(bad)} rows (first rows {block.numbers(bad[:10]).tolist()}): their {what} has propensity 0 in their "
             "context, by the other folds. Use coarser contexts or strata, a ridge, fewer folds, or leave them out."
         )
     return value

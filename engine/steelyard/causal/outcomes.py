@@ -92,7 +92,7 @@ class ClassifiedOutcome:
     def at(self, block: Block, fold: int) -> PairMeans:
         x, pairs = np.asarray(block.context)[1:].T, list(combinations(range(self.k), 2))
         stacked = np.concatenate([_features(np.full(block.n, i), np.full(block.n, j), x, self.k) for i, j in pairs])
-        model = self.held[fold if len(self.held) > 1 else 0]
+        model = self.held[fold]
         mean = model.predict_proba(stacked)[:, list(model.classes_).index(1)]
         return PairMeans(mean.reshape(len(pairs), block.n), self.k)
 
@@ -128,7 +128,8 @@ def contextual(blocks: Blocks, arms: Sequence[str], contexts: Contexts, ridge: f
         return replace(bare, context=None, features=np.asarray(block.context).T).where(order)
 
     parts = [part.packed().map(ready) for part in blocks.split(folds)]
-    return ContextualProblem(parts, arms, 1 + len(contexts.mean), int(judge), ridge).fit()
+    q, d = 1 + len(contexts.mean), int(judge)
+    return ContextualProblem(parts, arms, q, d, np.full(len(arms) * q + d, ridge)).fit()
 
 
 def classified_outcome(classifier: Any, blocks: Blocks, k: int, folds: int) -> ClassifiedOutcome:

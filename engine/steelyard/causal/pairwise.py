@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steelyard.blocks import Block
+from steelyard.causal.folds import fold_slices
 from steelyard.errors import OverlapError
 from steelyard.spill import Blocks
 
@@ -159,14 +160,9 @@ class Pairwise:
 
     def _parts(self, block: Block) -> Iterator[tuple[Any, Block, Any]]:
         """Some rows of one fold at a time: where they stood, the rows, and the outcome model's table of them."""
-        fold = np.zeros(block.n, np.int8) if block.fold is None else block.fold
-        step = max(64, _CELLS // self.k // 64 * 64)
-        for f in np.unique(fold):
-            mine = np.flatnonzero(fold == f)
-            for start in range(0, len(mine), step):
-                at = mine[start : start + step]
-                part = block.where(at)
-                yield at, part, self.outcome.at(part, int(f))
+        for f, at in fold_slices(block, max(64, _CELLS // self.k // 64 * 64)):
+            part = block.where(at)
+            yield at, part, self.outcome.at(part, f)
 
     def _residual(self, block: Block, table: Any) -> tuple[Any, Any, Any, Any, Any]:
         """(n,) t; h and y - nu of answers, 0 where there is none; t / pi and nu - mu, from a's side."""

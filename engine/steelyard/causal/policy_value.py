@@ -19,6 +19,7 @@ import polars as pl
 from steelyard._native.all_pairs import ROWS, policy_value
 from steelyard.assignment.propensity import PairPropensity
 from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.causal.folds import fold_slices
 from steelyard.causal.outcomes import ArmScores, PairMeans, sigmoid
 from steelyard.causal.pairwise import refuse_thin
 from steelyard.causal.prepared import Prepared, prepared
@@ -234,7 +235,7 @@ class _Chances:
         def one(block: Block) -> Any:
             chance = self.at(block)
             bad = (chance < 0).any(axis=0) | (np.abs(chance.sum(axis=0) - 1.0) > 1e-6)
-            return block.start + np.flatnonzero(bad)
+            return block.numbers(np.flatnonzero(bad))
 
         bad = np.concatenate(list(blocks.each(one)))
         if len(bad):
@@ -245,14 +246,10 @@ class _Chances:
 
 
 def _arm_terms(block: Block, ready: Prepared, policy: _Chances, reference: _Chances) -> _Terms:
-    terms, fold = np.empty((5, block.n)), np.asarray(block.fold)
-    step = max(ROWS, _CELLS // len(ready.pairs.arms) // ROWS * ROWS)
-    for f in np.unique(fold):
-        mine = np.flatnonzero(fold == f)
-        for start in range(0, len(mine), step):
-            at = mine[start : start + step]
-            part = block.where(at)
-            terms[:, at] = _some_terms(part, ready.outcome.at(part, int(f)), policy.at(part), reference.at(part))
+    terms, step = np.empty((5, block.n)), max(ROWS, _CELLS // len(ready.pairs.arms) // ROWS * ROWS)
+    for f, at in fold_slices(block, step):
+        part = block.where(at)
+        terms[:, at] = _some_terms(part, ready.outcome.at(part, f), policy.at(part), reference.at(part))
     return _Terms(*terms)
 
 
