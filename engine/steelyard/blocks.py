@@ -256,7 +256,7 @@ class Encoder:
             columns=None if self.covariates is None else _columns(batch, "covariate", self.covariates),
             features=self._differences(batch) if self.features else None,
             context=_columns(batch, "context", self.context) if self.context else None,
-            levels=tuple(codes.encode(batch[f"context {name}"]) for name, codes in self.levels.items()),
+            levels=tuple(codes.encode(batch[f"level {name}"]) for name, codes in self.levels.items()),
             group=None if self.group is None else self.group.encode(batch["group"]),
             propensity=_optional(batch, "propensity"),
         )  # fmt: skip

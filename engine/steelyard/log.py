@@ -97,7 +97,7 @@ class PreferenceLog:
     def selected(self, encoder: Encoder) -> pl.LazyFrame:
         """The columns an encoder reads, under their role names; tallies unfolded to one row an outcome.
 
-        Covariates and contexts are named "covariate length", "context length".
+        Covariates and contexts are named "covariate length", "context length", those read as text "level length".
         Cluster columns are named cluster_0, cluster_1, ...; "cluster_0+cluster_1" is their intersection.
         """
         schema = self.schema()
@@ -111,7 +111,7 @@ class PreferenceLog:
         for name in encoder.context:
             roles[f"context {name}"] = _expression(self._context(name), schema, "context")
         for name in encoder.levels:
-            roles[f"context {name}"] = _expression(self._context(name), schema, "context").cast(pl.String)
+            roles[f"level {name}"] = _expression(self._context(name), schema, "context").cast(pl.String)
         if encoder.group is not None:
             roles["group"] = self._group(schema)
         if encoder.propensity:

@@ -55,13 +55,15 @@ def estimate(
     parts = [(np.where(known, w / (pi * answered), 0.0), np.where(known, y, 0.0) - nu), (w / pi, nu - own)]
     pairs = [(i, j) for i, j in combinations(range(k), 2) if omega[i, j] > 0]
     here = {(i, j): ((a == i) & (b == j)) | ((a == j) & (b == i)) for i, j in pairs}
-    few = [[pair for pair in pairs if effective(h[here[pair]]) < 20] for h, _ in parts]
+    few = [[pair for pair in pairs if 0 < effective(h[here[pair]]) < 20] for h, _ in parts]
     for i, j in pairs:
         mean = (w * mu[:, i, j]).sum() / w.sum()
         win[i, j], part = mean, w * (mu[:, i, j] - mean) / w.sum()
         side = np.where(a == i, 1.0, -1.0)
         for (h, e), rare in zip(parts, few, strict=True):
             mine = np.where(here[i, j], h, 0.0)
+            if (i, j) not in rare and not mine.any():
+                continue  # never shown: the outcome model alone
             if (i, j) not in rare:
                 r = (mine * e * side).sum() / mine.sum()
                 part = part + mine * (e * side - r) / mine.sum()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -106,12 +107,21 @@ def seen_by(wanted: Encoder, encoder: Encoder) -> tuple[Encoder, Callable[[Block
     return replace(wanted, levels={name: encoder.levels[name] for name in wanted.levels}), view
 
 
-def in_order(codes: Dictionary) -> tuple[tuple[str, ...], Any]:
-    """Labels, sorted, and the place of each code among them."""
-    labels = codes.series("label")
-    place = np.empty(len(labels), np.int32)
-    place[labels.arg_sort()] = np.arange(len(labels), dtype=np.int32)
-    return tuple(labels.sort().to_list()), place
+def occurring(blocks: Blocks, size: int, of: Callable[[Block], Any]) -> Any:
+    """(size,) bool: the codes that some row has; others were read in rows that were left out."""
+    counts = np.zeros(size, np.int64)
+    for some in blocks.each(lambda block: np.bincount(of(block), minlength=size)):
+        counts += some
+    return counts > 0
+
+
+def in_order(codes: Dictionary, used: Any) -> tuple[tuple[str, ...], Any]:
+    """Labels that are used (codes,), sorted, and the place of each code among them, -1 for the others."""
+    labels, place = codes.series("label"), np.full(len(used), -1, np.int32)
+    order = labels.arg_sort().to_numpy()
+    order = order[used[order]]
+    place[order] = np.arange(len(order), dtype=np.int32)
+    return tuple(labels.gather(order).to_list()), place
 
 
 def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Blocks]:
@@ -120,8 +130,8 @@ def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Bl
     Raises LogError for a column that is the same in every row; warns of one that tells the outcome.
     """
     levels, places = [], []
-    for name, codes in encoder.levels.items():
-        labels, place = in_order(codes)
+    for i, (name, codes) in enumerate(encoder.levels.items()):
+        labels, place = in_order(codes, occurring(blocks, len(codes), partial(_level, i)))
         levels.append((name, labels))
         places.append(place)
     blocks = blocks.map(
@@ -138,6 +148,10 @@ def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Bl
         )
     _warn_of_outcomes(raw.terms, told)
     return replace(raw, mean=mean, scale=scale), blocks
+
+
+def _level(i: int, block: Block) -> Any:
+    return block.levels[i]
 
 
 def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any, Any]:

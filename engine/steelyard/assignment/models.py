@@ -64,7 +64,7 @@ class SoftmaxModel:
 
     def separated(self) -> bool:
         """Whether the contexts tell the class of every row: then chance had no part in it."""
-        if self.draws == 2:
+        if self.draws == 2 or self.problem.k == 1:
             return False
 
         def one(block: Block) -> bool:
@@ -151,7 +151,8 @@ class Frequency:
         return np.where(stratum >= 0, value, np.nan)
 
     def separated(self) -> bool:
-        return bool(((self.table > 0).sum(axis=1) <= 1).all())
+        seen = self.table > 0
+        return bool(seen.any(axis=0).sum() > 1 and (seen.sum(axis=1) <= 1).all())
 
     def rows(self, block: Block) -> tuple[Any, Any]:
         """Indicators of a row's cell and of its stratum: shares within strata are saturated, so means do it all."""

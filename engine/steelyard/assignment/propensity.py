@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from steelyard.assignment.assigned import Assigned
-from steelyard.assignment.contexts import Contexts, context_encoder, in_order, learned
+from steelyard.assignment.contexts import Contexts, context_encoder, in_order, learned, occurring
 from steelyard.assignment.dependence import Dependence, dependence
 from steelyard.assignment.fitting import fitted_model, pairs_shown
 from steelyard.assignment.models import Logged, SoftmaxModel
@@ -320,7 +320,8 @@ class GroupPropensity(_ByContext):
     def of_rows(self, blocks: Blocks, encoder: Encoder, dropped: dict[str, int], log: PreferenceLog) -> Propensity:
         """The propensity of rows that are encoded already, as :meth:`asked_of` says."""
         assert encoder.group is not None
-        labels, place = in_order(encoder.group)
+        used = occurring(blocks, len(encoder.group), lambda block: np.asarray(block.group))
+        labels, place = in_order(encoder.group, used)
         if len(labels) < 2:
             raise LogError(f"the group column holds one value, {[*labels]}: a propensity of groups needs two or more")
         blocks = blocks.map(lambda block: replace(block, group=place[np.asarray(block.group)]))

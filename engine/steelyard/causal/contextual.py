@@ -19,13 +19,22 @@ from steelyard._native.row_likelihood import row_likelihood
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.models.row_problem import weights
-from steelyard.solve import Point, dense_solver, newton, one_blas_thread
+from steelyard.solve import Point, Solution, dense_solver, newton, one_blas_thread
 from steelyard.spill import Blocks
 
 WIDEST = 4000  # parameters
 _LONG, _THINNED = 1 << 18, 16  # rows from which every 16th is fitted first
 _EXACT = (1e-10, 1e-8)  # of the score divided by n, and of the step still to go
 _ENOUGH = (1e-8, 1e-6)  # the same of long logs, where a coefficient's own error is a thousand times that
+
+
+def refuse_wide(arms: int, columns: int) -> None:
+    """Raises NotIdentifiedError where arm scores linear in context have too many coefficients."""
+    if arms * columns > WIDEST:
+        raise NotIdentifiedError(
+            f"the contextual outcome model has {arms * columns} parameters ({arms} arms times {columns} columns of "
+            f"context); it is fitted for up to {WIDEST}. Use fewer contexts, columns of scores or a classifier."
+        )
 
 
 class Contextual(NamedTuple):
@@ -86,11 +95,7 @@ class ContextualProblem:
 
         Raises NotIdentifiedError where no finite parameters are the best, and for more than WIDEST of them.
         """
-        if self.size > WIDEST:
-            raise NotIdentifiedError(
-                f"the contextual outcome model has {self.size} parameters ({self.k} arms times {self.q} columns); it "
-                f"is fitted for up to {WIDEST}. Use fewer contexts, or a column or classifier as outcome=."
-            )
+        refuse_wide(self.k, self.q)
         with one_blas_thread():
             whole, sums, iterations, norm = self._maximise(self._start())
             held = whole[None] if len(self.parts) == 1 else self._without_each(whole, sums)
@@ -131,54 +136,55 @@ class ContextualProblem:
         return total
 
     def _maximise(self, start: Any) -> tuple[Any, list[_Sums], int, float]:
-        """The maximum over all rows (p,), and each fold's sums there, their Hessians of a point near by.
-
-        The Hessian is taken anew only where the step before has not brought the score down to a tenth.
-        """
+        """The maximum over all rows (p,), and each fold's sums there, their Hessians of a point near by."""
         last: list[_Sums] = []
         hessians: list[Any] = []
-        held: list[Any] = [None, np.inf]  # what solves with the last Hessian, and the score where it was last asked
+        found = self._climbed(start, range(len(self.parts)), None, last, hessians)
+        sums = [part._replace(hessian=hessian) for part, hessian in zip(last, hessians, strict=True)]
+        return self._centred(found.parameter), sums, found.iterations, found.gradient_norm
+
+    def _climbed(
+        self, start: Any, folds: Sequence[int], solver: Any, last: list[_Sums], hessians: list[Any]
+    ) -> Solution:
+        """Newton over some folds. last: gets their sums where it stops; hessians: theirs where they were last taken.
+
+        solver: solves with a Hessian near by. It is taken anew only where the step before has not brought the score
+        down to a tenth.
+        """
+        held: list[Any] = [solver, np.inf]  # what solves, and the score where it was last asked
 
         def evaluate(parameter: Any) -> Point:
-            last[:] = [self._sums(parameter, part, False) for part in self.parts]
+            last[:] = [self._sums(parameter, self.parts[f], False) for f in folds]
             point = self._point(parameter, last, None)
 
             def solve(v: Any) -> Any:
                 size = float(np.abs(point.score).max())
                 if held[0] is None or size > 0.1 * held[1]:
-                    hessians[:] = [self._sums(parameter, part).hessian for part in self.parts]
+                    hessians[:] = [self._sums(parameter, self.parts[f]).hessian for f in folds]
                     held[0] = self._solver(_total(hessians))
                 held[1] = size
                 return held[0](v)
 
             return point._replace(solve=solve)
 
+        where = "" if len(folds) == len(self.parts) else f" without fold {({*range(len(self.parts))} - {*folds}).pop()}"
         try:
-            found = newton(evaluate, start, sum(self.n), *self._precision)
+            return newton(evaluate, start, sum(self.n[f] for f in folds), *self._precision)
         except (ConvergenceError, NotIdentifiedError) as error:
-            raise NotIdentifiedError(self._separated("", error)) from error
-        sums = [part._replace(hessian=hessian) for part, hessian in zip(last, hessians, strict=True)]
-        return self._centred(found.parameter), sums, found.iterations, found.gradient_norm
+            raise NotIdentifiedError(self._separated(where, error)) from error
 
     def _without_each(self, whole: Any, sums: Sequence[_Sums]) -> Any:
         """(F, p) the maxima without each fold, from the one of all rows and the other folds' Hessians there."""
-        total = _total([part.hessian for part in sums])
-        return np.stack([self._without(fold, whole, total - part.hessian, part.score)
-                         for fold, part in enumerate(sums)])  # fmt: skip
-
-    def _without(self, fold: int, whole: Any, hessian: Any, score: Any) -> Any:
-        kept = [f for f in range(len(self.parts)) if f != fold]
-        try:
-            solve = self._solver(hessian)
-
-            def evaluate(parameter: Any) -> Point:
-                return self._point(parameter, [self._sums(parameter, self.parts[f], False) for f in kept], solve)
-
-            first = whole - solve(score)  # at `whole` all folds' scores and the ridge's add to 0
-            found = newton(evaluate, first, sum(self.n[f] for f in kept), *self._precision)
-        except (ConvergenceError, NotIdentifiedError) as error:
-            raise NotIdentifiedError(self._separated(f" without fold {fold}", error)) from error
-        return self._centred(found.parameter)
+        total, held = _total([part.hessian for part in sums]), []
+        for fold, part in enumerate(sums):
+            try:
+                solver = self._solver(total - part.hessian)
+            except NotIdentifiedError as error:
+                raise NotIdentifiedError(self._separated(f" without fold {fold}", error)) from error
+            first = whole - solver(part.score)  # at `whole` all folds' scores and the ridge's add to 0
+            others = [f for f in range(len(sums)) if f != fold]
+            held.append(self._centred(self._climbed(first, others, solver, [], []).parameter))
+        return np.stack(held)
 
     def _point(self, parameter: Any, sums: Sequence[_Sums], solve: Any) -> Point:
         value = sum(part.value for part in sums) - 0.5 * float(self.penalty @ parameter**2)
@@ -203,6 +209,8 @@ class ContextualProblem:
         return np.concatenate([(theta - theta.mean(axis=0)).ravel(), parameter[cut:]])
 
     def _separated(self, where: str, error: Exception) -> str:
+        if self.penalty.all():
+            return f"the outcome model did not converge{where} ({error}): use fewer or coarser contexts."
         return (
             f"the contextual outcome model has no finite best fit{where}: an arm is missing there, or the contexts "
             "tell the outcomes of some pair completely. Shrink it by ridge=, use coarser contexts, or fewer folds. "

@@ -6,7 +6,6 @@ residuals, one of all pairs -> win matrix -> Bradley-Terry projection, with the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,9 +16,8 @@ import polars as pl
 from steelyard.assignment.propensity import LabelPropensity, PairPropensity
 from steelyard.blocks import Block
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
-from steelyard.causal.folds import MOST
 from steelyard.causal.pairwise import Moments, Pairwise, Residuals, refuse_thin
-from steelyard.causal.prepared import Prepared, prepared
+from steelyard.causal.prepared import Prepared, apart, check_models, prepared
 from steelyard.causal.projection import project
 from steelyard.errors import LogError, NotIdentifiedError, OverlapError
 from steelyard.graph import components
@@ -101,23 +99,11 @@ class DoublyRobust:
     weights: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        known = self.outcome == "contextual" if isinstance(self.outcome, str) else (
-            isinstance(self.outcome, Mapping) or hasattr(self.outcome, "predict_proba"))  # fmt: skip
-        if not known:
-            raise ValueError(
-                f"outcome must be 'contextual', {{arm: column of scores}} or a classifier, not {self.outcome!r}; a "
-                "judge's probability of the shown pair goes to judge="
-            )
-        if not isinstance(self.propensity, PairPropensity):
-            raise ValueError(f"propensity must be a PairPropensity, not {self.propensity!r}")
+        check_models(self)
         if self.judge is not None and self.labelled is None:
             raise ValueError("judge= helps where answers are missing: it goes with labelled=LabelPropensity()")
-        if not (isinstance(self.folds, int) and 1 <= self.folds <= MOST):
-            raise ValueError(f"folds must be a whole number from 1 to {MOST}, not {self.folds!r}")
         if isinstance(self.pairs, str) and self.pairs not in ("uniform", "log"):
             raise ValueError(f"pairs must be 'uniform', 'log' or a frame with a, b and weight, not {self.pairs!r}")
-        if not (np.isfinite(self.ridge) and self.ridge >= 0):
-            raise ValueError(f"ridge must be a finite number >= 0, not {self.ridge!r}")
 
     def fit(self, log: PreferenceLog, threads: int | None = None) -> DoublyRobustFit:
         """Scores and win rates of every arm that the target's pairs join.
@@ -134,25 +120,33 @@ class DoublyRobust:
             A propensity of 0, too small an effective share, too much of the target without support.
         """
         ready = prepared(self, log, threads)
-        omega = pair_weights(self.pairs, ready.pairs)
-        problem = Pairwise(ready.blocks, omega, ready.outcome, ready.judged)
-        with one_blas_thread():
-            found = problem.residuals()
-            refuse_thin(found, float(found.answered.sum()), self.floor)
-            _refuse_extrapolated(self, ready, omega, found)
-            moments = problem.moments(found)
-            meat, clipped = _meat(problem, found, moments, ready.clusters)
         naive = _naive(ready.pairs, ready.blocks, ready.clusters)
-        return _estimated(self, ready, problem, found, moments, meat, clipped, naive)
+        why = apart(ready.pairs)
+        while True:
+            omega = pair_weights(self.pairs, ready.pairs, np.array([reason is None for reason in why]))
+            problem = Pairwise(ready.blocks, omega, ready.outcome, ready.judged, ready.chance)
+            with one_blas_thread():
+                found = problem.residuals()
+                refuse_thin(found, self.floor)
+                _refuse_extrapolated(self, ready, omega, found)
+                moments = problem.moments(found)
+            win = _win_matrix(problem, found, moments)
+            lost = _beyond(win, omega)
+            if not any(lost):
+                break
+            why = [known or reason for known, reason in zip(why, lost, strict=True)]  # and once more without them
+        with one_blas_thread():
+            meat, clipped = _meat(problem, found, moments, ready.clusters)
+        return _estimated(self, ready, problem, found, moments, win, why, meat, clipped, naive)
 
 
 def _refuse_extrapolated(spec: DoublyRobust, ready: Prepared, omega: Any, found: Residuals) -> None:
     """Refuses where too many pairs have no answer and the propensity does not say that chance left them out.
 
-    A softmax of two draws gives every pair a chance, so that the others of an arm stand for those never met. By any
+    A softmax of two draws gives every pair a chance, so that pairs which were shown stand for those it left out. By any
     other propensity such pairs rest on the outcome model alone, whose error no interval holds.
     """
-    if getattr(ready.overlap.propensity.model, "draws", 1) == 2:
+    if ready.chance:
         return
     never = np.triu((omega > 0) & (found.answered + found.answered.T == 0), 1)
     share = float(omega[never].sum())
@@ -174,8 +168,8 @@ def _meat(
     if not clusters:
         return _centred(moments.square, moments.cross, moments.tt, centre), 0.0
     squares, groups = [], []
-    for column, _, size in clusters:
-        square, count = squared_sums(problem.blocks, column, size, k + 1, partial(problem.entries, found=found))
+    for cluster in clusters:
+        square, count = squared_sums(problem.blocks, cluster, k + 1, partial(problem.entries, found=found))
         squares.append(_centred(square[:k, :k], square[:k, k], float(square[k, k]), centre))
         groups.append(count)
     return multiway([name for _, name, _ in clusters], squares, groups)
@@ -193,20 +187,18 @@ def _centre(omega: Any, means: Any) -> Any:
     return (upper * means).sum(axis=1) + (upper * (1.0 - means)).sum(axis=0)
 
 
-def pair_weights(pairs: Any, table: PairTable) -> Any:
-    """(K, K) symmetric weights of the pairs, 1 in all; 0 with arms that have no labelled comparison."""
+def pair_weights(pairs: Any, table: PairTable, joined: Any) -> Any:
+    """(K, K) symmetric weights of the pairs, 1 in all; 0 with arms that are not joined (K,)."""
     k = len(table.arms)
-    rows = np.zeros((k, k))
-    np.add.at(rows, (table.a, table.b), table.rows)
-    rows += rows.T
+    weight = np.zeros((k, k))
+    np.add.at(weight, (table.a, table.b), table.sums.sum(axis=1))
     if isinstance(pairs, str):
-        omega = 1.0 - np.eye(k) if pairs == "uniform" else rows
+        omega = 1.0 - np.eye(k) if pairs == "uniform" else weight + weight.T
     else:
         omega = _given_weights(pairs, table)
-    some = rows.any(axis=1)
-    omega = omega * np.outer(some, some)
+    omega = omega * np.outer(joined, joined)
     if not omega.any():
-        raise NotIdentifiedError("no pair of the target has arms with labelled comparisons")
+        raise NotIdentifiedError("no pair of the target has arms that labelled comparisons join, and finite scores")
     return omega * (2.0 / omega.sum())
 
 
@@ -234,7 +226,8 @@ def _naive(pairs: PairTable, blocks: Blocks, clusters: list[tuple[int, str, int]
     place = np.where(fit.main, np.cumsum(fit.main) - 1, -1).astype(np.int32)
 
     def within(block: Block) -> Block:
-        return inside(replace(block, columns=np.empty((0, block.n)), context=None), place, False, True)
+        own = replace(block, columns=np.empty((0, block.n)), context=None, weight=block.sampling)
+        return inside(own, place, False, True)
 
     k = int(fit.main.sum())
     problem = RowProblem(blocks.map(within), k, (), "bradley-terry", np.zeros(k))
@@ -243,22 +236,34 @@ def _naive(pairs: PairTable, blocks: Blocks, clusters: list[tuple[int, str, int]
     return replace(fit, psi=problem.influence(fit.estimate, known, "cluster", [(name, n) for _, name, n in clusters]))
 
 
+def _win_matrix(problem: Pairwise, found: Residuals, moments: Moments) -> Any:
+    """(K, K) mean outcome of the row's arm against the column's, NaN outside the target."""
+    win = np.triu(moments.means / found.total + found.correction(problem.omega), 1)
+    win = win + np.tril(1.0 - win.T, -1)
+    win[(problem.omega == 0) | np.eye(problem.k, dtype=bool)] = np.nan
+    return win
+
+
+def _beyond(win: Any, omega: Any) -> list[str | None]:
+    """Of each arm why no score fits it: its mean outcome over all opponents leaves (0, 1)."""
+    size = omega.sum(axis=1)
+    rate = (np.where(omega > 0, win, 0.0) * omega).sum(axis=1) / np.where(size > 0, size, 1.0)
+    words = "its win rate over the target is {:.3f}: no finite score"
+    return [words.format(r) if n > 0 and not 1e-9 < r < 1 - 1e-9 else None for r, n in zip(rate, size, strict=True)]
+
+
 def _estimated(
-    spec: DoublyRobust, ready: Prepared, problem: Pairwise, found: Residuals, moments: Moments, meat: Any,
-    clipped: float, naive: ScoreFit,
+    spec: DoublyRobust, ready: Prepared, problem: Pairwise, found: Residuals, moments: Moments, win: Any,
+    why: list[str | None], meat: Any, clipped: float, naive: ScoreFit,
 ) -> DoublyRobustFit:  # fmt: skip
-    """Win matrix, projection and influence from the sums of both passes."""
+    """Projection and influence from the win matrix and the sums of both passes."""
     omega, k = problem.omega, problem.k
     centre = _centre(omega, moments.means / found.total)
-    win = np.triu(moments.means / found.total + found.correction(omega), 1)
-    win = win + np.tril(1.0 - win.T, -1)
-    win[(omega == 0) | np.eye(k, dtype=bool)] = np.nan
     a, b = np.nonzero(np.triu(omega, 1))
     group = components(k, a, b)
     main = group == np.bincount(group, omega.sum(axis=1)).argmax()
-    why = [None if inside else "no pair of the target joins it to the scored arms" for inside in main]
-    answered = found.answered.sum(axis=0) + found.answered.sum(axis=1)
-    why = [reason if count else "no labelled comparison" for reason, count in zip(why, answered, strict=True)]
+    outside = "no pair of the target joins it to the scored arms"
+    why = [reason or (None if inside else outside) for reason, inside in zip(why, main, strict=True)]
     kept = np.ix_(main, main)
     try:
         projection = project(win[kept], omega[kept])
@@ -267,7 +272,7 @@ def _estimated(
         names = [f"{ready.pairs.arms[int(i)]} | {ready.pairs.arms[int(j)]} {win[i, j]:.3f}" for i, j in off[:5]]
         raise NotIdentifiedError(
             f"no finite scores fit the win matrix ({error}): {len(off)} of its entries lie outside [0, 1] ({names}), "
-            "or some arms always win. Use coarser contexts, pairs='log', or win_rates of a larger log."
+            "or some arms always win. Use coarser contexts, or pairs='log'."
         ) from error
     score = np.full(k, np.nan)
     score[main] = projection.theta

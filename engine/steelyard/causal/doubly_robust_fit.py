@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from steelyard.assignment.weights import Weights
 from steelyard.blocks import Block
 from steelyard.causal.outcomes import ContextualOutcome
 from steelyard.causal.pairwise import Pairwise, Residuals
+from steelyard.errors import NotIdentifiedError
 from steelyard.inference import Bootstrap, Influence, arm_critical
 from steelyard.inference.bands import DRAWS
 from steelyard.models.bradley_terry import BradleyTerry
@@ -74,8 +75,8 @@ class DoublyRobustFit(ScoreFit):
 
     @property
     def effective_share(self) -> float:
-        """Effective size, as a share of the answered comparisons."""
-        return self.effective_size / float(self.answered.sum() / 2)
+        """Effective size, as a share of the answered comparisons of the target's pairs."""
+        return self.effective_size / float(self.answered[self.omega > 0].sum() / 2)
 
     def _terms(self) -> list[Term]:
         return []
@@ -127,7 +128,8 @@ class DoublyRobustFit(ScoreFit):
 
     def win_probability(self, x: str, y: str) -> float | None:
         """Mean outcome of x against y over the target's contexts; null outside the target's pairs."""
-        value = float(self.win[self._code(x), self._code(y)])
+        i, j = self._code(x), self._code(y)
+        value = 0.5 if i == j else float(self.win[i, j])
         return value if np.isfinite(value) else None
 
     def influence(self, *arms: str) -> pl.DataFrame:
@@ -138,6 +140,9 @@ class DoublyRobustFit(ScoreFit):
         if self.problem is None:
             raise ValueError("a loaded fit has lost its rows: fit it again")
         names = list(arms) or [name for name, known in zip(self.arms, self.main, strict=True) if known]
+        unscored = [name for name in names if not self.main[self._code(name)]]
+        if unscored:
+            raise NotIdentifiedError(f"{unscored[0]} has no score: {self.why[self._code(unscored[0])]}")
         place = np.cumsum(self.main) - 1
         bread = self._known_influence().bread[[place[self._code(name)] for name in names]]
         problem, residuals, main = self.problem, self.residuals, self.main
@@ -159,16 +164,22 @@ class DoublyRobustFit(ScoreFit):
 
     # --- beside the naive fit --------------------------------------------------------------------
     def compare(self, level: float = 0.95) -> pl.DataFrame:
-        """arm naive naive_low naive_high score low high moved naive_rank rank, of the arms that both fits score."""
+        """arm naive naive_low naive_high score low high moved naive_rank rank, of the arms that both fits score.
+
+        Both sides are centred, and ranked, over those arms.
+        """
         assert self.naive is not None
-        mine = self.table(level).select("arm", "score", "low", "high", "rank")
-        plain = self.naive.table(level).select(
-            "arm", naive="score", naive_low="low", naive_high="high", naive_rank="rank"
-        )
+        mine = self.table(level).select("arm", "score", "low", "high")
+        plain = self.naive.table(level).select("arm", naive="score", naive_low="low", naive_high="high")
         joined = mine.join(plain, on="arm", how="inner", maintain_order="left").drop_nulls(["score", "naive"])
+        joined = joined.with_columns(
+            *(pl.col(name) - pl.col("score").mean() for name in ("score", "low", "high")),
+            *(pl.col(name) - pl.col("naive").mean() for name in ("naive", "naive_low", "naive_high")),
+        )
+        ranked = [pl.col(name).rank("min", descending=True).cast(pl.Int64) for name in ("naive", "score")]
         return joined.select(
             "arm", "naive", "naive_low", "naive_high", "score", "low", "high",
-            (pl.col("score") - pl.col("naive")).alias("moved"), "naive_rank", "rank",
+            (pl.col("score") - pl.col("naive")).alias("moved"), ranked[0].alias("naive_rank"), ranked[1].alias("rank"),
         )  # fmt: skip
 
     def moves(self) -> pl.DataFrame:
@@ -184,7 +195,7 @@ class DoublyRobustFit(ScoreFit):
 
         def one(block: Block) -> Any:
             t, x = weights(block), np.asarray(block.context)
-            known = np.isfinite(np.asarray(block.y)) * t
+            known = np.isfinite(np.asarray(block.y)) * weights(replace(block, weight=block.sampling))
             shown = [np.bincount(block.a, known * c, k) + np.bincount(block.b, known * c, k) for c in x]
             return np.column_stack([*shown]), x @ t
 

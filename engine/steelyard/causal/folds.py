@@ -25,8 +25,8 @@ def folded(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, 
 
     clusters: place among the blocks' codes, name and number of codes of each cluster column. Rows that share a
     cluster of any column, directly or through others, share a fold; folds are as even as that allows. Without
-    clusters a row's fold hangs on (seed, its place among the rows) alone. Raises NotIdentifiedError where there are
-    fewer groups of clusters than folds.
+    clusters a row's fold hangs on (seed, its place among the rows) alone, and the comparisons of a row with a count are
+    dealt to the folds. Raises NotIdentifiedError where there are fewer groups of clusters than folds.
     """
     if clusters and folds > 1:
         fold = _by_group(blocks, folds, seed, clusters)
@@ -37,10 +37,24 @@ def folded(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, 
         first[start], rows = rows, rows + n
 
     def drawn(block: Block) -> Block:
+        if block.count is not None:
+            return _dealt(block, folds, np.random.default_rng([seed, block.start]))
         place = np.arange(first[block.start], first[block.start] + block.n, dtype=np.uint64)
         return _together(block, (_mixed(place, seed) % np.uint64(folds)).astype(np.int8))
 
     return blocks.map(drawn)
+
+
+def _dealt(block: Block, folds: int, rng: np.random.Generator) -> Block:
+    """The comparisons that each row stands for, dealt to the folds one by one: the row in each fold that got some.
+
+    A row of a tally is made of comparisons with one outcome; all in one fold, they would tell it apart from the others.
+    """
+    got = rng.multinomial(np.asarray(block.count).astype(np.int64), np.full(folds, 1.0 / folds))
+    at, fold = np.nonzero(got)
+    place = np.arange(block.n, dtype=np.int32) if block.place is None else block.place
+    block = replace(block, place=place).where(at)
+    return _together(replace(block, count=got[at, fold].astype(np.float64)), fold.astype(np.int8))
 
 
 def _together(block: Block, fold: Any) -> Block:
@@ -60,12 +74,13 @@ def fold_slices(block: Block, step: int | None = None) -> Iterator[tuple[int, sl
 
 
 def refuse_lone_arms(blocks: Blocks, folds: int, arms: Sequence[str]) -> None:
-    """Raises NotIdentifiedError where one fold holds every row of an arm: nothing outside tells of it."""
+    """Raises NotIdentifiedError where one fold holds every labelled row of an arm: nothing outside tells of it."""
     k = len(arms)
 
     def one(block: Block) -> Any:
-        fold = np.asarray(block.fold).astype(np.int64)
-        return sum(np.bincount(fold * k + side, minlength=folds * k) for side in (block.a, block.b))
+        known = np.isfinite(np.asarray(block.y))
+        fold = np.asarray(block.fold)[known].astype(np.int64)
+        return sum(np.bincount(fold * k + side[known], minlength=folds * k) for side in (block.a, block.b))
 
     rows = sum(blocks.each(one)).reshape(folds, k)
     lone = np.flatnonzero((rows > 0).sum(axis=0) == 1)

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.assignment.contexts import Contexts, context_encoder, in_order, learned, seen_by
+from steelyard.assignment.contexts import Contexts, context_encoder, in_order, learned, occurring, seen_by
 from steelyard.assignment.propensity import GroupPropensity, Propensity
 from steelyard.assignment.weighing import toward, weigh_rows
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.causal.contextual import WIDEST, Contextual, ContextualProblem
-from steelyard.causal.folds import MOST, fold_slices, folded
+from steelyard.causal.folds import fold_slices, folded
 from steelyard.causal.group_rewards_fit import GroupRewardsFit, GroupRow
 from steelyard.causal.held_out import held_out, shown
 from steelyard.causal.outcomes import sigmoid
-from steelyard.errors import NotIdentifiedError, OverlapError
+from steelyard.causal.prepared import check_folds
+from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError
 from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import multiway
@@ -65,10 +66,7 @@ class GroupRewards:
     def __post_init__(self) -> None:
         if not isinstance(self.propensity, GroupPropensity):
             raise ValueError(f"propensity must be a GroupPropensity, not {self.propensity!r}")
-        if not (isinstance(self.folds, int) and 1 <= self.folds <= MOST):
-            raise ValueError(f"folds must be a whole number from 1 to {MOST}, not {self.folds!r}")
-        if not (np.isfinite(self.ridge) and self.ridge >= 0):
-            raise ValueError(f"ridge must be a finite number >= 0, not {self.ridge!r}")
+        check_folds(self.folds, self.ridge)
 
     def fit(self, log: PreferenceLog, threads: int | None = None) -> GroupRewardsFit:
         """Rewards and mean outcomes of every group, with one covariance for all of them.
@@ -93,7 +91,8 @@ class GroupRewards:
             target = "uniform" if self.target is None else self.target
             overlap = weigh_rows(propensity, log, propensity.blocks, target, "hajek", None, None, 0.0, self.unsupported)
             contexts, viewed = learned(blocks, rows.encoder, "raise")
-            _, place = in_order(_known(rows.encoder.group))
+            group = _known(rows.encoder.group)
+            _, place = in_order(group, occurring(blocks, len(group), lambda block: np.asarray(block.group)))
             viewed = viewed.map(lambda block: replace(block, group=place[np.asarray(block.group)]))
             ready = self._ready(log, viewed, contexts, propensity)
             sums = _Sums.of(ready, len(propensity.assigned.labels))
@@ -220,6 +219,10 @@ def _residual(block: Block) -> tuple[Any, Any, Any, Any]:
     )
 
 
+def _of_group(group: int, block: Block) -> Block:
+    return block.where(np.asarray(block.group) == group)
+
+
 def _pseudo(block: Block, group: int, sums: _Sums) -> Block:
     """The rows with the pseudo-outcome of one group; it may leave [0, 1]."""
     _, own, _, e = _residual(block)
@@ -275,8 +278,16 @@ def _estimated(
     beta, breads, steps, norm = [], [], 0, 0.0
     for group in range(len(labels)):
         blocks = ready.map(partial(_pseudo, group=group, sums=sums))
-        known = identified(RowProblem(blocks, 0, tuple(features), "bradley-terry", np.zeros(m)), 0.0)
-        estimate, influence = known.problem.maximise(known.start)
+        own = blocks.map(partial(_of_group, group))  # what its own rows cannot tell, those of others must not fill in
+        known = identified(RowProblem(own, 0, tuple(features), "bradley-terry", np.zeros(m)), 0.0)
+        everyone = RowProblem(blocks, 0, tuple(features), "bradley-terry", np.zeros(m)).only(list(known.place))
+        try:
+            estimate, influence = everyone.maximise(known.start)
+        except (ConvergenceError, NotIdentifiedError) as error:
+            raise NotIdentifiedError(
+                f"group {labels[group]!r}: no finite rewards fit its mean outcomes ({error}). Leave features out, use "
+                "coarser contexts, or collect more of its rows."
+            ) from error
         found.append(known)
         beta.append(estimate.parameter)
         breads.append(influence.bread)
@@ -288,7 +299,7 @@ def _estimated(
         at += len(part)
     bread[at:, at:] = np.eye(len(labels)) / sums.total
     if clusters:
-        squares = [squared_sums(ready, column, size, scores.size, scores.counted) for column, _, size in clusters]
+        squares = [squared_sums(ready, cluster, scores.size, scores.counted) for cluster in clusters]
         psi = Influence(bread, *multiway([name for _, name, _ in clusters], *zip(*squares, strict=True)))
     else:
         psi = Influence(bread, scores.meat(ready))

@@ -22,6 +22,8 @@ from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.models.row_problem import weights
 from steelyard.spill import Blocks, joined
 
+_CELLS = 1 << 22  # entries of a classifier's features that are made at a time
+
 
 @dataclass(frozen=True)
 class ArmScores:
@@ -84,17 +86,29 @@ class GivenScores:
 
 @dataclass(frozen=True)
 class ClassifiedOutcome:
-    """A scikit-learn classifier without each fold, on the indicators e_low - e_high of the pair and the context."""
+    """A scikit-learn classifier without each fold, on the indicators e_j - e_k of the pair and the context.
+
+    Read from both sides of the pair, and averaged, so that nothing hangs on the arms' order.
+    """
 
     held: Sequence[Any]
     k: int
 
     def at(self, block: Block, fold: int) -> PairMeans:
         x, pairs = np.asarray(block.context)[1:].T, list(combinations(range(self.k), 2))
-        stacked = np.concatenate([_features(np.full(block.n, i), np.full(block.n, j), x, self.k) for i, j in pairs])
+        mean = np.empty((len(pairs), block.n))
+        step = max(1, _CELLS // max(block.n * (self.k + x.shape[1]), 1))
+        for start in range(0, len(pairs), step):
+            some = pairs[start : start + step]
+            sides = [[_features(np.full(block.n, i), np.full(block.n, j), x, self.k) for i, j in some],
+                     [_features(np.full(block.n, j), np.full(block.n, i), x, self.k) for i, j in some]]  # fmt: skip
+            up, down = (self._won(np.concatenate(side), fold).reshape(len(some), -1) for side in sides)
+            mean[start : start + step] = 0.5 * (up + 1.0 - down)
+        return PairMeans(mean, self.k)
+
+    def _won(self, features: Any, fold: int) -> Any:
         model = self.held[fold]
-        mean = model.predict_proba(stacked)[:, list(model.classes_).index(1)]
-        return PairMeans(mean.reshape(len(pairs), block.n), self.k)
+        return model.predict_proba(features)[:, list(model.classes_).index(1)]
 
 
 @dataclass(frozen=True)
@@ -138,12 +152,9 @@ def classified_outcome(classifier: Any, blocks: Blocks, k: int, folds: int) -> C
 
     def rows(block: Block) -> tuple[Any, Any, Any]:
         block = block.where(np.isfinite(np.asarray(block.y)))
-        swap = block.a > block.b
-        y = np.asarray(block.y)
-        y = np.where(swap, 1.0 - y, y)
-        x = np.asarray(block.context)[1:].T
-        features = _features(np.minimum(block.a, block.b), np.maximum(block.a, block.b), x, k)
-        return features, y, weights(block)
+        x, y = np.asarray(block.context)[1:].T, np.asarray(block.y)
+        both = [_features(block.a, block.b, x, k), _features(block.b, block.a, x, k)]
+        return np.concatenate(both), np.concatenate([y, 1.0 - y]), np.tile(0.5 * weights(block), 2)
 
     held = []
     for fold in range(folds):
@@ -160,16 +171,16 @@ def classified_outcome(classifier: Any, blocks: Blocks, k: int, folds: int) -> C
     return ClassifiedOutcome(held, k)
 
 
-def _features(low: Any, high: Any, x: Any, k: int) -> Any:
-    """(n, K + d) +1 at the lower arm, -1 at the higher one, then the context."""
-    n = len(low)
+def _features(j: Any, k_: Any, x: Any, k: int) -> Any:
+    """(n, K + d) +1 at arm j, -1 at the other, then the context."""
+    n = len(j)
     out = np.zeros((n, k + x.shape[1]))
-    out[np.arange(n), low], out[np.arange(n), high] = 1.0, -1.0
+    out[np.arange(n), j], out[np.arange(n), k_] = 1.0, -1.0
     out[:, k:] = x
     return out
 
 
-def score_columns(outcome: dict[str, Any], arms: Sequence[str]) -> None:
+def score_columns(outcome: Sequence[str], arms: Sequence[str]) -> None:
     """Refuses columns of scores that are not those of the log's arms, one each."""
     lacking, strange = [arm for arm in arms if arm not in outcome], [arm for arm in outcome if arm not in arms]
     if lacking or strange:

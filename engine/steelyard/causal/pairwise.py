@@ -40,11 +40,14 @@ class Normaliser(NamedTuple):
     drift: Any
 
     @staticmethod
-    def of(h: Any, r: Any, square: Any, omega: Any, total: float) -> Normaliser:
-        """h, r, square: (K, K) sums of weights h, of h times the residual, of h^2. omega: of the pairs."""
+    def of(h: Any, r: Any, square: Any, omega: Any, total: float, chance: bool) -> Normaliser:
+        """h, r, square: (K, K) sums of weights h, of h times the residual, of h^2. omega: of the pairs.
+
+        chance: every pair could have been shown, so that those without rows have a part in the shared divisor.
+        """
         effective = _ratio(h * h, square)
         own, upper = effective >= _OWN, np.triu(omega, 1)
-        shared = np.where(own, 0.0, upper)
+        shared = np.where(own | ((h == 0) & (not chance)), 0.0, upper)
         weight, held = float(shared.sum()), float((shared * h).sum())
         per = weight / held if held > 0 else 0.0
         correction = np.where(own, _ratio(r, h), per * r)
@@ -67,15 +70,18 @@ class Residuals(NamedTuple):
 
     answers' weights h, h (y - nu), h (y - mu), h^2, and how many they are; weights t / pi of all, times nu - mu, and
     squared.
-    total: of t. size, square, largest: of w = omega h. rows: comparisons, answered or not.
+    total: of t. size, square, largest: of w = omega h; asked: how many have one. rows: comparisons, answered or not.
+    chance: see :class:`Normaliser`.
     """
 
     by_pair: Any
     total: float
     size: float
     square: float
-    largest: float
+    asked: float
     rows: float
+    largest: float
+    chance: bool
 
     @property
     def effective_size(self) -> float:
@@ -88,32 +94,32 @@ class Residuals(NamedTuple):
     def answers(self, omega: Any) -> Normaliser:
         """Of y - nu."""
         h, r, _, square, *_ = self.by_pair
-        return Normaliser.of(h, r, square, omega, self.total)
+        return Normaliser.of(h, r, square, omega, self.total, self.chance)
 
     def judged(self, omega: Any) -> Normaliser:
         """Of nu - mu."""
         h, r, square = self.by_pair[5:]
-        return Normaliser.of(h, r, square, omega, self.total)
+        return Normaliser.of(h, r, square, omega, self.total, self.chance)
 
     def alone(self, omega: Any) -> Normaliser:
         """Of y - mu."""
         h, _, r, square, *_ = self.by_pair
-        return Normaliser.of(h, r, square, omega, self.total)
+        return Normaliser.of(h, r, square, omega, self.total, self.chance)
 
     def correction(self, omega: Any) -> Any:
         """(K, K) what the residuals add to the mean of each pair, its lower arm's side."""
         return self.answers(omega).correction + self.judged(omega).correction
 
 
-def refuse_thin(found: Any, answered: float, floor: float) -> None:
-    """Raises OverlapError where the answered rows' weights leave too little of them. found: size, square, largest."""
+def refuse_thin(found: Any, floor: float) -> None:
+    """Raises OverlapError where weights leave too little of the answered rows. found: size, square, largest, asked."""
     if not found.size > 0:
         raise OverlapError("no answered comparison of what was asked for: support is empty")
     effective = found.size**2 / found.square
-    if effective / answered < floor:
+    if not effective / found.asked >= floor:
         raise OverlapError(
-            f"too little overlap: effective size {effective:.1f} of {answered:.0f} answered comparisons (share "
-            f"{effective / answered:.4f}), largest share of the weight in one {found.largest / found.size:.2g}; the "
+            f"too little overlap: effective size {effective:.1f} of {found.asked:.0f} answered comparisons (share "
+            f"{effective / found.asked:.4f}), largest share of the weight in one {found.largest / found.size:.2g}; the "
             f"floor is {floor}. Use coarser contexts, a question nearer to what the log shows (pairs='log', another "
             "target), or a lower floor=."
         )
@@ -146,13 +152,14 @@ class Pairwise:
     """The rows as the estimator reads them. omega: (K, K) symmetric weights of the pairs.
 
     blocks: context (q, n) the design; propensity (2, n) of the pair, and of the pair and an answer; y NaN where not
-    answered; weight t; fold. outcome, judged: see outcomes.py.
+    answered; weight t; fold. outcome, judged: see outcomes.py. chance: the propensity gives every pair one.
     """
 
     blocks: Blocks
     omega: Any
     outcome: Any
     judged: Any = None
+    chance: bool = True
 
     @property
     def k(self) -> int:
@@ -189,22 +196,25 @@ class Pairwise:
             e, judged_e = e * side, judged_e * side
             each = (h, h * e, h * (e + judged_e), h * h, (h > 0) * 1.0, judged_h, judged_h * judged_e, judged_h**2)
             by_pair = np.stack([np.bincount(pair, c * x, k * k).reshape(k, k) for x in each])
-            return by_pair, np.array([c @ t, c @ w, c @ (w * w), c.sum()]), float(w.max(initial=0.0))
+            sums = np.array([c @ t, c @ w, c @ (w * w), c @ (w > 0), c.sum()])
+            return by_pair, sums, float(w.max(initial=0.0))
 
         by_pair, sums, largest = zip(*self.blocks.each(one), strict=True)
-        total, size, square, rows = sum(sums)
-        return Residuals(sum(by_pair), total, size, square, max(largest), rows)
+        total, size, square, asked, rows = np.sum(sums, axis=0).tolist()
+        return Residuals(sum(by_pair), total, size, square, asked, rows, max(largest), self.chance)
 
     def rows(self, block: Block, found: Residuals) -> Iterator[tuple[Any, Block, Any, Any, Any, Any]]:
         """Some rows at a time: where they stood, the rows, t, E (K, n), what E is without the judge, sums of t mu."""
-        answers, judged, alone_answers = (of(self.omega) for of in (found.answers, found.judged, found.alone))
+        answers = found.answers(self.omega)
+        judged = None if self.judged is None else found.judged(self.omega)
+        alone_answers = None if self.judged is None else found.alone(self.omega)
         for at, part, table in self._parts(block):
             t, h, e, judged_h, judged_e = self._residual(part, table)
             pair = np.minimum(part.a, part.b), np.maximum(part.a, part.b)
             side, omega, alone = np.where(part.a < part.b, 1.0, -1.0), self.omega[part.a, part.b], None
             sums, means = table.sums(self.omega, t * (1.0 if part.count is None else part.count))
             sums *= t
-            if self.judged is not None:
+            if judged is not None and alone_answers is not None:
                 alone = sums.copy()
                 alone_answers.added(alone, pair, omega, h, (e + judged_e) * side)
                 judged.added(sums, pair, omega, judged_h, judged_e * side)

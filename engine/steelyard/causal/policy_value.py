@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -22,10 +23,11 @@ from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.causal.folds import fold_slices
 from steelyard.causal.outcomes import ArmScores, PairMeans, sigmoid
 from steelyard.causal.pairwise import refuse_thin
-from steelyard.causal.prepared import Prepared, prepared
-from steelyard.errors import LogError
+from steelyard.causal.prepared import Prepared, apart, check_models, prepared
+from steelyard.errors import LogError, OverlapError
 from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import multiway
+from steelyard.models.row_problem import weights
 from steelyard.models.score_fit import check_level, quantile
 from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread
@@ -47,7 +49,9 @@ class PolicyValue:
     policy : name of an arm; "uniform"; or {arm: its probability, a number, or a column where it depends on the
         prompt}, arms left out having none; or :class:`Responses`, of logged responses and candidates
     reference : the same, but no Responses; those have their own
-    outcome, propensity, folds, seed, target, ridge, floor, unsupported : as in :class:`DoublyRobust`
+    outcome, propensity, folds, seed, target, ridge, floor : as in :class:`DoublyRobust`; Responses take the floor only
+    unsupported : share of what the policies would compare in pairs without an answered comparison, beyond which it
+        refuses, unless the propensity says that chance left them out
     clip : largest ratio of probabilities of a response; counted. For Responses only
 
     Examples
@@ -72,21 +76,24 @@ class PolicyValue:
     target: Any = None
     ridge: float = 1.0
     floor: float = 0.01
-    unsupported: float = 1.0
+    unsupported: float = 0.1
     clip: float | None = None
 
     labelled: ClassVar[None] = None
     judge: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        from steelyard.causal.doubly_robust import DoublyRobust
-
-        DoublyRobust(self.outcome, self.propensity, folds=self.folds, seed=self.seed, ridge=self.ridge)  # checks them
+        check_models(self)
         for name, policy in (("policy", self.policy), ("reference", self.reference)):
             if not isinstance(policy, str | Mapping | (Responses if name == "policy" else str)):
                 raise ValueError(f"{name} must be an arm, 'uniform' or {{arm: probability}}, not {policy!r}")
         if self.clip is not None and not (isinstance(self.policy, Responses) and self.clip > 0):
             raise ValueError("clip= is a positive bound on the ratios of Responses")
+        if isinstance(self.policy, Responses):
+            for name in ("reference", "outcome", "propensity", "folds", "seed", "target", "ridge", "unsupported"):
+                own, default = getattr(self, name), getattr(PolicyValue("uniform"), name)
+                if own is not default and (name == "target" or own != default):
+                    raise ValueError(f"{name}= is not for Responses: they bring their probabilities and scores along")
 
     def fit(self, log: PreferenceLog, threads: int | None = None) -> PolicyValueFit:
         """The policy's value with its interval.
@@ -103,7 +110,7 @@ class PolicyValue:
         columns: dict[str, Any] = {}
         for name, policy in (("policy", self.policy), ("reference", self.reference)):
             for arm, chance in policy.items() if isinstance(policy, Mapping) else ():
-                columns[f"{name} of {arm}"] = pl.lit(float(chance)) if isinstance(chance, int | float) else chance
+                columns[f"{name} of {arm}"] = pl.lit(float(chance)) if isinstance(chance, Real) else chance
         ready = prepared(self, log, threads, columns)
         names = [*(f"score of {arm}" for arm in (self.outcome if isinstance(self.outcome, Mapping) else ())), *columns]
         arms = ready.pairs.arms.to_list()
@@ -111,7 +118,8 @@ class PolicyValue:
                    ((self.policy, "policy"), (self.reference, "reference"))]  # fmt: skip
         for each in chances:
             each.check(ready.blocks)
-        terms = partial(_arm_terms, ready=ready, policy=chances[0], reference=chances[1])
+        supported = _supported(ready, chances, self.unsupported)
+        terms = partial(_arm_terms, supported=supported, ready=ready, policy=chances[0], reference=chances[1])
         return _valued(self, ready.blocks, terms, ready.clusters, ready.pairs.dropped)
 
 
@@ -135,7 +143,8 @@ class Responses:
 class _Terms(NamedTuple):
     """Of every row. model: value by the outcome model. share: of it that the correction speaks of, 1 or less.
 
-    weight: of the correction; signed: that times the residual. alone: what the weights alone would say. clipped: rows.
+    weight: of the correction; signed: that times the residual. alone: that times the outcome. same: chance that both
+    policies give one arm. clipped: comparisons.
     """
 
     model: Any
@@ -143,6 +152,7 @@ class _Terms(NamedTuple):
     weight: Any
     signed: Any
     alone: Any
+    same: Any
     clipped: int = 0
 
 
@@ -151,7 +161,8 @@ class PolicyValueFit:
     """The value of a policy. Made by :meth:`PolicyValue.fit`.
 
     value, se: doubly robust, with its standard error. model, weights: what the outcome model alone and the weights
-    alone would say. n: comparisons. effective_size: of the weights. clipped: rows whose ratio was cut.
+    alone would say. n: comparisons; asked: those of arms that the policies give. effective_size: of the weights.
+    clipped: comparisons with a ratio that was cut.
     """
 
     spec: PolicyValue
@@ -160,6 +171,7 @@ class PolicyValueFit:
     model: float
     weights: float
     n: int
+    asked: int
     effective_size: float
     largest_share: float
     clipped: int
@@ -172,12 +184,14 @@ class PolicyValueFit:
 
     @property
     def effective_share(self) -> float:
-        """Effective size, as a share of the comparisons."""
-        return self.effective_size / self.n
+        """Effective size, as a share of the comparisons that the policies ask for."""
+        return self.effective_size / self.asked
 
     @property
     def estimand(self) -> str:
         whose = "the log's own contexts" if self.spec.target is None else "the target's contexts (taken as known)"
+        if isinstance(self.spec.policy, Responses):
+            whose = "the log's own prompts"
         return f"chance, over {whose}, that the policy's answer is preferred to the reference's (a tie counts half)"
 
     def table(self, level: float = 0.95) -> pl.DataFrame:
@@ -209,11 +223,11 @@ class _Chances:
         k = len(arms)
         if policy == "uniform" and "uniform" not in arms:
             return _Chances(np.full(k, 1.0 / k), None, name)
-        shares = {policy: 1.0} if isinstance(policy, str) else dict(policy)
-        strange = [arm for arm in shares if str(arm) not in arms]
+        shares = {policy: 1.0} if isinstance(policy, str) else {str(arm): share for arm, share in policy.items()}
+        strange = [arm for arm in shares if arm not in arms]
         if strange:
             raise LogError(f"{name} names {strange[:5]}: the log's arms are {list(arms)[:10]}")
-        if not isinstance(policy, str) and not all(isinstance(share, int | float) for share in shares.values()):
+        if not isinstance(policy, str) and not all(isinstance(share, Real) for share in shares.values()):
             place = [columns.index(f"{name} of {arm}") if arm in shares else -1 for arm in arms]
             return _Chances(None, np.array(place), name)
         fixed = np.array([float(shares.get(arm, 0.0)) for arm in arms])
@@ -245,21 +259,51 @@ class _Chances:
             )
 
 
-def _arm_terms(block: Block, ready: Prepared, policy: _Chances, reference: _Chances) -> _Terms:
-    terms, step = np.empty((5, block.n)), max(ROWS, _CELLS // len(ready.pairs.arms) // ROWS * ROWS)
+def _supported(ready: Prepared, chances: Sequence[_Chances], most: float) -> Any:
+    """(K, K) bool: pairs that the correction speaks of. Refuses where the policies ask too much of the others.
+
+    Pairs with answered comparisons; by a softmax of two draws also those that chance left out, of arms that are joined.
+    """
+    k, table = len(ready.pairs.arms), ready.pairs
+    joined = np.array([reason is None for reason in apart(table)])
+    answered = np.zeros((k, k), bool)
+    answered[table.a, table.b] = True
+    supported = np.outer(joined, joined) & (answered | answered.T | ready.chance)
+    policy, reference = chances
+
+    def one(block: Block) -> Any:
+        return (policy.at(block) * weights(block)) @ reference.at(block).T
+
+    asked = np.sum([*ready.blocks.each(one)], axis=0)
+    np.fill_diagonal(asked, 0.0)
+    share = float(asked[~supported].sum() / asked.sum()) if asked.any() else 0.0
+    if share > most:
+        worst = np.argwhere((asked > 0) & ~supported)[:5]
+        names = ", ".join(f"{table.arms[int(i)]} | {table.arms[int(j)]}" for i, j in worst)
+        raise OverlapError(
+            f"{100 * share:.1f} % of what the policies would compare was never answered ({names}): it would rest on "
+            "the outcome model alone. Ask for policies nearer to the log, or put up with it by "
+            f"unsupported={share + 0.01:.2f}."
+        )
+    return supported
+
+
+def _arm_terms(block: Block, supported: Any, ready: Prepared, policy: _Chances, reference: _Chances) -> _Terms:
+    terms, step = np.empty((6, block.n)), max(ROWS, _CELLS // len(ready.pairs.arms) // ROWS * ROWS)
     for f, at in fold_slices(block, step):
         part = block.where(at)
-        terms[:, at] = _some_terms(part, ready.outcome.at(part, f), policy.at(part), reference.at(part))
+        terms[:, at] = _some_terms(part, supported, ready.outcome.at(part, f), policy.at(part), reference.at(part))
     return _Terms(*terms)
 
 
-def _some_terms(block: Block, table: Any, pi: Any, rho: Any) -> tuple[Any, Any, Any, Any, Any]:
+def _some_terms(block: Block, supported: Any, table: Any, pi: Any, rho: Any) -> tuple[Any, Any, Any, Any, Any, Any]:
     n, y, p = np.arange(block.n), np.asarray(block.y), np.asarray(block.propensity)[0]
     win, lose = pi[block.a, n] * rho[block.b, n], pi[block.b, n] * rho[block.a, n]
     same = np.einsum("kn,kn->n", pi, rho)
     residual = y - table.between(block.a, block.b)
-    alone = 0.5 * same + (win * y + lose * (1.0 - y)) / p
-    return _averaged(table, pi, rho), 1.0 - same, (win + lose) / p, (win - lose) / p * residual, alone
+    alone = (win * y + lose * (1.0 - y)) / p
+    share = np.einsum("kn,kn->n", pi, (supported & ~np.eye(len(pi), dtype=bool)) @ rho)
+    return _averaged(table, pi, rho), share, (win + lose) / p, (win - lose) / p * residual, alone, same
 
 
 def _averaged(table: ArmScores | PairMeans, pi: Any, rho: Any) -> Any:
@@ -318,18 +362,29 @@ def _response_terms(block: Block, width: int, clip: float | None) -> _Terms:
     chance = np.exp(logp - logp.max(axis=0))
     chance /= chance.sum(axis=0)
     model = 0.5 * sum((chance * sigmoid(scores - score)).sum(axis=0) for score in (score_a, score_b))
-    up, down = np.exp(policy_a - reference_a), np.exp(policy_b - reference_b)
-    cut = 0 if clip is None else int(((up > clip) | (down > clip)).sum())
+    with np.errstate(over="ignore"):
+        up, down = np.exp(policy_a - reference_a), np.exp(policy_b - reference_b)
+    counted = np.ones(block.n) if block.count is None else block.count
+    cut = 0 if clip is None else int(counted[(up > clip) | (down > clip)].sum())
     if clip is not None:
         up, down = np.minimum(up, clip), np.minimum(down, clip)
+    far = np.flatnonzero(~np.isfinite(up * up + down * down))
+    if len(far):
+        raise OverlapError(
+            f"{len(far)} rows: a response is so much likelier under the policy that no number holds the ratio (first "
+            f"rows {block.numbers(far[:10]).tolist()}). Correct the log-probabilities, or bound the ratios by clip=."
+        )
     y = np.asarray(block.y)
     signed = 0.5 * (up - down) * (y - sigmoid(score_a - score_b))
-    return _Terms(model, np.ones(block.n), 0.5 * (up + down), signed, 0.5 * (up * y + down * (1.0 - y)), cut)
+    alone, none = 0.5 * (up * y + down * (1.0 - y)), np.zeros(block.n)
+    return _Terms(model, np.ones(block.n), 0.5 * (up + down), signed, alone, none, cut)
 
 
 # --- either --------------------------------------------------------------------------------------
 class _Found(NamedTuple):
-    """Sums over rows: of t, t model, t share, t weight, t signed, t alone, (t weight)^2 and counts; largest weight."""
+    """Sums over rows: of t, t model, t share, t weight, t signed, t alone, t same, (t weight)^2; comparisons, and those
+    with a weight; largest weight.
+    """
 
     total: float
     model: float
@@ -337,8 +392,10 @@ class _Found(NamedTuple):
     size: float
     signed: float
     alone: float
+    same: float
     square: float
     n: float
+    asked: float
     clipped: int
     largest: float
 
@@ -353,13 +410,23 @@ def _valued(
     def one(block: Block) -> tuple[Any, int, float]:
         of, (t, c) = terms(block), _weights(block)
         w = t * of.weight
-        parts = (t, t * of.model, t * of.share, w, t * of.signed, t * of.alone, w * w, np.ones(block.n))
+        parts = (
+            t,
+            t * of.model,
+            t * of.share,
+            w,
+            t * of.signed,
+            t * of.alone,
+            t * of.same,
+            w * w,
+            np.ones(block.n),
+            w > 0,
+        )
         return np.array([c @ part for part in parts]), of.clipped, float(w.max(initial=0.0))
 
     sums, clipped, largest = zip(*blocks.each(one), strict=True)
-    total, at_model, share_sum, size, signed, by_weights, square, n = sum(sums)
-    found = _Found(total, at_model, share_sum, size, signed, by_weights, square, n, sum(clipped), max(largest))
-    refuse_thin(found, found.n, spec.floor)
+    found = _Found._make([*np.sum(sums, axis=0).tolist(), sum(clipped), max(largest)])
+    refuse_thin(found, spec.floor)
     residual = found.signed / found.size
     model, share = found.model / found.total, found.share / found.total
 
@@ -375,15 +442,14 @@ def _valued(
         return float(psi @ (psi if block.count is None else psi / block.count))
 
     if clusters:
-        squares = [squared_sums(blocks, column, size, 1, errors) for column, _, size in clusters]
+        squares = [squared_sums(blocks, cluster, 1, errors) for cluster in clusters]
         variance = float(multiway([name for _, name, _ in clusters], *zip(*squares, strict=True))[0][0, 0])
     else:
         variance = sum(blocks.each(squared))
-    same = 1.0 - share
-    alone = 0.5 * same + share * (found.alone - 0.5 * same * found.total) / found.size
+    alone = 0.5 * found.same / found.total + share * found.alone / found.size
     return PolicyValueFit(
         spec, float(model + share * residual), float(np.sqrt(variance)), float(model), float(alone), int(found.n),
-        float(found.size**2 / found.square), float(found.largest / found.size), found.clipped,
+        int(found.asked), float(found.size**2 / found.square), float(found.largest / found.size), found.clipped,
         "cluster" if clusters else "sandwich", dropped,
     )  # fmt: skip
 

@@ -14,11 +14,12 @@ import numpy as np
 import polars as pl
 
 from steelyard.assignment.contexts import Contexts, context_encoder, learned, seen_by
-from steelyard.assignment.propensity import Propensity
+from steelyard.assignment.propensity import PairPropensity, Propensity
 from steelyard.assignment.weighing import toward, weigh_rows
 from steelyard.assignment.weights import Weights
 from steelyard.blocks import Block, Dictionary, Encoder
-from steelyard.causal.folds import folded, refuse_lone_arms
+from steelyard.causal.contextual import refuse_wide
+from steelyard.causal.folds import MOST, folded, refuse_lone_arms
 from steelyard.causal.held_out import held_out, shown
 from steelyard.causal.outcomes import (
     ClassifiedOutcome,
@@ -30,6 +31,7 @@ from steelyard.causal.outcomes import (
     score_columns,
 )
 from steelyard.errors import LogError
+from steelyard.graph import components
 from steelyard.inference.clusters import cluster_names
 from steelyard.pairs import PairTable
 from steelyard.rows import Rows, read_rows
@@ -56,6 +58,47 @@ class Prepared:
     outcome: Any
     judged: Judged | None
 
+    @property
+    def chance(self) -> bool:
+        """Whether the propensity gives every pair of arms a chance to be shown."""
+        return getattr(self.overlap.propensity.model, "draws", 1) == 2
+
+
+def check_folds(folds: Any, ridge: float) -> None:
+    """Refuses settings that no cross-fitted model takes."""
+    if not (isinstance(folds, int) and 1 <= folds <= MOST):
+        raise ValueError(f"folds must be a whole number from 1 to {MOST}, not {folds!r}")
+    if not (np.isfinite(ridge) and ridge >= 0):
+        raise ValueError(f"ridge must be a finite number >= 0, not {ridge!r}")
+
+
+def check_models(spec: Any) -> None:
+    """Refuses an outcome, propensity, folds or ridge that cannot be."""
+    check_folds(spec.folds, spec.ridge)
+    known = spec.outcome == "contextual" if isinstance(spec.outcome, str) else (
+        isinstance(spec.outcome, Mapping) or hasattr(spec.outcome, "predict_proba"))  # fmt: skip
+    if not known:
+        raise ValueError(
+            f"outcome must be 'contextual', {{arm: column of scores}} or a classifier, not {spec.outcome!r}; a "
+            "judge's probability of the shown pair goes to judge="
+        )
+    if not isinstance(spec.propensity, PairPropensity):
+        raise ValueError(f"propensity must be a PairPropensity, not {spec.propensity!r}")
+
+
+def apart(table: PairTable) -> list[str | None]:
+    """Of each arm why labelled comparisons do not join it to the main group; None where they do.
+
+    What joins two groups that never met would be the outcome model's ridge, and no data.
+    """
+    k = len(table.arms)
+    group = components(k, table.a, table.b)
+    played = np.bincount(table.a, table.rows, k) + np.bincount(table.b, table.rows, k)
+    main = group == np.bincount(group, played).argmax()
+    never = "never compared with the main group, directly or through others"
+    return [None if inside else never if games else "no labelled comparison"
+            for inside, games in zip(main, played, strict=True)]  # fmt: skip
+
 
 def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[str, Any] | None = None) -> Prepared:
     """spec: has outcome, propensity, labelled, judge, folds, seed, target, ridge and unsupported, as DoublyRobust has.
@@ -71,6 +114,8 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
     refuse_lone_arms(blocks, spec.folds, arms)
     with one_blas_thread():
         contexts, viewed = _contexts(log, rows.encoder, blocks)
+        if isinstance(spec.outcome, str):
+            refuse_wide(len(arms), 1 + len(contexts.mean))
         propensity, labelled = _propensities(spec, log, rows, blocks)
         overlap = _overlap(spec, log, propensity)
         ready = _ready(spec, log, contexts, viewed, propensity, labelled)
@@ -125,7 +170,9 @@ def _propensities(spec: Any, log: PreferenceLog, rows: Rows, blocks: Blocks) -> 
 
 def _overlap(spec: Any, log: PreferenceLog, propensity: Propensity) -> Weights:
     """The weights that would do the same without an outcome model: what they leave of the log, or a refusal."""
-    target = "uniform" if spec.target is None or propensity.contexts is None else spec.target
+    known = [] if propensity.contexts is None else propensity.contexts.names
+    wanted = list(spec.target) if isinstance(spec.target, Mapping) else log.context_names()
+    target = "uniform" if spec.target is None or not set(wanted) <= set(known) else spec.target
     return weigh_rows(propensity, log, propensity.blocks, target, "hajek", None, None, 0.0, spec.unsupported)
 
 
@@ -148,7 +195,8 @@ def _ready(
         if tilt is not None:
             own = tilt.weight(block)
             weight = own if weight is None else weight * own
-        return replace(block, context=contexts.matrix(block), levels=(), propensity=propensity, weight=weight)
+        return replace(block, context=contexts.matrix(block), levels=(), propensity=propensity, weight=weight,
+                       sampling=block.weight)  # fmt: skip
 
     return viewed.map(ready)
 
@@ -157,8 +205,9 @@ def _outcomes(spec: Any, ready: Blocks, arms: list[str], contexts: Contexts) -> 
     k = len(arms)
     outcome: ContextualOutcome | GivenScores | ClassifiedOutcome
     if isinstance(spec.outcome, Mapping):
-        score_columns(dict(spec.outcome), arms)
-        place = [list(spec.outcome).index(arm) for arm in arms]
+        given = [str(arm) for arm in spec.outcome]
+        score_columns(given, arms)
+        place = [given.index(arm) for arm in arms]
         outcome = GivenScores(np.array(place))
     elif spec.outcome == "contextual":
         outcome = ContextualOutcome(contextual(ready, arms, contexts, spec.ridge, spec.folds))

@@ -98,18 +98,21 @@ class ClusterSums:
 
 
 def squared_sums(
-    blocks: Blocks, column: int, codes: int, width: int, scores: Callable[[Block], Any]
+    blocks: Blocks, cluster: tuple[int, str, int], width: int, scores: Callable[[Block], Any]
 ) -> tuple[Any, int]:
     """(width, width) the sum over a column's clusters of s s', s the sum of their rows' scores; and how many they are.
 
-    codes: of the column. scores: (n, width) of a block's rows. As many clusters at a time as memory holds.
+    cluster: the column's place, name and number of codes. scores: (n, width) of a block's rows. As many clusters at a
+    time as memory holds. Raises NotIdentifiedError for rows without a cluster.
     """
     square, groups = np.zeros((width, width)), 0
+    column, name, codes = cluster
     step = max(1, CLUSTER_BYTES // (8 * (width + 1)))
-    for low in range(0, codes, step):
+    for low in range(0, max(codes, 1), step):
 
         def part(block: Block, low: int = low) -> Part:
             code = block.clusters[column]
+            refuse_nulls(code, name)
             if codes > step:
                 block = block.where((code >= low) & (code < low + step))
             entries = [(slice(0, block.n), scores(block))]

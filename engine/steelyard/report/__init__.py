@@ -77,8 +77,9 @@ def write_debias(path: str | os.PathLike[str], fit: DoublyRobustFit, title: str,
     """One self-contained HTML page: naive against doubly robust, what moved and why, the card, overlap."""
     from markupsafe import Markup
 
+    told = card(fit)  # refuses a loaded fit
     assert fit.overlap is not None
-    told, facts, table = card(fit), fit.overlap.overlap(), fit.table(level)
+    facts, table = fit.overlap.overlap(), fit.table(level)
     compared = fit.compare(level)
     rates = fit.win_rates(level).select("arm", "win_rate")
     beside = compared.join(rates, on="arm", how="left", maintain_order="left")
