@@ -8,7 +8,7 @@ Margins and sums over rows are BLAS's, a few rows at a time; what is done to the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from steelyard.spill import Blocks, joined
 _CELLS = 1 << 14  # logits that are worked on at a time
 _THINNED = 1 << 15  # rows whose Hessian stands for that of all
 _TOLERANCE = 1e-9  # of the largest gradient entry, divided by n
-_HELD_OUT = 1e-7  # the same of a fit without some rows: far below the n^-1/2 by which the gradient errs itself
+_HELD_OUT = (1e-6, 1e-4)  # both of fits to a long log without some rows: a hundredth of their own sampling errors
 _STEP = 1e-7  # of any coefficient of a standardised column: the Newton step that would come next
 _WHOLE = 800  # coefficients up to which some rows' Hessian preconditions as a whole
 _SOME = 1 << 31  # multiplications that it may cost
@@ -158,24 +158,28 @@ class SoftmaxProblem:
             with contextlib.suppress(ConvergenceError):
                 start = few.maximise(start, rounds).gamma
             near = few.preconditioner(start)
-        return self._newton(start, near, _TOLERANCE, rounds)
+        return self._newton(start, near, (_TOLERANCE, _STEP), rounds)
 
     @one_blas_thread()
-    def held_out(self, parts: Sequence[Blocks], gamma: Any) -> list[Solved]:
-        """The maxima without each part of the rows, from the one of all of them, gamma (k, D).
+    def held_out(self, folds: int, gamma: Any) -> list[Solved]:
+        """The maxima without each fold, from the one of all rows, gamma (k, D).
 
-        There the gradients of all parts and of the ridge add to 0, so that the first step costs the left-out part's.
+        There the gradients of all folds and of the ridge add to 0, so that the first step costs the left-out fold's.
         """
+        parts = self.blocks.map(_bare).split(folds)
         near, solved = self.thinned.preconditioner(gamma), []
+        precision = (_TOLERANCE, _STEP) if self.thinned is self else _HELD_OUT
         for left, part in enumerate(parts):
             others = joined([other for f, other in enumerate(parts) if f != left])
             problem = replace(self, blocks=others)
             gradient = replace(self, blocks=part).evaluate(gamma)[1]
             start = gamma + problem._step(gamma, -gradient, near)
-            solved.append(problem._newton(start, near, _HELD_OUT))
+            solved.append(problem._newton(start, near, precision))
         return solved
 
-    def _newton(self, start: Any, near: Callable[[Any], Any] | None, tolerance: float, rounds: int = ROUNDS) -> Solved:
+    def _newton(
+        self, start: Any, near: Callable[[Any], Any] | None, precision: tuple[float, float], rounds: int = ROUNDS
+    ) -> Solved:
         """near: preconditions the inner solves; None: a new one at every step."""
         shape = (self.k, self.d)
 
@@ -185,7 +189,7 @@ class SoftmaxProblem:
             value -= 0.5 * float((self.penalty * gamma**2).sum())
             return Point(value, (gradient - self.penalty * gamma).ravel(), lambda v: self._step(gamma, v, near).ravel())
 
-        solution = newton(evaluate, start.ravel(), self.n, tolerance, max(_STEP, tolerance), rounds)
+        solution = newton(evaluate, start.ravel(), self.n, *precision, rounds)
         gamma = solution.parameter.reshape(shape)
         gamma = gamma - gamma.mean(axis=0)
         penalised = 0.5 * float((self.penalty * gamma**2).sum())
@@ -256,6 +260,13 @@ class Solved(NamedTuple):
     log_likelihood: float
     iterations: int
     gradient_norm: float
+
+
+def _bare(block: Block) -> Block:
+    """The block with what a pass of the problem reads, and no more."""
+    return replace(
+        block, y=None, clusters=(), features=None, context=None, levels=(), group=None, propensity=None, place=None
+    )
 
 
 def chunks(block: Block, wide: int) -> Iterator[tuple[slice, Any]]:

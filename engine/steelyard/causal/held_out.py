@@ -27,7 +27,7 @@ def held_out(propensity: Propensity, folds: int, log: PreferenceLog) -> list[Pro
         return [propensity] * folds
     try:
         if isinstance(model, SoftmaxModel) and len(model.free) == model.problem.k:
-            solved = model.problem.held_out(model.problem.blocks.split(folds), model.gamma)
+            solved = model.problem.held_out(folds, model.gamma)
             models: list[Any] = [replace(model, solved=each) for each in solved]
         elif isinstance(model, SoftmaxModel):
             models = _of_two(model, folds)
@@ -47,9 +47,10 @@ def _of_two(model: SoftmaxModel, folds: int) -> list[Any]:
     """Two classes: one logistic vector, the second class against the first."""
 
     def ready(block: Block) -> Block:
-        return replace(block, y=block.drawn[0].astype(np.float64), features=None, context=None)
+        y = block.drawn[0].astype(np.float64)
+        return replace(block, y=y, features=None, context=None, levels=(), clusters=(), propensity=None)
 
-    parts = [part.packed().map(ready) for part in model.problem.blocks.split(folds)]
+    parts = [part.packed() for part in model.problem.blocks.map(ready).split(folds)]
     penalty = np.where(np.arange(model.problem.d) > 0, model.problem.ridge, 0.0)
     fit = ContextualProblem(parts, (), 0, model.problem.d, penalty, model.gamma[1] - model.gamma[0]).fit()
     gammas = [np.stack([np.zeros(model.problem.d), beta]) for beta in fit.held_beta]

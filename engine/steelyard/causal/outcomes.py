@@ -138,10 +138,10 @@ def contextual(blocks: Blocks, arms: Sequence[str], contexts: Contexts, ridge: f
         block = block.where(np.isfinite(np.asarray(block.y)))
         order = np.lexsort((np.maximum(block.a, block.b), np.minimum(block.a, block.b)))
         columns = np.ascontiguousarray(np.asarray(block.columns)[-1:]) if judge else np.empty((0, block.n))
-        bare = replace(block, columns=columns, propensity=None, clusters=())
-        return replace(bare, context=None, features=np.asarray(block.context).T).where(order)
+        return replace(block, columns=columns, context=None, features=np.asarray(block.context).T).where(order)
 
-    parts = [part.packed().map(ready) for part in blocks.split(folds)]
+    bare = blocks.map(lambda block: replace(block, propensity=None, clusters=(), sampling=None, drawn=(), place=None))
+    parts = [part.packed().map(ready) for part in bare.split(folds)]
     q, d = 1 + len(contexts.mean), int(judge)
     return ContextualProblem(parts, arms, q, d, np.full(len(arms) * q + d, ridge)).fit()
 
