@@ -315,6 +315,9 @@ def debias(
 
 def _debiased(fit: sy.DoublyRobustFit, level: float) -> None:
     """Naive against doubly robust, and what moved and why."""
+    if fit.naive is None:
+        _print(frame_table(fit.table(level), "Doubly robust scores (the plain fit has none that are finite)"))
+        return
     _print(frame_table(fit.compare(level), "Naive and doubly robust scores (on the logit scale)"))
     moved = moved_most(fit, 5)
     if len(moved):

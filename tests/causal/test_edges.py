@@ -216,3 +216,17 @@ def test_messages_and_influence_name_rows_of_the_log():
         sy.DoublyRobust(propensity=sy.PairPropensity(method="logged")).fit(scanned(frame, propensity="p"))
     fit = sy.DoublyRobust(propensity=sy.PairPropensity(method="frequency")).fit(scanned(frame))
     assert fit.influence()["row"].to_list() == list(range(100, 300))
+
+
+def test_without_a_plain_score_there_are_still_win_rates():
+    frame = by_topic(14, 300, 2).with_columns(y=(pl.col("a") == "0") * 1.0)
+    tied = pl.DataFrame({"a": ["1", "0"], "b": ["2", "2"], "y": [1.0, 1.0], "code": ["yes", "no"]})
+    log = sy.scan(pl.concat([frame, *[tied] * 20]), **ROLES)
+    with pytest.raises(sy.NotIdentifiedError, match="no two arms have both won and lost"):
+        sy.BradleyTerry().fit(log)
+    fit = sy.DoublyRobust(propensity=sy.PairPropensity(method="frequency")).fit(log)
+    assert fit.naive is None
+    assert fit.win_rates()["win_rate"].null_count() < 3
+    with pytest.raises(sy.NotIdentifiedError, match="no finite score to compare"):
+        fit.compare()
+    assert "largest move" not in str(sy.card(fit))

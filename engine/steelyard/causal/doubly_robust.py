@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from steelyard.log import Column, PreferenceLog
     from steelyard.models.score_fit import ScoreFit
 
-_FAR = 1e-3  # a judge's probability is kept this far from 0 and 1
-
 
 @dataclass(frozen=True)
 class DoublyRobust:
@@ -218,9 +216,12 @@ def _given_weights(pairs: Any, table: PairTable) -> Any:
     return omega
 
 
-def _naive(pairs: PairTable, blocks: Blocks, clusters: list[tuple[int, str, int]]) -> ScoreFit:
-    """The plain Bradley-Terry fit of the same rows."""
-    fit = BradleyTerry().fit_table(pairs, "cluster" if clusters else "sandwich")
+def _naive(pairs: PairTable, blocks: Blocks, clusters: list[tuple[int, str, int]]) -> ScoreFit | None:
+    """The plain Bradley-Terry fit of the same rows; None where it has no finite score."""
+    try:
+        fit = BradleyTerry().fit_table(pairs, "cluster" if clusters else "sandwich")
+    except NotIdentifiedError:
+        return None
     if not clusters:
         return fit
     place = np.where(fit.main, np.cumsum(fit.main) - 1, -1).astype(np.int32)
@@ -254,7 +255,7 @@ def _beyond(win: Any, omega: Any) -> list[str | None]:
 
 def _estimated(
     spec: DoublyRobust, ready: Prepared, problem: Pairwise, found: Residuals, moments: Moments, win: Any,
-    why: list[str | None], meat: Any, clipped: float, naive: ScoreFit,
+    why: list[str | None], meat: Any, clipped: float, naive: ScoreFit | None,
 ) -> DoublyRobustFit:  # fmt: skip
     """Projection and influence from the win matrix and the sums of both passes."""
     omega, k = problem.omega, problem.k

@@ -47,7 +47,8 @@ class DoublyRobustFit(ScoreFit):
 
     omega: (K, K) weights of the pairs. win: (K, K) mean outcome of the row's arm against the column's, NaN outside the
     target. answered: (K, K) comparisons. total: weight of the target. effective_size: of the answered rows, (sum w)^2 /
-    sum w^2, w = omega / propensity. n: comparisons, answered or not. naive: the plain fit of the same rows.
+    sum w^2, w = omega / propensity. n: comparisons, answered or not. naive: the plain fit of the same rows, where it has
+    finite scores.
     overlap: what the propensity alone leaves of the log. words: the estimand. The rest is what rows' influence is told
     from, and is lost in a file.
     """
@@ -168,7 +169,8 @@ class DoublyRobustFit(ScoreFit):
 
         Both sides are centred, and ranked, over those arms.
         """
-        assert self.naive is not None
+        if self.naive is None:
+            raise NotIdentifiedError("the plain fit has no finite score to compare with: see win_rates()")
         mine = self.table(level).select("arm", "score", "low", "high")
         plain = self.naive.table(level).select("arm", naive="score", naive_low="low", naive_high="high")
         joined = mine.join(plain, on="arm", how="inner", maintain_order="left").drop_nulls(["score", "naive"])
@@ -231,9 +233,8 @@ class DoublyRobustFit(ScoreFit):
     # --- files -----------------------------------------------------------------------------------
     def save(self, path: str | os.PathLike[str]) -> None:
         """One file of JSON and Arrow IPC, without the rows; read it with :func:`steelyard.load`."""
-        assert self.naive is not None
         facts, arrays = self._archive()
-        plain, beside = self.naive._archive()
+        plain, beside = (None, {}) if self.naive is None else self.naive._archive()
         names = ("total", "effective_size", "n", "words", "dropped")
         facts |= {name: getattr(self, name) for name in names} | {"naive": plain}
         arrays |= {name: getattr(self, name) for name in ("omega", "win", "answered")}
@@ -247,7 +248,8 @@ class DoublyRobustFit(ScoreFit):
 
 def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> DoublyRobustFit:
     plain = {name[6:]: part for name, part in arrays.items() if name.startswith("naive ")}
-    naive = PairFit(BradleyTerry(**loaded_spec(facts["naive"]["spec"])), **loaded_scores(facts["naive"], plain))
+    own = facts["naive"]
+    naive = PairFit(BradleyTerry(**loaded_spec(own["spec"])), **loaded_scores(own, plain)) if own else None
     more = {name: facts[name] for name in ("total", "effective_size", "n", "words", "dropped")}
     more |= {name: arrays.get(name) for name in ("omega", "win", "answered", "alone")}
     return DoublyRobustFit(LoadedSpec(**facts["spec"]), **loaded_scores(facts, arrays), **more, naive=naive)

@@ -138,11 +138,12 @@ def _of_scores(fit: DoublyRobustFit) -> Card:
         raise ValueError("a loaded fit has lost its rows: the card needs them")
     never = len(fit.unsupported_pairs())
     pairs = int((fit.omega > 0).sum() / 2)
-    overlap = {
+    overlap: dict[str, Any] = {
         "effective size": fit.effective_size, "effective share": fit.effective_share,
         "pairs of the target": pairs, "of these never answered": never,
-        "largest move from the naive score": float(fit.compare()["moved"].abs().max() or 0.0),  # type: ignore[arg-type]
     }  # fmt: skip
+    if fit.naive is not None:
+        overlap["largest move from the naive score"] = fit.compare()["moved"].abs().max()
     assumptions = [
         _consistency("arms' answers"), _unconfounded("which pair was shown", fit.overlap.propensity),
         _every_pair(fit, never, pairs), _latent("not needed: arms are compared as wholes"), _EITHER,
