@@ -193,3 +193,19 @@ def test_a_feature_that_never_differs_is_null_with_a_reason():
     assert fit.coefficients().filter(term="f1")["estimate"].null_count() == 2
     assert "0 in every row" in fit.coefficients().filter(term="f1")["reason"][0]
     assert fit.test_equal().df == 1
+
+
+def test_three_groups_and_a_target():
+    frame = objectives(4, 3000, 0.7)
+    third = pl.Series(np.random.default_rng(1).random(3000) < 0.3)
+    frame = frame.with_columns(objective=pl.when(third).then(pl.lit("other")).otherwise("objective"))
+    fit = sy.GroupRewards().fit(scanned(frame))
+    assert fit.test_equal().df == 4
+    assert fit.coefficients()["estimate"].null_count() == 0
+    assert fit.rewards()["group"].to_list() == ["brief", "kind", "other"]
+    shifted = sy.GroupRewards(target={"prompt": {"code": 0.9, "prose": 0.1}}).fit(scanned(frame))
+    told = dict(shifted.coefficients().filter(term="f0").select("group", "estimate").iter_rows())
+    assert told["brief"] < dict(fit.coefficients().filter(term="f0").select("group", "estimate").iter_rows())["brief"]
+    assert shifted.rewards()["naive"].to_list() == pytest.approx(fit.rewards()["naive"].to_list())
+    mean = frame.group_by("objective").agg(pl.col("y").mean()).sort("objective")["y"].to_list()
+    assert fit.rewards()["naive"].to_list() == pytest.approx(mean)

@@ -47,8 +47,8 @@ class DoublyRobustFit(ScoreFit):
 
     omega: (K, K) weights of the pairs. win: (K, K) mean outcome of the row's arm against the column's, NaN outside the
     target. answered: (K, K) comparisons. total: weight of the target. effective_size: of the answered rows, (sum w)^2 /
-    sum w^2, w = omega / propensity. n: comparisons, answered or not. naive: the plain fit of the same rows, None where it
-    has no finite scores.
+    sum w^2, w = omega / propensity. n: comparisons, answered or not. naive: the plain fit of the same rows, where it
+    has finite scores.
     overlap: what the propensity alone leaves of the log. words: the estimand. The rest is what rows' influence is told
     from, and is lost in a file.
     """

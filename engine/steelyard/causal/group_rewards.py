@@ -120,7 +120,7 @@ class GroupRewards:
                 1.0 if block.weight is None else block.weight)  # fmt: skip
             columns = np.ascontiguousarray(np.asarray(block.features, np.float64).T)
             return replace(block, columns=columns, features=None, context=means, levels=(), weight=weight,
-                           propensity=e[block.start])  # fmt: skip
+                           sampling=block.weight, propensity=e[block.start])  # fmt: skip
 
         return viewed.map(ready)
 
@@ -164,7 +164,7 @@ def _design(block: Block, contexts: Contexts) -> Any:
 class _Sums:
     """total: of t. h: (G,) sum of t / e over each group's rows. r: (G, m) of h (y - m_c) delta; mean: (G,) of t m_c.
 
-    gap: (G,) of h (y - m_c). share: (G,) effective share of each group's rows. plain: (G,) mean outcome.
+    gap: (G,) of h (y - m_c). share: (G,) effective share of each group's rows. plain: (G,) mean outcome as logged.
     """
 
     total: float
@@ -185,18 +185,9 @@ class _Sums:
                 return np.bincount(own, c * values, groups)
 
             r = np.stack([by(h * e * row) for row in np.asarray(block.columns)], axis=1)
-            y = np.asarray(block.y)
-            return [
-                c @ t,
-                by(h),
-                r,
-                np.asarray(block.context) @ (c * t),
-                by(h * e),
-                by(h * h),
-                by(1.0),
-                by(t),
-                by(t * y),
-            ]
+            y, s = np.asarray(block.y), np.ones(block.n) if block.sampling is None else block.sampling
+            m = np.asarray(block.context) @ (c * t)
+            return [c @ t, by(h), r, m, by(h * e), by(h * h), by(1.0), by(s), by(s * y)]
 
         total, h, r, mean, gap, square, n, t, won = (sum(part) for part in zip(*ready.each(one), strict=True))
         return _Sums(total, h, r / h[:, None], mean / total, gap / h, h**2 / square / n, won / t)
@@ -211,12 +202,8 @@ def _residual(block: Block) -> tuple[Any, Any, Any, Any]:
     """t, the row's group, t / e, and y less the group's model, (n,) each."""
     t = np.ones(block.n) if block.weight is None else block.weight
     own = np.asarray(block.group)
-    return (
-        t,
-        own,
-        t / np.asarray(block.propensity),
-        np.asarray(block.y) - np.asarray(block.context)[own, np.arange(block.n)],
-    )
+    e = np.asarray(block.y) - np.asarray(block.context)[own, np.arange(block.n)]
+    return t, own, t / np.asarray(block.propensity), e
 
 
 def _of_group(group: int, block: Block) -> Block:
@@ -310,6 +297,9 @@ def _estimated(
             rows.append(GroupRow(labels[group], feature, place, known.why.get(j)))
         at += len(known.place)
     n = int(sum(ready.each(lambda block: block.n if block.count is None else float(block.count.sum()))))
-    naive = RewardModel(heads="per-group").fit(replace(log, covariates={}))
+    try:
+        naive = RewardModel(heads="per-group").fit(replace(log, covariates={}))
+    except (ConvergenceError, NotIdentifiedError):  # a small group's own rows may be told completely
+        naive = None
     return GroupRewardsFit(spec, labels, rows, np.concatenate([*beta, sums.rewards]), psi, sums.share, sums.plain, n,
                            steps, norm, naive, overlap, dropped)  # fmt: skip

@@ -49,7 +49,8 @@ class GroupRewardsFit:
 
     rows: the coefficients. parameter: (p,) theirs, then the mean outcome of each group. psi: their influence.
     share: (G,) effective share of each group's rows. plain: (G,) mean outcome on its own prompts. n: comparisons.
-    naive: each group's rewards on its own prompts. overlap: what the propensity alone leaves of the log.
+    naive: each group's rewards on its own prompts, where they are finite. overlap: what the propensity alone leaves of
+    the log.
     """
 
     spec: GroupRewards
@@ -62,7 +63,7 @@ class GroupRewardsFit:
     n: int
     iterations: int
     gradient_norm: float
-    naive: RewardFit = field(repr=False)
+    naive: RewardFit | None = field(repr=False)
     overlap: Weights = field(repr=False)
     dropped: dict[str, int] = field(default_factory=dict)
 
@@ -86,7 +87,8 @@ class GroupRewardsFit:
         naive: the plain fit on the group's own prompts. effective_share: of the group's rows, (sum w)^2 / (n sum w^2).
         """
         check_level(level)
-        plain = {row["term"]: row for row in self.naive.coefficients(level).iter_rows(named=True)}
+        known = [] if self.naive is None else self.naive.coefficients(level).iter_rows(named=True)
+        plain = {row["term"]: row for row in known}
         rows = []
         for group, term, place, reason in self.rows:
             other = plain.get(f"{term} [{group}]", {"estimate": None, "se": None})

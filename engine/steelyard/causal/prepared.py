@@ -46,9 +46,12 @@ _FAR = 1e-3  # a judge's probability is kept this far from 0 and 1
 
 @dataclass(frozen=True)
 class Prepared:
-    """blocks: as :class:`steelyard.causal.pairwise.Pairwise` reads them; after the columns of the outcome models come
-    those that were asked for. clusters: place, name and number of codes of each column and intersection. overlap: what
-    the propensity alone leaves of the log."""
+    """Rows with all that a doubly robust estimate reads of them.
+
+    blocks: as :class:`steelyard.causal.pairwise.Pairwise` reads them; after the columns of the outcome models come the
+    ones that were asked for. clusters: place, name and number of codes of each column and intersection. overlap: what
+    the propensity alone leaves of the log.
+    """
 
     pairs: PairTable
     blocks: Blocks
