@@ -138,6 +138,10 @@ class PreferenceLog:
             .explode("outcome", "count")
         )  # fmt: skip
 
+    def expression(self, column: Column, role: str) -> pl.Expr:
+        """A column of the source as an expression; LogError where the source has none of that name."""
+        return _expression(column, self.schema(), role)
+
     def covariate(self, name: str) -> Column:
         """The column of a covariate; LogError where the log has none of that name."""
         if name not in self.covariates:

@@ -235,6 +235,20 @@ def test_swapping_sides_changes_nothing_and_counts_are_repeated_rows():
     assert counted.n == 1200
 
 
+def test_a_column_of_probabilities_as_outcome():
+    frame = small(17, 400)
+    c = columns(frame.with_columns(w=pl.lit(1.0)))
+    fit = sy.DoublyRobust("judge", BY_TOPIC, folds=1).fit(scanned(frame))
+    theta, _ = brute.contextual(c["a"], c["b"], frame["judge"].to_numpy(), c["w"], c["x"], K, 1.0)
+    score = c["x"] @ theta.T
+    _, pi, _ = held_out(c, np.zeros(400, int), 1.0)
+    mu = brute.sigmoid(score[:, :, None] - score[:, None])
+    want = brute.estimate(c["a"], c["b"], c["y"], c["w"], mu, pi, uniform(K))
+    np.testing.assert_allclose(fit.score, want.theta, atol=1e-9)
+    worse = sy.DoublyRobust(1 - pl.col("judge"), BY_TOPIC, folds=1).fit(scanned(frame))
+    assert np.abs(worse.score - fit.score).max() < 0.15  # never trusted to be right
+
+
 def test_columns_of_scores_and_classifiers_as_outcomes():
     from sklearn.linear_model import LogisticRegression
 
@@ -357,7 +371,9 @@ def test_bad_input_is_named():
     bad("propensity 0 in their context", sy.OverlapError, small(15, 100), folds=10, unsupported=1.0, floor=0.0)
     bad("rare \\(1\\)", sy.NotIdentifiedError, rare)
     bad("judge= helps where answers are missing", ValueError, judge="judge")
-    bad("outcome must be", ValueError, outcome="judge")
+    bad("outcome must be", ValueError, outcome=3)
+    bad("column 'judg' .* Did you mean 'judge'", sy.LogError, outcome="judg")
+    bad("column 'judg' .* Did you mean 'judge'", sy.LogError, judge="judg", labelled=sy.LabelPropensity())
     bad("folds must be", ValueError, folds=0)
     bad("pairs must be", ValueError, pairs="all")
     bad("null or infinite covariate 'judge'", sy.LogError, frame.with_columns(judge=pl.lit(7.0)), judge="judge",

@@ -46,9 +46,10 @@ class DoublyRobust:
 
     Parameters
     ----------
-    outcome : "contextual" (Bradley-Terry with arm scores linear in the log's contexts); {arm: column}, scores on the
-        logit scale that a reward model gave every arm's answer to the prompt, shown or not; or any scikit-learn
-        classifier with predict_proba, on indicators of the pair and the standardised contexts
+    outcome : "contextual" (Bradley-Terry with arm scores linear in the log's contexts); a column with the probability
+        that a wins, as some other model has it, which a contextual model carries to the pairs that were not shown;
+        {arm: column}, scores on the logit scale that a reward model gave every arm's answer, shown or not; or any
+        scikit-learn classifier with predict_proba, on indicators of the pair and the standardised contexts
     propensity : of the pair that was shown; any :class:`PairPropensity`
     labelled : of an answer, for logs in which only some rows have one: their contexts then count too. Default: rows
         without an outcome are left out

@@ -78,12 +78,10 @@ def check_folds(folds: Any, ridge: float) -> None:
 def check_models(spec: Any) -> None:
     """Refuses an outcome, propensity, folds or ridge that cannot be."""
     check_folds(spec.folds, spec.ridge)
-    known = spec.outcome == "contextual" if isinstance(spec.outcome, str) else (
-        isinstance(spec.outcome, Mapping) or hasattr(spec.outcome, "predict_proba"))  # fmt: skip
-    if not known:
+    if not (isinstance(spec.outcome, str | pl.Expr | Mapping) or hasattr(spec.outcome, "predict_proba")):
         raise ValueError(
-            f"outcome must be 'contextual', {{arm: column of scores}} or a classifier, not {spec.outcome!r}; a "
-            "judge's probability of the shown pair goes to judge="
+            "outcome must be 'contextual', a column with the probability that a wins, {arm: column of scores} or a "
+            f"classifier, not {spec.outcome!r}"
         )
     if not isinstance(spec.propensity, PairPropensity):
         raise ValueError(f"propensity must be a PairPropensity, not {spec.propensity!r}")
@@ -117,7 +115,7 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
     refuse_lone_arms(blocks, spec.folds, arms)
     with one_blas_thread():
         contexts, viewed = _contexts(log, rows.encoder, blocks)
-        if isinstance(spec.outcome, str):
+        if isinstance(spec.outcome, str | pl.Expr):
             refuse_wide(len(arms), 1 + len(contexts.mean))
         propensity, labelled = _propensities(spec, log, rows, blocks)
         overlap = _overlap(spec, log, propensity)
@@ -133,11 +131,18 @@ def _with_columns(spec: Any, log: PreferenceLog, more: Mapping[str, Any]) -> Pre
     columns: dict[str, Any] = {}
     if isinstance(spec.outcome, Mapping):
         columns = {f"score of {arm}": column for arm, column in spec.outcome.items()}
+    elif _is_column(spec.outcome):
+        p = log.expression(spec.outcome, "outcome of DoublyRobust").cast(pl.Float64)
+        columns["outcome"] = pl.when(p.is_between(0, 1)).then(p)
     if spec.judge is not None:
-        p = pl.col(spec.judge) if isinstance(spec.judge, str) else spec.judge
-        inner = p.cast(pl.Float64).clip(_FAR, 1 - _FAR)
+        p = log.expression(spec.judge, "judge").cast(pl.Float64)
+        inner = p.clip(_FAR, 1 - _FAR)
         columns["judge"] = pl.when(p.is_between(0, 1)).then((inner / (1 - inner)).log())
     return replace(log, covariates={**columns, **more})
+
+
+def _is_column(outcome: Any) -> bool:
+    return isinstance(outcome, pl.Expr) or (isinstance(outcome, str) and outcome != "contextual")
 
 
 def _encoder(spec: Any, log: PreferenceLog, clusters: list[str]) -> Encoder:
@@ -212,7 +217,10 @@ def _outcomes(spec: Any, ready: Blocks, arms: list[str], contexts: Contexts) -> 
         score_columns(given, arms)
         place = [given.index(arm) for arm in arms]
         outcome = GivenScores(np.array(place))
-    elif spec.outcome == "contextual":
+    elif _is_column(spec.outcome):  # of the pair that was shown: a contextual model carries it to the others
+        told = ready.map(lambda block: replace(block, y=np.ascontiguousarray(np.asarray(block.columns)[0])))
+        outcome = ContextualOutcome(contextual(told, arms, contexts, spec.ridge, spec.folds))
+    elif isinstance(spec.outcome, str):
         outcome = ContextualOutcome(contextual(ready, arms, contexts, spec.ridge, spec.folds))
     else:
         outcome = classified_outcome(spec.outcome, ready, k, spec.folds)
