@@ -230,3 +230,13 @@ def test_without_a_plain_score_there_are_still_win_rates():
     with pytest.raises(sy.NotIdentifiedError, match="no finite score to compare"):
         fit.compare()
     assert "largest move" not in str(sy.card(fit))
+
+
+def test_clusters_in_several_passes_give_the_same_errors(monkeypatch):
+    log, shown = scanned(small(15, 400), cluster=["rater", "prompt"]), sy.PairPropensity(method="frequency")
+    specs = (sy.DoublyRobust(propensity=shown, folds=1), sy.PolicyValue("m0", propensity=shown, folds=1))
+    scores, value = (spec.fit(log) for spec in specs)
+    monkeypatch.setattr("steelyard.inference.clusters.CLUSTER_BYTES", 400)  # a few clusters in each pass
+    again, beside = (spec.fit(log) for spec in specs)
+    np.testing.assert_allclose(again.covariance, scores.covariance, rtol=1e-10, atol=1e-16)
+    assert beside.se == pytest.approx(value.se, rel=1e-12)

@@ -72,7 +72,7 @@ def test_wide_and_narrow_are_one(monkeypatch, spec, ridge, covariance):
     narrow = sy.RewardModel(ridge=ridge, covariance=covariance, **spec).fit(log)
     monkeypatch.setattr(reward, "WIDEST_FUSED", 0)
     monkeypatch.setattr(row_problem, "_WIDE_CELLS", 100)
-    monkeypatch.setattr(row_problem, "_CLUSTER_BYTES", 400)  # some 10 of the 40 raters in each pass
+    monkeypatch.setattr(row_problem, "CLUSTER_BYTES", 400)  # some 10 of the 40 raters in each pass
     wide = sy.RewardModel(ridge=ridge, covariance=covariance, **spec).fit(log)
     np.testing.assert_allclose(wide.estimate.parameter, narrow.estimate.parameter, atol=1e-10)
     np.testing.assert_allclose(wide.covariance, narrow.covariance, rtol=1e-8, atol=1e-12)
