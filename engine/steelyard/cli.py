@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -72,6 +73,16 @@ def _errors() -> Iterator[None]:
     except ValueError as error:
         typer.echo(f"steelyard: {error}", err=True)
         raise typer.Exit(2) from error
+
+
+@contextmanager
+def _noting() -> Iterator[None]:
+    """Warnings as notes on stderr, each once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default", UserWarning)
+        yield
+    for words in dict.fromkeys(str(note.message) for note in caught if issubclass(note.category, UserWarning)):
+        typer.echo(f"note: {words}", err=True)
 
 
 @contextmanager
@@ -203,7 +214,7 @@ def weigh(
         spec = sy.LabelPropensity(ridge=ridge) if of == "label" else spec
         population = target if target in ("uniform", "log") else Path(target)
         options: dict[str, Any] = {"kind": kind, "clip": clip, "trim": trim}
-        with _working("weighing"):
+        with _working("weighing"), _noting():
             fit = spec.fit(scanned)
             made = fit.weights(scanned, population, floor=floor, unsupported=unsupported, **options)
             made.sink(scanned, out)
@@ -271,7 +282,7 @@ def debias(
     on_bad: OnBad = "raise",
     method: Annotated[str, typer.Option(help="of which pair was shown: softmax, pairs, frequency, logged")] = "softmax",
     strata: Annotated[list[str] | None, typer.Option(help="context column of strata; repeatable")] = None,
-    judge: Annotated[str | None, typer.Option(help="column of a judge's probability that a wins")] = None,
+    judge: Annotated[str | None, typer.Option(help="column: a judge's probability of a; implies --unlabelled")] = None,
     unlabelled: Annotated[bool, typer.Option("--unlabelled", help="rows without an outcome count too")] = False,
     target: Annotated[Path | None, typer.Option(help="file of rows of the target population")] = None,
     pairs: Annotated[str, typer.Option(help="uniform or log")] = "uniform",
@@ -297,7 +308,7 @@ def debias(
             judge=judge, folds=folds, seed=seed, target=target, pairs=pairs, ridge=ridge, floor=floor,
             unsupported=unsupported,
         )  # fmt: skip
-        with _working("fitting"):
+        with _working("fitting"), _noting():
             fit = spec.fit(scanned)
             board = fit.table(level, simultaneous=simultaneous)
             told = sy.card(fit)
@@ -351,7 +362,7 @@ def demo() -> None:
         source = pl.scan_parquet(str(files("steelyard") / "data" / "llmfao.parquet"))
         votes = source.filter(pl.col("judge") == "crowd")
         log = sy.scan(votes, a="left", b="right", outcome="winner", cluster="judge_id", context="prompt_type")
-        with _working("fitting"):
+        with _working("fitting"), _noting():
             fit = sy.BradleyTerry().fit(log)
             found = log.check()
             path = write_report("report.html", fit, found, "llmfao: human votes on language models")

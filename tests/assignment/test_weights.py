@@ -254,8 +254,8 @@ def test_what_weights_do_not_go_with():
             ValueError, match=r"use one of them|use fit\(log\)|use scan\(weight=\)|margins are|named once"
         ):
             refused()
-    with pytest.raises(sy.LogError, match="a share of 0"):
-        fit.weights(log, target={"level": {"p": 1.0, "q": 0.0, "r": 0.0, "s": 0.0}})
+    only = fit.weights(log, target={"level": {"p": 1.0, "q": 0.0, "r": 0.0, "s": 0.0}}, floor=0.0, unsupported=1.0)
+    assert (only.frame()["weight"].to_numpy()[(frame["level"] != "p").to_numpy()] == 0.0).all()
     own = fit.weights(log, target=frame.head(200), floor=0.0).frame()
     for target in (frame.head(200).to_pandas(), frame.head(200).to_arrow(), scanned(frame.head(200))):
         np.testing.assert_allclose(fit.weights(log, target=target, floor=0.0).frame()["weight"], own["weight"])

@@ -374,10 +374,13 @@ def test_bad_input_is_named():
     bad("outcome must be", ValueError, outcome=3)
     bad("column 'judg' .* Did you mean 'judge'", sy.LogError, outcome="judg")
     bad("column 'judg' .* Did you mean 'judge'", sy.LogError, judge="judg", labelled=sy.LabelPropensity())
+    bad("labelled must be", ValueError, labelled=True)
     bad("folds must be", ValueError, folds=0)
     bad("pairs must be", ValueError, pairs="all")
-    bad("null or infinite covariate 'judge'", sy.LogError, frame.with_columns(judge=pl.lit(7.0)), judge="judge",
-        labelled=sy.LabelPropensity())  # fmt: skip
+    probability = "covariate 'judge: a probability from 0 to 1'"
+    for wrong in (pl.lit(7.0), pl.lit("high")):
+        high = frame.with_columns(judge=wrong)
+        bad(probability, sy.LogError, high, judge="judge", labelled=sy.LabelPropensity())
 
 
 def test_an_arm_without_an_answer_has_no_score():

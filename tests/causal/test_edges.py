@@ -240,3 +240,44 @@ def test_clusters_in_several_passes_give_the_same_errors(monkeypatch):
     again, beside = (spec.fit(log) for spec in specs)
     np.testing.assert_allclose(again.covariance, scores.covariance, rtol=1e-10, atol=1e-16)
     assert beside.se == pytest.approx(value.se, rel=1e-12)
+
+
+def test_a_target_of_one_value_takes_its_rows_alone():
+    frame = small(16, 800)
+    shown = sy.PairPropensity(method="pairs", ridge=0.0)
+    for value in ("code", "prose"):  # one of them is the reference
+        share = {"topic": {"code": float(value == "code"), "prose": float(value == "prose")}}
+        rows = frame.filter(topic=value)
+        for target in (share, rows):
+            fit = sy.DoublyRobust(propensity=shown, folds=1, target=target, ridge=1.0).fit(
+                scanned(frame, context="topic")
+            )
+            y = np.where(rows["a"] == "m0", rows["y"], 1 - rows["y"])
+            pair = (rows["a"].is_in(["m0", "m1"]) & rows["b"].is_in(["m0", "m1"])).to_numpy()
+            assert fit.win[0, 1] == pytest.approx(y[pair].mean(), abs=1e-7)
+
+
+def test_a_softmax_that_does_not_describe_who_met_whom_warns():
+    rng = np.random.default_rng(17)
+    frame = by_topic(17, 2000, 8)
+    near = pl.Series(rng.random(2000) < 0.5)  # half of them between neighbours
+    frame = frame.with_columns(b=pl.when(near).then((pl.col("a").cast(int) + 1) % 8).otherwise("b").cast(pl.String))
+    frame = frame.filter(pl.col("a") != pl.col("b"))
+    with pytest.warns(UserWarning, match="does not describe which pairs were shown"):
+        fit = sy.DoublyRobust().fit(sy.scan(frame, **ROLES))
+    assert "does not describe" in str(sy.card(fit))
+    assert sy.PairPropensity().fit(World().log(1, 3000)).misfit.fits
+    expected = sy.PairPropensity().fit(sy.scan(by_topic(18, 4000, 4), **ROLES)).misfit
+    assert expected.fits
+    assert abs(expected.z) < 4
+    assert sy.PairPropensity(method="pairs").fit(sy.scan(frame, **ROLES)).misfit is None
+
+
+def test_a_group_of_few_rows_is_named():
+    frame = objectives(5, 400, 0.7)
+    few = frame.head(1).with_columns(objective=pl.lit("rare"))
+    with pytest.raises(sy.NotIdentifiedError, match=r"1 groups have all of their rows in one fold: rare \(1\)"):
+        sy.GroupRewards().fit(grouped(pl.concat([frame, few])))
+    some = frame.head(40).with_columns(objective=pl.lit("rare"))
+    told = sy.GroupRewards(floor=0.0, unsupported=1.0).fit(grouped(pl.concat([frame, some])))
+    assert told.groups == ("brief", "kind", "rare")

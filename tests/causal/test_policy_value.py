@@ -134,7 +134,7 @@ def test_bad_input_is_named():
     frame = small(22, 200)
     log = scanned(frame)
     for match, error, policy in (
-        ("the log's arms are", sy.LogError, {"who": 1.0}), ("add to 0.9", sy.LogError, {"m0": 0.9}),
+        ("the log's arms are", sy.LogError, {"who": 1.0}), ("add to 1, not 0.9", sy.LogError, {"m0": 0.9}),
         ("the log's arms are", sy.LogError, "who"),
     ):  # fmt: skip
         with pytest.raises(error, match=match):

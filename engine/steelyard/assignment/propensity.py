@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from steelyard.assignment.assigned import Assigned
 from steelyard.assignment.contexts import Contexts, context_encoder, in_order, learned, occurring
 from steelyard.assignment.dependence import Dependence, dependence
 from steelyard.assignment.fitting import fitted_model, pairs_shown
+from steelyard.assignment.misfit import Misfit, misfit
 from steelyard.assignment.models import Logged, SoftmaxModel
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.errors import LogError
@@ -111,6 +113,13 @@ class Propensity:
         }
         types = {"class": pl.String, "term": pl.String, "estimate": pl.Float64, "reason": pl.String}
         return pl.DataFrame(columns, schema=types)
+
+    @cached_property
+    def misfit(self) -> Misfit | None:
+        """Whether a softmax of two draws describes which pairs were shown; None for other models."""
+        if not isinstance(self.model, SoftmaxModel) or self.model.draws != 2:
+            return None
+        return misfit(self.model, self.blocks, self.assigned.labels)
 
     def encoder(self, log: PreferenceLog) -> Encoder:
         """What turns the batches of a log into blocks that this model can read."""
@@ -362,7 +371,10 @@ class LabelPropensity(_ByContext):
         blocks = blocks.map(assigned.of)
         counts = np.sum([*blocks.each(lambda block: np.bincount(block.drawn[0], minlength=2))], axis=0)
         if not counts.all():
-            raise LogError(f"{log.name}: {'every' if counts[1] else 'no'} row is labelled: there is nothing to model")
+            every = "every" if counts[1] else "no"
+            raise LogError(
+                f"{log.name}: {every} row is labelled: there is nothing to model, and no label propensity to fit"
+            )
         return _fitted(self, assigned, contexts, blocks, dropped, log)
 
 

@@ -70,6 +70,8 @@ def weigh_rows(
     if trim is not None and kind == "balance":
         raise ValueError('trim= leaves out rows that kind="balance" has balanced with: use one of them')
     _refuse_unknown(blocks)
+    if propensity.misfit is not None:
+        propensity.misfit.warn()
     words = _population(propensity, target, kind)
     made = Weights(propensity, log, words, kind, trim=trim, rows=sum(blocks.each(lambda block: block.n)))
     if kind == "stabilized" or (isinstance(target, str) and target == "log"):
@@ -149,11 +151,33 @@ def toward(contexts: Contexts, log: PreferenceLog, blocks: Blocks, target: Any) 
         kept, means = _margins(contexts, target)
     else:
         kept, means = np.arange(len(contexts.mean)), _means(contexts, log, target)
+    kept, means, absent = _without_absent(contexts, kept, means)
     goal = n * np.concatenate([[1.0], (means - contexts.mean[kept]) / contexts.scale[kept]])[None]
     places = np.concatenate([[0], 1 + kept])
+
+    def base(block: Block) -> Any:
+        """0 for rows with a value that the target does not have."""
+        asked = [~np.isin(codes, none) for codes, none in zip(block.levels, absent, strict=True) if len(none)]
+        return np.ones(block.n) * np.logical_and.reduce(asked) if asked else np.ones(block.n)
+
     return balance(
-        blocks, _all, lambda block: contexts.matrix(block)[places], _ones, goal, False, ("the target's contexts",)
+        blocks, _all, lambda block: contexts.matrix(block)[places], base, goal, False, ("the target's contexts",)
     )
+
+
+def _without_absent(contexts: Contexts, kept: Any, means: Any) -> tuple[Any, Any, list[Any]]:
+    """The columns and means that are left where the target lacks some values, and those values' codes by column."""
+    at, use, absent = len(contexts.numeric), np.ones(len(kept), bool), []
+    for _, values in contexts.levels:
+        mine = np.flatnonzero((kept >= at) & (kept < at + len(values) - 1))
+        at += len(values) - 1
+        share = np.concatenate([[1.0 - means[mine].sum()], means[mine]]) if len(mine) else np.ones(len(values))
+        none = np.flatnonzero(share < 1e-9)
+        use[mine[none[none > 0] - 1]] = False
+        if len(none) and none[0] == 0:  # the reference is absent: the others' indicators add to 1
+            use[mine[np.flatnonzero(share > 0)[-1] - 1]] = False
+        absent.append(none)
+    return kept[use], means[use], absent
 
 
 def _margins(contexts: Contexts, margins: Mapping[str, Mapping[Any, float]]) -> tuple[Any, Any]:
@@ -171,8 +195,6 @@ def _margins(contexts: Contexts, margins: Mapping[str, Mapping[Any, float]]) -> 
             raise LogError(
                 f"margins of {name!r} must give each of {list(known[name])} a share, 1 in all; got {dict(wanted)}"
             )
-        if min(given.values()) == 0:
-            raise LogError(f"margins of {name!r}: a share of 0 asks for none of those rows; leave them out of the log")
         places += [terms.index(f"{name}={value}") for value in known[name][1:]]
         shares += [given[value] for value in known[name][1:]]
     return np.array(places), np.array(shares)

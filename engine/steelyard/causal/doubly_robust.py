@@ -58,7 +58,8 @@ class DoublyRobust:
     folds : rows of a fold have no part in the models they are judged by; folds never split a cluster. 1: no folds
     seed : of the folds
     target : rows of the target population, {context: {value: share}}, or None: the log's own contexts
-    pairs : weight of each pair: "uniform", "log" (as often as in the log), or a frame with columns a, b, weight
+    pairs : weight of each pair: "uniform", "log" (as often as in the log; for logs in which one arm is in every
+        comparison), or a frame with columns a, b, weight
     ridge : r in r/2 ||theta||^2 on the summed log-likelihood of the contextual outcome model, contexts standardised
     floor : effective share of the answered rows below which it refuses
     unsupported : share of the target without support above which it refuses; see :meth:`Propensity.weights`
@@ -99,6 +100,8 @@ class DoublyRobust:
 
     def __post_init__(self) -> None:
         check_models(self)
+        if self.labelled is not None and not isinstance(self.labelled, LabelPropensity):
+            raise ValueError(f"labelled must be a LabelPropensity, not {self.labelled!r}")
         if self.judge is not None and self.labelled is None:
             raise ValueError("judge= helps where answers are missing: it goes with labelled=LabelPropensity()")
         if isinstance(self.pairs, str) and self.pairs not in ("uniform", "log"):
@@ -153,8 +156,9 @@ def _refuse_extrapolated(spec: DoublyRobust, ready: Prepared, omega: Any, found:
         names = [f"{ready.pairs.arms[int(i)]} | {ready.pairs.arms[int(j)]}" for i, j in np.argwhere(never)[:5]]
         raise OverlapError(
             f"{never.sum()} pairs, {100 * share:.1f} % of what pairs= asks for, were never answered "
-            f"({', '.join(names)}): they rest on the outcome model alone. Use pairs='log', "
-            f"PairPropensity(method='softmax'), or put up with them by unsupported={min(1.0, share + 0.01):.2f}."
+            f"({', '.join(names)}): they rest on the outcome model alone. Ask for what the log has by pairs='log'; use "
+            "PairPropensity(method='softmax') if chance left them out, which it did not where one arm is in every "
+            f"comparison; or put up with them by unsupported={min(1.0, share + 0.01):.2f}."
         )
 
 

@@ -54,9 +54,9 @@ class DoublyRobustFit(ScoreFit):
     """
 
     spec: DoublyRobust | LoadedSpec  # type: ignore[assignment]
-    omega: Any = None
-    win: Any = None
-    answered: Any = None
+    omega: Any = field(default=None, repr=False)
+    win: Any = field(default=None, repr=False)
+    answered: Any = field(default=None, repr=False)
     total: float = 0.0
     effective_size: float = 0.0
     n: int = 0
@@ -89,7 +89,7 @@ class DoublyRobustFit(ScoreFit):
         return Influence(np.diag(inverse), known.meat, known.clipped)
 
     def win_rates(self, level: float = 0.95, simultaneous: bool = False) -> pl.DataFrame:
-        """arm win_rate se low high comparisons reason: mean outcome over opponents, by the weights of the pairs.
+        """arm win_rate se low high comparisons reason: mean outcome over the scored opponents, by the pairs' weights.
 
         An average, so that no model is needed for it to mean something. simultaneous: all intervals at once.
         """

@@ -106,7 +106,7 @@ def _by_group(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[in
         columns = " and ".join(repr(name) for _, name, _ in clusters)
         raise NotIdentifiedError(
             f"cluster column {columns}: {len(rows)} groups of rows that share no cluster, fewer than folds={folds}. "
-            "Use fewer folds, or cluster by fewer columns."
+            "Use fewer folds (folds=1: no cross-fitting, for small models), or cluster by fewer columns."
         )
     order = np.random.default_rng(seed).permutation(len(rows))
     order = order[np.argsort(-rows[order], kind="stable")]

@@ -86,6 +86,7 @@ class GroupRewards:
         rows = read_rows(log, encoder, threads)
         clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
         blocks = folded(rows.blocks, self.folds, self.seed, clusters[: len(log.cluster)])
+        _refuse_lone_groups(blocks, self.folds, _known(rows.encoder.group))
         with one_blas_thread():
             propensity = self._propensity(log, rows.encoder, blocks, rows.pairs.dropped)
             target = "uniform" if self.target is None else self.target
@@ -108,7 +109,7 @@ class GroupRewards:
         groups = len(propensity.assigned.labels)
         held = held_out(propensity, self.folds, log)
         e = dict(propensity.blocks.each(lambda block: (block.start, shown(held, block))))
-        models = [self._outcome(viewed, contexts, group, propensity.assigned.labels) for group in range(groups)]
+        models = [self._outcome(viewed, contexts, group) for group in range(groups)]
         tilt = None if self.target is None else toward(contexts, log, viewed, self.target)
 
         def ready(block: Block) -> Block:
@@ -124,7 +125,7 @@ class GroupRewards:
 
         return viewed.map(ready)
 
-    def _outcome(self, viewed: Blocks, contexts: Contexts, group: int, labels: tuple[str, ...]) -> Contextual:
+    def _outcome(self, viewed: Blocks, contexts: Contexts, group: int) -> Contextual:
         """m_c: a reward of the group's own rows, its effects linear in context; without each fold."""
 
         def mine(block: Block) -> Block:
@@ -132,9 +133,6 @@ class GroupRewards:
             return replace(block, columns=np.ascontiguousarray(_design(block, contexts)), features=None, context=None)
 
         parts = [part.packed().map(mine) for part in viewed.split(self.folds)]
-        rows = [sum(part.each(lambda block: block.n)) for part in parts]
-        if self.folds > 1 and max(rows) == sum(rows):
-            raise NotIdentifiedError(f"group {labels[group]!r} has all of its {sum(rows)} rows in one fold: use fewer")
         d = next(iter(parts[0].each(lambda block: len(np.asarray(block.columns)))))
         if d > WIDEST:
             raise NotIdentifiedError(f"{d} features times contexts; the outcome model is fitted for up to {WIDEST}")
@@ -149,6 +147,24 @@ class GroupRewards:
                 )
 
 
+def _refuse_lone_groups(blocks: Blocks, folds: int, group: Dictionary) -> None:
+    """Raises NotIdentifiedError where one fold holds every row of a group."""
+    size = len(group)
+
+    def one(block: Block) -> Any:
+        fold = np.asarray(block.fold).astype(np.int64)
+        return np.bincount(fold * size + np.asarray(block.group), minlength=folds * size).reshape(folds, size)
+
+    rows = np.sum([*blocks.each(one)], axis=0)
+    lone = np.flatnonzero((rows > 0).sum(axis=0) == 1)
+    if folds > 1 and len(lone):
+        names = ", ".join(f"{group.labels()[j]} ({rows[:, j].max()})" for j in lone[:10])
+        raise NotIdentifiedError(
+            f"{len(lone)} groups have all of their rows in one fold: {names}. The models of the other folds know "
+            "nothing of them: join them with others, leave them out, or use fewer folds."
+        )
+
+
 def _known(group: Dictionary | None) -> Dictionary:
     assert group is not None
     return group
@@ -157,7 +173,7 @@ def _known(group: Dictionary | None) -> Dictionary:
 def _design(block: Block, contexts: Contexts) -> Any:
     """(m (1 + d), n) every feature difference, times 1 and every standardised context."""
     delta, x = np.asarray(block.features, np.float64).T, contexts.matrix(block)
-    return (x[:, None] * delta).reshape(-1, block.n)
+    return (x[:, None] * delta).reshape(len(x) * len(delta), block.n)
 
 
 @dataclass(frozen=True)

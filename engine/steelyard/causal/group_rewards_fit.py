@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from steelyard.causal.group_rewards import GroupRewards
 
 
+_THIN = 0.5  # effective share below which a figure may be worse than the plain one
+
+
 class GroupRow(NamedTuple):
     """One coefficient: whose, of what, where it stands among the parameters, or why it does not."""
 
@@ -102,8 +105,8 @@ class GroupRewardsFit:
     def compare(self, level: float = 0.95) -> pl.DataFrame:
         """group term naive naive_se estimate se moved effective_share caution.
 
-        caution: where the variance of the doubly robust figure exceeds what the naive one's mean squared error seems to
-        be (its variance, and the square of the move beyond what chance explains): the plain figure may be nearer.
+        caution: where overlap is thin, and the variance of the doubly robust figure exceeds what the naive one's mean
+        squared error seems to be (its variance, and the square of the move beyond what chance explains).
         """
         frame = self.coefficients(level).with_columns(moved=pl.col("estimate") - pl.col("naive"))
         excess = (pl.col("se") ** 2 - pl.col("naive_se") ** 2).abs()
@@ -111,7 +114,8 @@ class GroupRewardsFit:
         words = pl.format(
             "overlap is thin (effective share {}): the plain figure may be nearer", pl.col("effective_share").round(2)
         )
-        caution = pl.when(pl.col("se") ** 2 > error).then(words).alias("caution")
+        thin = pl.col("effective_share") < _THIN
+        caution = pl.when(thin & (pl.col("se") ** 2 > error)).then(words).alias("caution")
         return frame.select("group", "term", "naive", "naive_se", "estimate", "se", "moved", "effective_share", caution)
 
     def rewards(self, level: float = 0.95) -> pl.DataFrame:

@@ -232,7 +232,10 @@ class _Chances:
             return _Chances(None, np.array(place), name)
         fixed = np.array([float(shares.get(arm, 0.0)) for arm in arms])
         if (fixed < 0).any() or abs(fixed.sum() - 1.0) > 1e-6:
-            raise LogError(f"{name} has probabilities that are negative or add to {fixed.sum():g}, not 1")
+            raise LogError(
+                f"{name} has the probabilities {dict(shares)}: none may be negative, and they must add to 1, not "
+                f"{fixed.sum():g}"
+            )
         return _Chances(fixed, None, name)
 
     def at(self, block: Block) -> Any:

@@ -132,12 +132,12 @@ def _with_columns(spec: Any, log: PreferenceLog, more: Mapping[str, Any]) -> Pre
     if isinstance(spec.outcome, Mapping):
         columns = {f"score of {arm}": column for arm, column in spec.outcome.items()}
     elif _is_column(spec.outcome):
-        p = log.expression(spec.outcome, "outcome of DoublyRobust").cast(pl.Float64)
-        columns["outcome"] = pl.when(p.is_between(0, 1)).then(p)
+        p = log.expression(spec.outcome, "outcome of DoublyRobust").cast(pl.Float64, strict=False)
+        columns["outcome: a probability from 0 to 1"] = pl.when(p.is_between(0, 1)).then(p)
     if spec.judge is not None:
-        p = log.expression(spec.judge, "judge").cast(pl.Float64)
+        p = log.expression(spec.judge, "judge").cast(pl.Float64, strict=False)
         inner = p.clip(_FAR, 1 - _FAR)
-        columns["judge"] = pl.when(p.is_between(0, 1)).then((inner / (1 - inner)).log())
+        columns["judge: a probability from 0 to 1"] = pl.when(p.is_between(0, 1)).then((inner / (1 - inner)).log())
     return replace(log, covariates={**columns, **more})
 
 

@@ -113,6 +113,8 @@ def _positivity(weights: Weights, share: float, what: str) -> Assumption:
 def _every_pair(fit: DoublyRobustFit, never: int, pairs: int) -> Assumption:
     assert fit.overlap is not None
     plain = _positivity(fit.overlap, fit.effective_share, "pair")
+    if (found := fit.overlap.propensity.misfit) is not None:
+        plain = Assumption(plain.name, plain.statement, f"{plain.evidence}; {found}")
     if not never:
         return plain
     chance = getattr(fit.overlap.propensity.model, "draws", 1) == 2
@@ -148,12 +150,18 @@ def _of_scores(fit: DoublyRobustFit) -> Card:
         _consistency("arms' answers"), _unconfounded("which pair was shown", fit.overlap.propensity),
         _every_pair(fit, never, pairs), _latent("not needed: arms are compared as wholes"), _EITHER,
     ]  # fmt: skip
+    if fit.alone is not None:
+        assumptions.append(Assumption(
+            "judge", "none: it is never trusted to be right, and only its agreement with the answers is used",
+            "see judge_gain() for the variance that it saves",
+        ))  # fmt: skip
     if getattr(fit.spec, "labelled", None) is not None:
         assumptions.append(Assumption(
             "answers missing at random", "given context, whether a row was answered hangs on nothing that decides it",
             f"{fit.n - int(fit.answered.sum() / 2):,} of {fit.n:,} rows have no answer; {_UNMEASURED}",
         ))  # fmt: skip
-    return Card(fit.estimand, fit.n, assumptions, overlap, _numerics(fit))
+    numerics = {**_numerics(fit), "folds": fit.spec.folds} if hasattr(fit.spec, "folds") else _numerics(fit)
+    return Card(fit.estimand, fit.n, assumptions, overlap, numerics)
 
 
 def _of_groups(fit: GroupRewardsFit) -> Card:
