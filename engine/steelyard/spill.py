@@ -81,6 +81,16 @@ class Blocks:
         return [self.map(partial(_of_fold, f)) for f in range(folds)]
 
 
+def settled(blocks: Blocks) -> Blocks:
+    """The blocks with their changes made once and for all; those that are read from a file go to another one."""
+    if not blocks.changes and all(isinstance(part, Block) for part in blocks.parts):
+        return blocks
+    spill = Spill()
+    for block in blocks.each(lambda block: block):
+        spill.add(block)
+    return spill.done()
+
+
 def joined(several: Sequence[Blocks]) -> Blocks:
     """The blocks of several, one after the other."""
     parts: list[Block | Callable[[], Block]] = []

@@ -281,3 +281,18 @@ def test_a_group_of_few_rows_is_named():
     some = frame.head(40).with_columns(objective=pl.lit("rare"))
     told = sy.GroupRewards(floor=0.0, unsupported=1.0).fit(grouped(pl.concat([frame, some])))
     assert told.groups == ("brief", "kind", "rare")
+
+
+def test_logs_beyond_memory_give_the_same(monkeypatch):
+    frame, shown = small(19, 500), sy.PairPropensity(method="frequency")
+    groups = objectives(6, 500, 0.7)
+
+    def values() -> tuple[float, float, np.ndarray]:
+        fit = sy.PolicyValue("m0", propensity=shown).fit(scanned(frame, cluster="rater", weight="w"))
+        return fit.value, fit.se, sy.GroupRewards().fit(grouped(groups)).parameter
+
+    held = values()
+    monkeypatch.setattr("steelyard.spill.MOST_IN_MEMORY", 0)
+    spilled = values()
+    assert spilled[:2] == pytest.approx(held[:2], rel=1e-9)
+    np.testing.assert_allclose(spilled[2], held[2], atol=1e-9)

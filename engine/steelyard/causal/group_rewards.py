@@ -32,7 +32,7 @@ from steelyard.models.reward import RewardModel
 from steelyard.models.row_problem import Identified, RowProblem, identified
 from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread
-from steelyard.spill import Blocks
+from steelyard.spill import Blocks, settled
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -85,7 +85,7 @@ class GroupRewards:
         encoder = context_encoder(log, replace(encoder, group=Dictionary()), None)
         rows = read_rows(log, encoder, threads)
         clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
-        blocks = folded(rows.blocks, self.folds, self.seed, clusters[: len(log.cluster)])
+        blocks = settled(folded(rows.blocks, self.folds, self.seed, clusters[: len(log.cluster)]))
         _refuse_lone_groups(blocks, self.folds, _known(rows.encoder.group))
         with one_blas_thread():
             propensity = self._propensity(log, rows.encoder, blocks, rows.pairs.dropped)
@@ -123,7 +123,7 @@ class GroupRewards:
             return replace(block, columns=columns, features=None, context=means, levels=(), weight=weight,
                            sampling=block.weight, propensity=e[block.start])  # fmt: skip
 
-        return viewed.map(ready)
+        return settled(viewed.map(ready))
 
     def _outcome(self, viewed: Blocks, contexts: Contexts, group: int) -> Contextual:
         """m_c: a reward of the group's own rows, its effects linear in context; without each fold."""

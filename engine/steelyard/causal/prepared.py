@@ -36,7 +36,7 @@ from steelyard.inference.clusters import cluster_names
 from steelyard.pairs import PairTable
 from steelyard.rows import Rows, read_rows
 from steelyard.solve import one_blas_thread
-from steelyard.spill import Blocks
+from steelyard.spill import Blocks, settled
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -111,7 +111,7 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
     rows = read_rows(log, _encoder(spec, log, names), threads, unlabelled=spec.labelled is not None)
     arms = rows.pairs.arms.to_list()
     clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
-    blocks = folded(rows.blocks, spec.folds, spec.seed, clusters[: len(log.cluster)])
+    blocks = settled(folded(rows.blocks, spec.folds, spec.seed, clusters[: len(log.cluster)]))
     refuse_lone_arms(blocks, spec.folds, arms)
     with one_blas_thread():
         contexts, viewed = _contexts(log, rows.encoder, blocks)
@@ -206,7 +206,7 @@ def _ready(
         return replace(block, context=contexts.matrix(block), levels=(), propensity=propensity, weight=weight,
                        sampling=block.weight)  # fmt: skip
 
-    return viewed.map(ready)
+    return settled(viewed.map(ready))
 
 
 def _outcomes(spec: Any, ready: Blocks, arms: list[str], contexts: Contexts) -> tuple[Any, Judged | None]:
