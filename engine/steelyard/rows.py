@@ -50,10 +50,8 @@ def read_rows(
         for reason, where in not_finite(kept, encoder):
             good &= ~where
             bad[reason] = (int(where.sum()), [int(block.start + at[i]) for i in np.flatnonzero(where)[:10]])
-        if kept.n < block.n:
+        if kept.n < block.n or not good.all():
             kept = replace(kept, place=at.astype(np.int32))
-        elif not good.all():
-            kept = replace(kept, place=np.arange(kept.n, dtype=np.int32))
         kept = kept if good.all() else kept.where(good)
         kept = weigh(kept) if weigh else kept
         part = tally.count(kept.where(np.isfinite(np.asarray(kept.y))) if unlabelled else kept)

@@ -54,9 +54,13 @@ class Blocks:
     parts: list[Block | Callable[[], Block]]
     changes: tuple[Callable[[Block], Block], ...] = ()
 
+    @property
+    def in_memory(self) -> bool:
+        return all(isinstance(part, Block) for part in self.parts)
+
     def map(self, change: Callable[[Block], Block]) -> Blocks:
         """The blocks with a change made: at once in memory, whenever they are read from a file."""
-        if all(isinstance(part, Block) for part in self.parts):
+        if self.in_memory:
             return Blocks(list(in_order(change, self.parts)))  # type: ignore[arg-type]
         return replace(self, changes=(*self.changes, change))
 
@@ -66,7 +70,7 @@ class Blocks:
 
     def packed(self) -> Blocks:
         """The same rows in few full blocks, where they are in memory: some passes cost more a block than a row."""
-        if not all(isinstance(part, Block) for part in self.parts):
+        if not self.in_memory:
             return self
         groups: list[list[Block]] = []
         for block in self.parts:
@@ -83,7 +87,7 @@ class Blocks:
 
 def settled(blocks: Blocks) -> Blocks:
     """The blocks with their changes made once and for all; those that are read from a file go to another one."""
-    if not blocks.changes and all(isinstance(part, Block) for part in blocks.parts):
+    if blocks.in_memory:  # where changes are made at once
         return blocks
     spill = Spill()
     for block in blocks.each(lambda block: block):
@@ -109,13 +113,16 @@ def _changed(part: Block | Callable[[], Block], changes: Sequence[Callable[[Bloc
 def _concatenated(group: list[Block]) -> Block:
     if len(group) == 1:
         return group[0]
-    arrays: Any = {name: np.concatenate([_arrays(block)[name] for block in group], 0 if name == "features" else -1)
-                   for name in _arrays(group[0])}  # fmt: skip
-    tuples = {
-        kind: tuple(arrays.pop(name) for name in list(arrays) if name.startswith(f"{kind} ")) for kind in _SEVERAL
-    }
-    return Block(**{**_ABSENT, **arrays, **tuples, "start": group[0].start, "arms": group[0].arms,
-                    "n": sum(block.n for block in group)})  # fmt: skip
+    arrays = {name: np.concatenate([_arrays(block)[name] for block in group], 0 if name == "features" else -1)
+              for name in _arrays(group[0])}  # fmt: skip
+    return _block(arrays, group[0].start, sum(block.n for block in group), group[0].arms)
+
+
+def _block(arrays: dict[str, Any], start: int, n: int, arms: int) -> Block:
+    """The block of arrays by name, as :func:`_arrays` gives them."""
+    several = {kind: tuple(arrays.pop(name) for name in list(arrays) if name.startswith(f"{kind} "))
+               for kind in _SEVERAL}  # fmt: skip
+    return Block(**{**_ABSENT, **arrays, **several, "start": start, "n": n, "arms": arms})
 
 
 def _of_fold(fold: int, block: Block) -> Block:
@@ -221,10 +228,7 @@ def _reader(file: Any, like: Block | None) -> Iterator[Callable[[], Block]]:
         flat = {name: batch.column(name).flatten().to_numpy() for name in batch.schema.names}
         start, n = int(flat.pop("start")[0]), len(flat["a"])
         arrays = {name: _shaped(values, shapes[name], n) for name, values in flat.items()}
-        several = {
-            kind: tuple(arrays.pop(name) for name in list(arrays) if name.startswith(f"{kind} ")) for kind in _SEVERAL
-        }
-        return Block(**{**_ABSENT, **arrays, **several, "arms": arms, "start": start, "n": n})
+        return _block(arrays, start, n, arms)
 
     for i in range(reader.num_record_batches):
         yield partial(read, i)

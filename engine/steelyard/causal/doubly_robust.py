@@ -288,7 +288,8 @@ def _estimated(
     alone = None
     if spec.judge is not None:
         alone = _centred(moments.alone, moments.alone_cross, moments.tt, centre)[kept]
-    dropped = {why: n for why, n in ready.pairs.dropped.items() if spec.labelled is None or why != "not labelled"}
+    left = ready.pairs.dropped.items()
+    dropped = {reason: n for reason, n in left if spec.labelled is None or reason != "not labelled"}
     return DoublyRobustFit(
         spec, ready.pairs, score, why, estimate, psi, "cluster" if ready.clusters else "sandwich", omega, win,
         found.answered + found.answered.T, found.total, found.effective_size, int(found.rows), naive, ready.overlap,

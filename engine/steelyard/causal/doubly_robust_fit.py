@@ -222,10 +222,9 @@ class DoublyRobustFit(ScoreFit):
         """
         if self.alone is None:
             raise ValueError("this fit had no judge=")
-        known = self._known_influence()
-        with_judge = known if self.kind != "cluster" else None
-        if with_judge is None:
+        if self.kind == "cluster":
             raise ValueError("the judge's gain is told for logs without clusters")
+        known = self._known_influence()
         both = [np.sqrt(np.diag(Influence(known.bread, meat).covariance)) for meat in (known.meat, self.alone)]
         arms: Sequence[str] = [name for name, inside in zip(self.arms, self.main, strict=True) if inside]
         return pl.DataFrame({"arm": arms, "se": both[0], "se_alone": both[1], "saved": 1 - (both[0] / both[1]) ** 2})

@@ -68,9 +68,10 @@ def fold_slices(block: Block, step: int | None = None) -> Iterator[tuple[int, sl
     """Fold and place of the rows of each fold, some at a time where there are many."""
     fold = np.asarray(block.fold)
     starts = np.flatnonzero(np.diff(fold, prepend=-1))
+    step = step or max(block.n, 1)
     for low, high in itertools.pairwise([*starts.tolist(), block.n]):
-        for start in range(low, high, step or max(1, high - low)):
-            yield int(fold[low]), slice(start, min(start + step, high) if step else high)
+        for start in range(low, high, step):
+            yield int(fold[low]), slice(start, min(start + step, high))
 
 
 def refuse_lone_arms(blocks: Blocks, folds: int, arms: Sequence[str]) -> None:
