@@ -1,5 +1,5 @@
 /* What every two arms would have scored against each other in every row, summed over the opponents of each arm, or over
-   the arms that two policies would have drawn.
+   the arms that two policies would have drawn; and how far each could be off by what was not measured.
 
    mu_jk = s(f_j - f_k) = u_j / (u_j + u_k) with u_j = exp(f_j - max f): one division a pair, no exponential
    (estimators.md, section 8). Nothing of size n x k^2 is written: per row the sums over opponents, per pair the
@@ -101,6 +101,49 @@ void sy_policy_value(ptrdiff_t n, ptrdiff_t k, const double *score, const double
                     pair_value(u + j * ROWS, u + l * ROWS, own + j * ROWS, other + j * ROWS, own + l * ROWS,
                                other + l * ROWS, total);
         }
+        memcpy(value + at, total, (size_t)m * sizeof(double));
+    }
+}
+
+/* One pair: the weighted sums over rows of the least and the largest mean, and its part of each row's value. */
+SY_CLONES
+static void pair_ends(double lambda, double along, const double *restrict up, const double *restrict down,
+                      const double *restrict weight, double *restrict value, double *least, double *most) {
+    const double inverse = 1.0 / lambda, plus = along > 0.0 ? along : 0.0, minus = along - plus;
+    double low[LANES] = {0}, high[LANES] = {0};
+    for (ptrdiff_t i = 0; i < ROWS; i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            const double p = up[i + l] / (up[i + l] + down[i + l]), q = 1.0 - p;
+            const double few = p * inverse > 1.0 - lambda * q ? p * inverse : 1.0 - lambda * q;
+            const double many = lambda * p < 1.0 - q * inverse ? lambda * p : 1.0 - q * inverse;
+            low[l] += weight[i + l] * few;
+            high[l] += weight[i + l] * many;
+            value[i + l] += plus * many + minus * few;
+        }
+    *least += ((low[0] + low[1]) + (low[2] + low[3])) + ((low[4] + low[5]) + (low[6] + low[7]));
+    *most += ((high[0] + high[1]) + (high[2] + high[3])) + ((high[4] + high[5]) + (high[6] + high[7]));
+}
+
+/* The ends of what the mean outcome may be where the pair was not shown, if the odds of its being shown are off by at
+   most lambda >= 1 (estimators.md, section 13): max(mu / lambda, 1 - lambda (1 - mu)), min(lambda mu,
+   1 - (1 - mu) / lambda).
+   score: k x n, logits. wanted: k x k, 0: pair left out. along: k x k, its upper triangle: the pair's part in value, by
+   its largest mean where positive, by its least where negative. weight: n. work: k x ROWS. Outputs: ends, 2 x k x k,
+   upper triangles: plus the sums over rows of weight times the least and the largest mean; value: n. */
+void sy_pair_ends(ptrdiff_t n, ptrdiff_t k, const double *score, const double *wanted, const double *along,
+                  const double *weight, double lambda, double *work, double *ends, double *value) {
+    double w[ROWS], total[ROWS];
+    for (ptrdiff_t at = 0; at < n; at += ROWS) {
+        const ptrdiff_t m = n - at < ROWS ? n - at : ROWS;
+        exponentials(m, k, n, score + at, work);
+        for (ptrdiff_t i = 0; i < ROWS; i++)
+            w[i] = i < m ? weight[at + i] : 0.0;
+        memset(total, 0, sizeof total);
+        for (ptrdiff_t j = 0; j < k; j++)
+            for (ptrdiff_t l = j + 1; l < k; l++)
+                if (wanted[j * k + l] != 0.0)
+                    pair_ends(lambda, along[j * k + l], work + j * ROWS, work + l * ROWS, w, total, ends + j * k + l,
+                              ends + k * k + j * k + l);
         memcpy(value + at, total, (size_t)m * sizeof(double));
     }
 }

@@ -9,6 +9,7 @@ from steelyard.causal.doubly_robust_fit import DoublyRobustFit
 from steelyard.causal.group_rewards import GroupRewards
 from steelyard.causal.group_rewards_fit import GroupRewardsFit
 from steelyard.causal.policy_value import PolicyValue, PolicyValueFit, Responses
+from steelyard.causal.sensitivity import Sensitivity, sensitivity
 from steelyard.errors import (
     ConvergenceError,
     FormatError,
@@ -59,6 +60,7 @@ __all__ = [
     "RewardFit",
     "RewardModel",
     "RowFit",
+    "Sensitivity",
     "SteelyardError",
     "SteelyardFrame",
     "Weights",
@@ -67,4 +69,5 @@ __all__ = [
     "load",
     "rank",
     "scan",
+    "sensitivity",
 ]

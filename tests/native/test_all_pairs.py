@@ -71,6 +71,20 @@ def test_policy_value_equals_twin(n, k, sparse, seed):
     np.testing.assert_allclose(values[0], values[1], rtol=1e-12, atol=1e-14)
 
 
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(0, 200), k=st.integers(1, 7), lam=st.sampled_from([1.0, 1.3, 20.0]), seed=st.integers(0, 10**6))
+def test_ends_of_pairs_equal_twin(n, k, lam, seed):
+    score, omega, weight = inputs(seed, n, k)
+    along = np.triu(np.random.default_rng(seed).normal(size=(k, k)), 1)
+    found = []
+    for module in (native, twin):
+        ends, value = np.zeros((2, k, k)), np.full(n, np.nan)
+        module.pair_ends(score, omega, *frozen(along), weight, lam, np.empty((k, native.ROWS)), ends, value)
+        found.append((ends, value))
+    for got, want in zip(*found, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
+
+
 def test_wrong_input():
     score, omega, weight = inputs(3, 20, 4)
     call = {"score": score, "omega": omega, "weight": weight, "work": np.empty((8, native.ROWS)),
@@ -86,3 +100,10 @@ def test_wrong_input():
                   {"work": np.empty((8, native.ROWS))}, {"value": np.empty(3)}):  # fmt: skip
         with pytest.raises(ValueError, match="must"):
             native.policy_value(**{**call, **wrong})
+    call = {"score": score, "wanted": omega, "along": omega, "weight": weight, "lambda_": 1.5,
+            "work": np.empty((4, native.ROWS)), "ends": np.zeros((2, 4, 4)), "value": np.empty(20)}  # fmt: skip
+    for wrong in ({"wanted": omega[:3]}, {"along": omega[:2]}, {"weight": weight[:5]}, {"lambda_": 0.9},
+                  {"lambda_": np.nan}, {"work": np.empty((3, native.ROWS))}, {"ends": np.zeros((2, 4, 3))},
+                  {"value": np.empty(2)}):  # fmt: skip
+        with pytest.raises(ValueError, match="must"):
+            native.pair_ends(**{**call, **wrong})

@@ -293,7 +293,7 @@ def _estimated(
     return DoublyRobustFit(
         spec, ready.pairs, score, why, estimate, psi, "cluster" if ready.clusters else "sandwich", omega, win,
         found.answered + found.answered.T, found.total, found.effective_size, int(found.rows), naive, ready.overlap,
-        ready.contexts, problem, found, centre, alone, _estimand(spec), dropped,
+        ready.contexts, problem, found, centre, alone, ready.clusters, _estimand(spec), dropped,
     )  # fmt: skip
 
 

@@ -67,6 +67,7 @@ class DoublyRobustFit(ScoreFit):
     residuals: Residuals | None = field(default=None, repr=False, compare=False)
     centre: Any = field(default=None, repr=False, compare=False)
     alone: Any = field(default=None, repr=False)
+    clusters: list[tuple[int, str, int]] = field(default_factory=list, repr=False)
     words: str = ""
     dropped: dict[str, int] = field(default_factory=dict)
 

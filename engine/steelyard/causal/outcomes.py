@@ -1,7 +1,8 @@
 """Outcome models: what every two arms would score against each other in the context of each row.
 
 An outcome model gives, for some rows and the fold they are in, a table with between(a, b), (n,) means of single
-pairs, and sums(omega, weight): over the opponents of each arm (K, n), and over the rows for each pair (K, K).
+pairs, sums(omega, weight): over the opponents of each arm (K, n), and over the rows for each pair (K, K), and
+ends(wanted, along, weight, lam): what marginal.py asks of all pairs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from steelyard._native.all_pairs import ROWS, all_pairs
+from steelyard._native.all_pairs import ROWS, all_pairs, pair_ends
 from steelyard.assignment.contexts import Contexts
 from steelyard.blocks import Block
 from steelyard.causal.contextual import Contextual, ContextualProblem
@@ -41,6 +42,12 @@ class ArmScores:
         all_pairs(np.ascontiguousarray(self.score), omega, weight, np.empty((2 * k, ROWS)), sums, means)
         return sums, means
 
+    def ends(self, wanted: Any, along: Any, weight: Any, lam: float) -> tuple[Any, Any]:
+        k, n = self.score.shape
+        ends, value, score = np.zeros((2, k, k)), np.empty(n), np.ascontiguousarray(self.score)
+        pair_ends(score, wanted, along, weight, lam, np.empty((k, ROWS)), ends, value)
+        return ends, value
+
 
 @dataclass(frozen=True)
 class PairMeans:
@@ -62,6 +69,15 @@ class PairMeans:
             sums[j] += omega[i, j] * (1.0 - mean)
             means[i, j] = mean @ weight
         return sums, means
+
+    def ends(self, wanted: Any, along: Any, weight: Any, lam: float) -> tuple[Any, Any]:
+        ends, value = np.zeros((2, self.k, self.k)), np.zeros(self.mean.shape[1])
+        for (i, j), mean in zip(combinations(range(self.k), 2), self.mean, strict=True):
+            if wanted[i, j] != 0:
+                low, high = ends_of(mean, lam)
+                ends[:, i, j] = low @ weight, high @ weight
+                value += along[i, j] * (high if along[i, j] > 0 else low)
+        return ends, value
 
 
 @dataclass(frozen=True)
@@ -128,6 +144,11 @@ class Judged:
 
 def sigmoid(x: Any) -> Any:
     return 1.0 / (1.0 + np.exp(-x))
+
+
+def ends_of(mu: Any, lam: float) -> tuple[Any, Any]:
+    """The least and the largest mean of an outcome in [0, 1] whose odds were tilted by at most lam either way."""
+    return np.maximum(mu / lam, 1.0 - lam * (1.0 - mu)), np.minimum(lam * mu, 1.0 - (1.0 - mu) / lam)
 
 
 def contextual(blocks: Blocks, arms: Sequence[str], contexts: Contexts, ridge: float, folds: int,

@@ -165,13 +165,13 @@ class Pairwise:
     def k(self) -> int:
         return len(self.omega)
 
-    def _parts(self, block: Block) -> Iterator[tuple[Any, Block, Any]]:
+    def parts(self, block: Block) -> Iterator[tuple[Any, Block, Any]]:
         """Some rows of one fold at a time: where they stood, the rows, and the outcome model's table of them."""
         for f, at in fold_slices(block, max(64, _CELLS // self.k // 64 * 64)):
             part = block.where(at)
             yield at, part, self.outcome.at(part, f)
 
-    def _residual(self, block: Block, table: Any) -> tuple[Any, Any, Any, Any, Any]:
+    def residual(self, block: Block, table: Any) -> tuple[Any, Any, Any, Any, Any]:
         """(n,) t; h and y - nu of answers, 0 where there is none; t / pi and nu - mu, from a's side."""
         t = np.ones(block.n) if block.weight is None else block.weight
         pi, answered = np.asarray(block.propensity)
@@ -187,8 +187,8 @@ class Pairwise:
 
         def one(block: Block) -> tuple[Any, Any, float]:
             values = np.empty((5, block.n))
-            for at, part, table in self._parts(block):
-                values[:, at] = self._residual(part, table)
+            for at, part, table in self.parts(block):
+                values[:, at] = self.residual(part, table)
             t, h, e, judged_h, judged_e = values
             c = np.ones(block.n) if block.count is None else block.count
             pair, side = _pair(block, k), np.where(block.a < block.b, 1.0, -1.0)
@@ -208,8 +208,8 @@ class Pairwise:
         answers = found.answers(self.omega)
         judged = None if self.judged is None else found.judged(self.omega)
         alone_answers = None if self.judged is None else found.alone(self.omega)
-        for at, part, table in self._parts(block):
-            t, h, e, judged_h, judged_e = self._residual(part, table)
+        for at, part, table in self.parts(block):
+            t, h, e, judged_h, judged_e = self.residual(part, table)
             pair = np.minimum(part.a, part.b), np.maximum(part.a, part.b)
             side, omega, alone = np.where(part.a < part.b, 1.0, -1.0), self.omega[part.a, part.b], None
             sums, means = table.sums(self.omega, t * (1.0 if part.count is None else part.count))

@@ -1,0 +1,179 @@
+"""How far doubly robust means may be off where more than the contexts decided what was shown (estimators.md, 13).
+
+Marginal sensitivity model (Tan 2006): the odds that a pair was shown, given the context alone and given also what was
+not measured, differ by a factor within [1 / Lambda, Lambda]. Where a pair was not shown its mean outcome then lies
+between max(mu / Lambda, 1 - Lambda (1 - mu)) and u(mu) = min(Lambda mu, 1 - (1 - mu) / Lambda): sharply for outcomes
+0 and 1 (Dorn and Guo 2023), validly for those between. The largest mean over all rows is that of
+    t u(mu) + 1{pair shown} [ (t / pi) s (y - mu) + t (y - u(mu) - s (y - mu)) ],
+s the slope of u at mu. It holds if either model is right, a wrong mu only widens it (Dorn, Guo and Kallus 2021), and at
+Lambda = 1 it is the estimate itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from steelyard.blocks import Block
+from steelyard.causal.pairwise import Normaliser, Pairwise, Residuals
+from steelyard.causal.projection import project
+from steelyard.inference.clusters import squared_sums
+from steelyard.inference.influence import multiway
+from steelyard.solve import one_blas_thread
+
+_TURNS = 50  # times that the direction of a bound is followed
+
+
+class Bound(NamedTuple):
+    """An end of what a number may be: its value and standard error."""
+
+    value: float
+    se: float
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """The model at one Lambda, on the rows of a doubly robust fit.
+
+    mean, residual: (2, K, K) upper triangles, at the least and at the largest means of the lower arm: the rows' average
+    without the weighted residuals, and the sum of those.
+    """
+
+    problem: Pairwise
+    found: Residuals
+    lam: float
+    mean: Any
+    residual: Any
+
+    @staticmethod
+    def of(problem: Pairwise, found: Residuals, lam: float) -> Marginal:
+        """One pass."""
+        k, none = problem.k, np.zeros((problem.k, problem.k))
+
+        def one(block: Block) -> tuple[Any, Any]:
+            mean, residual = np.zeros((2, k, k)), np.zeros((2, k, k))
+            for _, part, table in problem.parts(block):
+                t, h, e, *_ = problem.residual(part, table)
+                count = np.ones(part.n) if part.count is None else part.count
+                mean += table.ends(problem.omega, none, t * count, lam)[0]
+                low, high = _pair(part)
+                for end, (r, more) in enumerate(_own(part, t, h, e, lam)):
+                    for to, values in ((mean, more), (residual, h * r)):
+                        to[end] += np.bincount(low * k + high, count * values, k * k).reshape(k, k)
+            return mean, residual
+
+        mean, residual = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
+        return Marginal(problem, found, lam, mean / found.total, residual)
+
+    def rate(self, v: Any, clusters: Any, upper: bool) -> Bound:
+        """An end of v' s, s (K,) the sums over opponents of pair weight times mean outcome."""
+        along = self._along(v)
+        side = along if upper else -along
+        pairs = np.triu(self.problem.omega, 1)
+        value = float((along * self._win(side)).sum() + (pairs * v[None, :]).sum())
+        return Bound(value, self._error(v if upper else -v, side, clusters))
+
+    def contrast(self, along: Any, main: Any, clusters: Any, upper: bool) -> Bound:
+        """An end of along' theta, theta (K,) the scores of the main arms nearest to the win matrix.
+
+        Which end of a pair helps is read off the direction in which the contrast moves, until it changes no more:
+        the farther of two such points, the second found from the first with all pairs turned whose direction is not
+        plain from the start. Raises NotIdentifiedError where no finite scores fit that win matrix.
+        """
+        sign = 1.0 if upper else -1.0
+        v = np.zeros(self.problem.k)
+        v[main] = sign * along[main]
+        plain = self._along(v)
+        found = [self._followed(plain, v, main)]
+        found.append(self._followed(np.where(plain == 0.0, -found[0][1], found[0][1]), v, main))
+        theta, side, v = max(found, key=lambda each: float(sign * along[main] @ each[0]))
+        return Bound(float(along[main] @ theta), self._error(v, side, clusters))
+
+    def _followed(self, side: Any, towards: Any, main: Any) -> tuple[Any, Any, Any]:
+        """Scores at the ends that `side` says, which is turned until it is what these scores' own derivative says."""
+        kept = np.ix_(main, main)
+        for _ in range(_TURNS):
+            win, before = self._win(side), side > 0
+            projection = project((win + np.tril(1.0 - win.T, -1))[kept], self.problem.omega[kept])
+            v = np.zeros(self.problem.k)
+            v[main] = projection.bread @ towards[main]
+            side = self._along(v)
+            if ((side > 0) == before).all():
+                break
+        return projection.theta, side, v
+
+    def _along(self, v: Any) -> Any:
+        """(K, K) what a pair's mean adds to v' s."""
+        return np.triu(self.problem.omega, 1) * (v[:, None] - v[None, :])
+
+    def _win(self, side: Any) -> Any:
+        """(K, K) upper triangle: the largest means where side > 0, else the least."""
+        return _chosen(side, self.mean) + self._normaliser(side).correction
+
+    def _normaliser(self, side: Any) -> Normaliser:
+        h, _, _, square, *_ = self.found.by_pair
+        omega, total = self.problem.omega, self.found.total
+        return Normaliser.of(h, _chosen(side, self.residual), square, omega, total, self.found.chance)
+
+    @one_blas_thread()
+    def _error(self, v: Any, side: Any, clusters: Any) -> float:
+        """Standard error of v' s at the chosen ends; another pass."""
+        row = partial(self._rows, v, side, self._normaliser(side), float((side * _chosen(side, self.mean)).sum()))
+
+        def square(block: Block) -> float:
+            count, value = 1.0 if block.count is None else block.count, row(block)
+            return float((count * value * value).sum())
+
+        def counted(block: Block) -> Any:
+            return (row(block) * (1.0 if block.count is None else block.count))[:, None]
+
+        blocks = self.problem.blocks
+        if not clusters:
+            return float(np.sqrt(sum(blocks.each(square)))) / self.found.total
+        sums = [squared_sums(blocks, cluster, 1, counted) for cluster in clusters]
+        meat, _ = multiway([name for _, name, _ in clusters], *zip(*sums, strict=True))
+        return float(np.sqrt(meat[0, 0])) / self.found.total
+
+    def _rows(self, v: Any, side: Any, normaliser: Normaliser, centre: float, block: Block) -> Any:
+        """(n,) each row's part of the error of v' s, times the total weight."""
+        out, omega = np.empty(block.n), self.problem.omega
+        for at, part, table in self.problem.parts(block):
+            t, h, e, *_ = self.problem.residual(part, table)
+            _, value = table.ends(omega, side, t, self.lam)
+            least, most = _own(part, t, h, e, self.lam)
+            pair = _pair(part)
+            r, more = (np.where(side[pair] > 0, most[i], least[i]) for i in (0, 1))
+            sums = np.zeros((self.problem.k, part.n))
+            normaliser.added(sums, pair, omega[pair], h, r)
+            out[at] = t * (value - centre) + side[pair] * more + v @ sums
+        return out
+
+
+def _chosen(side: Any, ends: Any) -> Any:
+    return np.where(side > 0, ends[1], ends[0])
+
+
+def _pair(block: Block) -> tuple[Any, Any]:
+    """Lower and higher arm of each row."""
+    return np.minimum(block.a, block.b).astype(np.int64), np.maximum(block.a, block.b).astype(np.int64)
+
+
+def _own(block: Block, t: Any, h: Any, e: Any, lam: float) -> list[tuple[Any, Any]]:
+    """Of the answered rows at the least and the largest mean of the lower arm: s (y - mu), t (y - u(mu) - s (y - mu)).
+
+    e: y - mu from a's side. Both ends are two straight lines in mu, so that u(mu) + s (y - mu) is a line's value at y.
+    """
+    first, known = block.a < block.b, h > 0
+    y = np.where(known, np.where(first, block.y, 1.0 - np.asarray(block.y)), 0.5)
+    e = np.where(first, e, -e)
+    mu = y - e
+    steep, flat = (1.0 - lam * (1.0 - y), lam), (y / lam, 1.0 / lam)
+    near, far = (lam * y, lam), (1.0 - (1.0 - y) / lam, 1.0 / lam)
+    out = []
+    for line, other, below in ((flat, steep, mu * (1.0 + lam) <= lam), (near, far, mu * (1.0 + lam) < 1.0)):
+        at_y, slope = (np.where(below, line[i], other[i]) for i in (0, 1))
+        out.append((slope * e, np.where(known, t * (y - at_y), 0.0)))
+    return out
