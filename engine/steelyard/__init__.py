@@ -6,6 +6,7 @@ from steelyard.assignment.propensity import GroupPropensity, LabelPropensity, Pa
 from steelyard.assignment.weights import Weights
 from steelyard.causal.doubly_robust import DoublyRobust
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
+from steelyard.causal.effects import effects
 from steelyard.causal.group_rewards import GroupRewards
 from steelyard.causal.group_rewards_fit import GroupRewardsFit
 from steelyard.causal.policy_value import PolicyValue, PolicyValueFit, Responses
@@ -65,6 +66,7 @@ __all__ = [
     "SteelyardFrame",
     "Weights",
     "card",
+    "effects",
     "latent_overlap",
     "load",
     "rank",

@@ -167,7 +167,8 @@ def _own(block: Block, t: Any, h: Any, e: Any, lam: float) -> list[tuple[Any, An
     e: y - mu from a's side. Both ends are two straight lines in mu, so that u(mu) + s (y - mu) is a line's value at y.
     """
     first, known = block.a < block.b, h > 0
-    y = np.where(known, np.where(first, block.y, 1.0 - np.asarray(block.y)), 0.5)
+    y = np.asarray(block.y)
+    y = np.where(known, np.where(first, y, 1.0 - y), 0.5)
     e = np.where(first, e, -e)
     mu = y - e
     steep, flat = (1.0 - lam * (1.0 - y), lam), (y / lam, 1.0 / lam)

@@ -70,7 +70,7 @@ def matched(blocks: Blocks, contexts: Contexts, x: int, y: int, level: float) ->
     chance = np.random.default_rng(0).permutation(len(cell))
     sides = [rows[np.argsort(cell[rows], kind="stable")] for rows in (chance[is_x[chance]], chance[~is_x[chance]])]
     keys = [cell[rows] * len(cell) + _rank(cell[rows]) for rows in sides]
-    _, i, j = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+    _, i, j = np.intersect1d(keys[0], keys[1], assume_unique=True, return_indices=True)
     gaps = won[sides[0][i]] - won[sides[1][j]]
     return sign_test(len(gaps), int((gaps != 0).sum()), int((gaps > 0).sum()), level)
 

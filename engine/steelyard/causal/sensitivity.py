@@ -1,4 +1,4 @@
-"""How strong something that was not measured would have to be to turn a conclusion around (estimators.md, section 13)."""
+"""How strong something unmeasured would have to be to turn a conclusion around (estimators.md, section 13)."""
 
 from __future__ import annotations
 
@@ -232,7 +232,8 @@ def _strengths(fit: DoublyRobustFit) -> tuple[pl.DataFrame, str | None]:
     """Of each context how far the odds of the shown pair move when the propensity does without it."""
     assert fit.overlap is not None
     whole: Propensity = fit.overlap.propensity
-    rows, why = [], None
+    rows: list[tuple[str, float | None]] = []
+    why = None
     if isinstance(whole.model, Logged) or whole.contexts is None:
         why = "a logged propensity reads no contexts to leave out"
     else:

@@ -1,0 +1,294 @@
+"""What one feature of a response does to its chance of being preferred (estimators.md, section 12).
+
+Two roads to the average marginal component effect: through the coefficients of a reward model, or, where the attributes
+of both responses were drawn at random, through the mean outcomes themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.errors import LogError, NotIdentifiedError
+from steelyard.inference import Influence
+from steelyard.inference.clusters import cluster_names, squared_sums
+from steelyard.inference.influence import multiway
+from steelyard.models.reward import RewardFit
+from steelyard.models.row_problem import weights
+from steelyard.models.score_fit import check_level, p_value, quantile
+from steelyard.rows import read_rows
+from steelyard.solve import one_blas_thread
+from steelyard.spill import Blocks
+
+if TYPE_CHECKING:
+    from steelyard.log import Column, PreferenceLog
+
+_MOST = 200  # levels of an attribute
+_DEPENDENT = 1e-10  # share of a column's variance that must be left beside the columns before it
+
+Attributes = Mapping[str, "tuple[Column, Column]"]
+
+
+def effects(
+    source: RewardFit | PreferenceLog,
+    log: PreferenceLog | None = None,
+    *,
+    attributes: Attributes | None = None,
+    baselines: Mapping[str, str] | None = None,
+    together: bool = True,
+    level: float = 0.95,
+    threads: int | None = None,
+) -> pl.DataFrame:
+    """Average marginal component effects: of the features of a reward model, or of randomised attributes.
+
+    Of a fit: the mean over contexts of s(beta_k + interactions), the chance that a response with one unit more of
+    feature k is preferred to the same response without (Kobalczyk and van der Schaar 2025, appendix C.1); 0.5 is no
+    effect. Of a log whose attributes were drawn at random: how much more often a response is preferred with a level
+    than with the baseline, averaged over all other attributes and opponents (Hainmueller, Hopkins and Yamamoto 2014),
+    by least squares on both responses of every comparison. The comparison is the unit, or what the log's clusters say.
+
+    Parameters
+    ----------
+    source : of :class:`RewardModel`, with a logistic or probit link; or a log
+    log : with a fit that has interactions: whose contexts the effect is averaged over, taken as known
+    attributes : with a log: {name: (column of a, column of b)}, or expressions; levels are read as text
+    baselines : {name: level} that the others are held against; default the first in order
+    together : all attributes in one regression, or each by itself (differences of means; False)
+    level : of the intervals
+
+    Returns
+    -------
+    Of a fit: term effect se low high p_value (of no effect) reason. Of a log: attribute level effect se low high
+    p_value mean responses reason; mean: of the outcome of responses with this level, of which there are `responses`.
+
+    Raises
+    ------
+    LogError
+        Attributes with nulls, one value, or too many; a baseline that does not occur.
+    ValueError
+        A fit with ties of its own, a log without attributes, a fit with interactions without a log.
+
+    Examples
+    --------
+    >>> import numpy as np, polars as pl, steelyard as sy
+    >>> rng = np.random.default_rng(0)
+    >>> frame = pl.DataFrame({"tone_a": rng.choice(["dry", "warm"], 500), "tone_b": rng.choice(["dry", "warm"], 500)})
+    >>> frame = frame.with_columns(won=(rng.random(500) < 0.5 + 0.2 * (frame["tone_a"] == "warm")
+    ...                                 - 0.2 * (frame["tone_b"] == "warm")) * 1)
+    >>> log = sy.scan(frame, a=pl.lit("first"), b=pl.lit("second"), outcome="won")
+    >>> sy.effects(log, attributes={"tone": ("tone_a", "tone_b")})["level"].to_list()
+    ['dry', 'warm']
+    """
+    check_level(level)
+    if isinstance(source, RewardFit):
+        if attributes is not None or baselines is not None:
+            raise ValueError("attributes= and baselines= go with a log, not with a fit")
+        return _of_fit(source, log, level)
+    if log is not None:
+        raise ValueError("a second log goes with a fit that has interactions")
+    if not attributes:
+        raise ValueError("name the attributes of a log: attributes={name: (column of a, column of b)}")
+    return _of_log(source, attributes, dict(baselines or {}), together, level, threads)
+
+
+# --- of a reward model ---------------------------------------------------------------------------
+def _of_fit(fit: RewardFit, log: PreferenceLog | None, level: float) -> pl.DataFrame:
+    if fit.spec.ties not in ("half", "drop") or fit.own is not None:
+        raise ValueError("effects() reads a fit with ties='half' or 'drop' and a logistic or probit link")
+    crossed = fit.design.interactions
+    if crossed and log is None:
+        raise ValueError("the fit has interactions: effects(fit, log) needs a log whose contexts to average over")
+    contexts, weight = _contexts(fit, log) if crossed and log is not None else (np.empty((0, 1)), np.ones(1))
+    beside = dict(zip(fit.design.contexts, contexts, strict=False))
+    places = {name: (at, why) for name, at, why in fit.terms}
+    z, rows = quantile(level), list[tuple[Any, ...]]()
+    for feature in fit.design.features:
+        for group in fit.design.groups or ("",):
+            tail = f" [{group}]" if group else ""
+            parts = [(f"{feature}{tail}", np.ones(len(weight)))]
+            parts += [(f"{f}:{c}{tail}", beside[c]) for f, c in crossed if f == feature]
+            why = next((places[name][1] for name, _ in parts if places[name][0] is None), None)
+            if why is not None:
+                rows.append((f"{feature}{tail}", *(None,) * 5, why))
+                continue
+            along = np.zeros((len(weight), len(fit.estimate.parameter)))
+            for name, values in parts:
+                for place in places[name][0] or ():
+                    along[:, place] += values
+            p, slope = _link(fit, along @ fit.estimate.parameter)
+            effect, gradient = float(weight @ p), (weight * slope) @ along
+            se = float(np.sqrt(max(gradient @ fit.covariance @ gradient, 0.0)))
+            rows.append((f"{feature}{tail}", effect, se, effect - z * se, effect + z * se,
+                         p_value((effect - 0.5) / se) if se > 0 else None, None))  # fmt: skip
+    names = ["term", "effect", "se", "low", "high", "p_value", "reason"]
+    types = [pl.String, *[pl.Float64] * 5, pl.String]
+    return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
+
+
+def _contexts(fit: RewardFit, log: PreferenceLog) -> tuple[Any, Any]:
+    """(C, m) the distinct contexts of a log, and the share (m,) of each."""
+    asked = Encoder(dict(log.outcomes), context=fit.design.contexts)
+    names = [f"context {name}" for name in fit.design.contexts]
+    frame = log.selected(asked).select(names).drop_nulls().collect()
+    counted = frame.group_by(frame.columns, maintain_order=True).len()
+    n = counted["len"].to_numpy()
+    return counted.select(frame.columns).to_numpy().T, n / n.sum()
+
+
+def _link(fit: RewardFit, eta: Any) -> tuple[Any, Any]:
+    """(m,) the chance of winning by eta, and its derivative."""
+    if fit.spec.link == "probit":
+        return fit._outcomes(eta)[0], np.exp(-0.5 * eta**2) / np.sqrt(2.0 * np.pi)
+    p = fit._outcomes(eta)[0]
+    return p, p * (1.0 - p)
+
+
+# --- of randomised attributes --------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Levels:
+    """The columns of the regression: name and levels of each attribute, its baseline first."""
+
+    attributes: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def dummies(self) -> list[tuple[str, str]]:
+        return [(name, value) for name, values in self.attributes for value in values[1:]]
+
+    def places(self) -> dict[tuple[str, str], int]:
+        """Of each level that is no baseline its place after the constant."""
+        return {key: 1 + j for j, key in enumerate(self.dummies)}
+
+
+def _of_log(
+    log: PreferenceLog, attributes: Attributes, baselines: dict[str, str], together: bool, level: float,
+    threads: int | None,
+) -> pl.DataFrame:  # fmt: skip
+    levels, blocks, clusters = _encoded(log, attributes, baselines, threads)
+    gram, moment, weight = _sums(blocks, len(levels.dummies))
+    places = levels.places()
+    groups = [list(places.values())]
+    if not together:
+        groups = [[places[name, value] for value in values[1:]] for name, values in levels.attributes]
+    told: dict[int, tuple[float, float]] = {}
+    for columns in groups:
+        told |= _regression(blocks, clusters, gram, moment, columns)
+    z, rows = quantile(level), list[tuple[Any, ...]]()
+    for name, values in levels.attributes:
+        own = [places[name, value] for value in values[1:]]
+        for value in values:
+            at = places.get((name, value))
+            size = float(gram[at, at]) if at else float(gram[0, 0] - gram[own, own].sum())
+            won = float(moment[at]) if at else float(moment[0] - moment[own].sum())
+            count = float(weight[at]) if at else float(weight[0] - weight[own].sum())
+            mean = won / size if size > 0 else None
+            if at is None:
+                rows.append((name, value, 0.0, *(None,) * 4, mean, round(count), "baseline"))
+            elif at not in told:
+                why = "other levels and attributes tell it: no effect of its own"
+                rows.append((name, value, *(None,) * 5, mean, round(count), why))
+            else:
+                effect, se = told[at]
+                rows.append((name, value, effect, se, effect - z * se, effect + z * se, p_value(effect / se), mean,
+                             round(count), None))  # fmt: skip
+    names = ["attribute", "level", "effect", "se", "low", "high", "p_value", "mean", "responses", "reason"]
+    types = [pl.String, pl.String, *[pl.Float64] * 6, pl.Int64, pl.String]
+    return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
+
+
+def _encoded(
+    log: PreferenceLog, attributes: Attributes, baselines: dict[str, str], threads: int | None
+) -> tuple[_Levels, Blocks, list[tuple[int, str, int]]]:
+    """Levels of the attributes, and rows whose columns are the indicators of a's levels, then those of b's."""
+    strange = sorted(set(baselines) - set(attributes))
+    if strange:
+        raise LogError(f"baselines= names {strange}, which are no attributes: {list(attributes)}")
+    sides = {name: tuple(log.expression(column, "attributes").cast(pl.String) for column in pair)
+             for name, pair in attributes.items()}  # fmt: skip
+    unique = [pl.concat_list(*pair).explode().unique().drop_nulls().sort().implode().alias(name)
+              for name, pair in sides.items()]  # fmt: skip
+    found = log.source.select(*unique).collect()
+    known = {name: found[name].item().to_list() for name in attributes}
+    for name, values in known.items():
+        if not 2 <= len(values) <= _MOST:
+            raise LogError(f"attribute {name!r} has {len(values)} levels: 2 to {_MOST} can be compared")
+        if (first := baselines.get(name)) is not None and first not in values:
+            raise LogError(f"baseline {first!r} of {name!r} does not occur: its levels are {values[:10]}")
+    levels = _Levels(tuple((name, _first(baselines.get(name, values[0]), values)) for name, values in known.items()))
+    columns = {f"{name}={value} of {side}": (sides[name][i] == value).cast(pl.Float64)
+               for i, side in enumerate("ab") for name, value in levels.dummies}  # fmt: skip
+    names = cluster_names(len(log.cluster))
+    asked = replace(log, covariates=columns)
+    encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in names}, covariates=tuple(columns))
+    rows = read_rows(asked, encoder, threads)
+    clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
+    return levels, rows.blocks, clusters
+
+
+def _first(baseline: str, values: list[str]) -> tuple[str, ...]:
+    return (baseline, *(value for value in values if value != baseline))
+
+
+def _sides(block: Block) -> tuple[Any, Any, Any, Any]:
+    """Design (1 + d, n) and outcome (n,) of a, then of b."""
+    columns, y = np.asarray(block.columns), np.asarray(block.y)
+    d, one = len(columns) // 2, np.ones((1, block.n))
+    return np.concatenate([one, columns[:d]]), y, np.concatenate([one, columns[d:]]), 1.0 - y
+
+
+def _sums(blocks: Blocks, d: int) -> tuple[Any, Any, Any]:
+    """X'WX (1 + d, 1 + d), X'Wy and the responses with each column, over both responses of all rows."""
+
+    def one(block: Block) -> tuple[Any, Any, Any]:
+        xa, ya, xb, yb = _sides(block)
+        w, count = weights(block), np.ones(block.n) if block.count is None else block.count
+        return (xa * w) @ xa.T + (xb * w) @ xb.T, xa @ (w * ya) + xb @ (w * yb), (xa + xb) @ count
+
+    with one_blas_thread():
+        gram, moment, count = (sum(part) for part in zip(*blocks.each(one), strict=True))
+    return gram, moment, count
+
+
+def _regression(
+    blocks: Blocks, clusters: list[tuple[int, str, int]], gram: Any, moment: Any, columns: list[int]
+) -> dict[int, tuple[float, float]]:
+    """Coefficient and standard error of each column that the ones before it, and the constant, do not tell."""
+    kept = _independent(gram, [0, *columns])
+    bread = np.linalg.inv(gram[np.ix_(kept, kept)])
+    beta = bread @ moment[kept]
+
+    def scores(block: Block) -> Any:
+        xa, ya, xb, yb = _sides(block)
+        w = weights(replace(block, count=None))
+        xa, xb = xa[kept], xb[kept]
+        return (xa * (w * (ya - beta @ xa)) + xb * (w * (yb - beta @ xb))).T
+
+    def counted(block: Block) -> Any:
+        return scores(block) * (1.0 if block.count is None else block.count[:, None])
+
+    with one_blas_thread():
+        if clusters:
+            sums = [squared_sums(blocks, cluster, len(kept), counted) for cluster in clusters]
+            meat, _ = multiway([name for _, name, _ in clusters], *zip(*sums, strict=True))
+        else:
+            meat = sum(blocks.each(lambda block: scores(block).T @ counted(block)))
+    spread = np.sqrt(np.clip(np.diag(Influence(bread, meat).covariance), 0.0, None))
+    if not (spread[1:] > 0).all():
+        raise NotIdentifiedError("the outcomes have no spread beside the attributes: no intervals")
+    return {at: (float(b), float(s)) for at, b, s in zip(kept[1:], beta[1:], spread[1:], strict=True)}
+
+
+def _independent(gram: Any, columns: list[int]) -> list[int]:
+    """The columns that those before them leave some variance, by Cholesky in their order."""
+    kept: list[int] = []
+    for at in columns:
+        left = gram[at, at]
+        if kept:
+            left = left - gram[at, kept] @ np.linalg.solve(gram[np.ix_(kept, kept)], gram[kept, at])
+        if left > _DEPENDENT * gram[at, at]:
+            kept.append(at)
+    return kept
