@@ -9,6 +9,7 @@ from steelyard.causal.doubly_robust_fit import DoublyRobustFit
 from steelyard.causal.effects import effects
 from steelyard.causal.group_rewards import GroupRewards
 from steelyard.causal.group_rewards_fit import GroupRewardsFit
+from steelyard.causal.plan import Plan, plan
 from steelyard.causal.policy_value import PolicyValue, PolicyValueFit, Responses
 from steelyard.causal.sensitivity import Sensitivity, sensitivity
 from steelyard.errors import (
@@ -53,6 +54,7 @@ __all__ = [
     "OverlapError",
     "PairFit",
     "PairPropensity",
+    "Plan",
     "PolicyValue",
     "PolicyValueFit",
     "PreferenceLog",
@@ -69,6 +71,7 @@ __all__ = [
     "effects",
     "latent_overlap",
     "load",
+    "plan",
     "rank",
     "scan",
     "sensitivity",
