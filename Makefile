@@ -4,7 +4,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check install --quiet
 SOURCES := pyproject.toml setup.py $(wildcard kernels/*.c kernels/*.h bindings/*.pyx)
 STUBS := $(wildcard engine/steelyard/_native/*.pyi)
 
-.PHONY: .venv demo test lint bench clean
+.PHONY: .venv demo test lint bench paper clean
 
 .venv: .venv/.test
 
@@ -46,7 +46,10 @@ lint: .venv/.lint
 bench: .venv/.bench
 	.venv/bin/python -m pytest benchmarks --benchmark-only
 
+paper: .venv/.test
+	.venv/bin/python -m benchmarks.paper
+
 clean:
-	rm -rf .venv build dist report.html debiased.html .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .benchmarks
+	rm -rf .venv build dist paper report.html debiased.html .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .benchmarks
 	rm -rf engine/*.egg-info engine/steelyard/_native/*.so
 	find engine tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

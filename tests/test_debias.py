@@ -89,10 +89,17 @@ def test_cards_tell_every_assumption_of_the_paper():
     for fit in fits:
         told = sy.card(fit)
         names = [each.name for each in told.assumptions]
-        assert names[:4] == ["consistency", "unconfoundedness", "positivity", "latent positivity"]
+        paper = ["consistency", "unconfoundedness", "positivity", "latent sufficiency", "latent positivity"]
+        assert names[:5] == paper
         assert told.n == fit.n
         assert told.estimand in str(told)
-        assert json.loads(json.dumps(told.dict()))["sensitivity"].startswith("not computed")
+        words = json.loads(json.dumps(told.dict()))["sensitivity"]
+        assert words.startswith("not computed") == (fit is not fits[0])
+    best, second = fits[0].table()["arm"].to_list()[:2]
+    assert sy.card(fits[0]).sensitivity == str(sy.sensitivity(fits[0], best, second)).replace("\n  ", "; ")
+    told = sy.card(fits[3])
+    assert "variance inflation" in told.assumptions[4].evidence
+    assert "log-likelihood of a coin" in told.assumptions[3].evidence
     with pytest.raises(TypeError, match="takes a fit"):
         sy.card(frame)
 

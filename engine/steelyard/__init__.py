@@ -1,5 +1,6 @@
 """steelyard: causal estimation for preference data."""
 
+from steelyard import objectives, simulate
 from steelyard.assignment.latent import LatentOverlap, latent_overlap
 from steelyard.assignment.overlap import Overlap
 from steelyard.assignment.propensity import GroupPropensity, LabelPropensity, PairPropensity, Propensity
@@ -71,8 +72,10 @@ __all__ = [
     "effects",
     "latent_overlap",
     "load",
+    "objectives",
     "plan",
     "rank",
     "scan",
     "sensitivity",
+    "simulate",
 ]

@@ -28,10 +28,10 @@ _TURNS = 50  # times that the direction of a bound is followed
 
 
 class Bound(NamedTuple):
-    """An end of what a number may be: its value and standard error."""
+    """An end of what a number may be: its value, and its standard error where asked for."""
 
     value: float
-    se: float
+    se: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Marginal:
         value = float((along * self._win(side)).sum() + (pairs * v[None, :]).sum())
         return Bound(value, self._error(v if upper else -v, side, clusters))
 
-    def contrast(self, along: Any, main: Any, clusters: Any, upper: bool) -> Bound:
+    def contrast(self, along: Any, main: Any, clusters: Any, upper: bool, error: bool = True) -> Bound:
         """An end of along' theta, theta (K,) the scores of the main arms nearest to the win matrix.
 
         Which end of a pair helps is read off the direction in which the contrast moves, until it changes no more:
@@ -90,7 +90,8 @@ class Marginal:
         found = [self._followed(plain, v, main)]
         found.append(self._followed(np.where(plain == 0.0, -found[0][1], found[0][1]), v, main))
         theta, side, v = max(found, key=lambda each: float(sign * along[main] @ each[0]))
-        return Bound(float(along[main] @ theta), self._error(v, side, clusters))
+        value = float(along[main] @ theta)
+        return Bound(value, self._error(v, side, clusters)) if error else Bound(value)
 
     def _followed(self, side: Any, towards: Any, main: Any) -> tuple[Any, Any, Any]:
         """Scores at the ends that `side` says, which is turned until it is what these scores' own derivative says."""

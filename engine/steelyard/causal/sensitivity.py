@@ -159,11 +159,11 @@ class _Ends:
         with one_blas_thread():
             return Marginal.of(self.fit.problem, self.fit.residuals, lam)
 
-    def contrast(self, model: Marginal, upper: bool) -> Bound | None:
+    def contrast(self, model: Marginal, upper: bool, error: bool = True) -> Bound | None:
         along = np.zeros(len(self.fit.score))
         along[self.x], along[self.y] = 1.0, -1.0
         try:
-            return model.contrast(along, self.fit.main, self.fit.clusters, upper)
+            return model.contrast(along, self.fit.main, self.fit.clusters, upper, error)
         except NotIdentifiedError:
             return None
 
@@ -178,8 +178,10 @@ class _Ends:
         sign, reach = (-1.0 if upper else 1.0), quantile(self.level) if limit else 0.0
 
         def left(log_lambda: float) -> float:
-            bound = self.contrast(self.at(exp(log_lambda)), upper)
-            return -1.0 if bound is None else sign * bound.value - reach * bound.se
+            bound = self.contrast(self.at(exp(log_lambda)), upper, limit)
+            if bound is None:
+                return -1.0
+            return sign * bound.value - (reach * bound.se if limit else 0.0)
 
         if left(0.0) <= 0.0:
             return 1.0
@@ -188,7 +190,7 @@ class _Ends:
             if far > log(_FARTHEST):
                 return None
             far *= 2.0
-        return exp(scipy.optimize.brentq(left, 0.0 if far == log(1.5) else far / 2.0, far, xtol=1e-6))
+        return exp(scipy.optimize.brentq(left, 0.0 if far == log(1.5) else far / 2.0, far, xtol=1e-5))
 
 
 def _table(ends: _Ends, lambdas: Sequence[float], x: str, y: str) -> pl.DataFrame:

@@ -1,21 +1,28 @@
 """The identification card: what an estimate stands for, the assumptions it needs, and what this log says of each.
 
-The assumptions are those of Kobalczyk and van der Schaar (2025, arXiv 2506.05967), section 3.
+The assumptions are those of Kobalczyk and van der Schaar (2025, arXiv 2506.05967), section 3: consistency,
+unconfoundedness, positivity, and where rewards are learned from features, latent sufficiency and latent positivity.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log
 from typing import Any
+
+import numpy as np
 
 from steelyard.assignment.propensity import Propensity
 from steelyard.assignment.weights import Weights
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
 from steelyard.causal.group_rewards_fit import GroupRewardsFit
 from steelyard.causal.policy_value import PolicyValueFit
+from steelyard.causal.sensitivity import sensitivity
+from steelyard.errors import NotIdentifiedError
+from steelyard.models.reward import RewardFit
 from steelyard.models.score_fit import Fit
 
-_LATER = "not computed: how strong a context that was not measured would have to be to turn a conclusion around"
+_BOUNDS = "bounds are known for doubly robust scores and win rates: see steelyard.sensitivity"
 _UNMEASURED = "that nothing else decides both what was shown and what is preferred cannot be seen in the log"
 
 
@@ -37,7 +44,7 @@ class Card:
     assumptions: list[Assumption]
     overlap: dict[str, Any]
     numerics: dict[str, Any]
-    sensitivity: str = _LATER
+    sensitivity: str
 
     def dict(self) -> dict[str, Any]:
         """The card as plain data."""
@@ -125,8 +132,49 @@ def _every_pair(fit: DoublyRobustFit, never: int, pairs: int) -> Assumption:
     )
 
 
-def _latent(words: str) -> Assumption:
-    return Assumption("latent positivity", "what tells the answers apart varies enough on its own", words)
+def _latent(sufficient: str, positive: str) -> list[Assumption]:
+    return [
+        Assumption("latent sufficiency", "what is preferred hangs on the answers through what the model sees of them",
+                   sufficient),
+        Assumption("latent positivity", "what tells the answers apart varies enough on its own", positive),
+    ]  # fmt: skip
+
+
+_WHOLE = _latent(
+    "not needed: arms are compared as wholes, and an estimate speaks of their answers as they were drawn",
+    "not needed: nothing is said of parts of an answer",
+)
+
+
+def _of_features(fit: RewardFit | None) -> list[Assumption]:
+    """Both latent assumptions, with what a fit on features says of them."""
+    unseen = "what features leave out cannot be seen in the log"
+    if fit is None:
+        return _latent(f"{unseen}; the plain fit beside it has no finite rewards",
+                       "see steelyard.latent_overlap(log)")  # fmt: skip
+    told = 1.0 + fit.log_likelihood / (max(fit.n, 1) * log(2.0))
+    sufficient = f"the features explain {100 * told:.1f} % of the log-likelihood of a coin; {unseen}"
+    bread = fit._known_influence().bread
+    inflation = np.diag(bread) * np.diag(np.linalg.pinv(bread, hermitian=True))
+    names = [name for name, at, _ in fit.terms if at is not None]
+    most = int(inflation[: len(names)].argmax())
+    left = [name for name, at, _ in fit.terms if at is None]
+    words = f"largest variance inflation {inflation[most]:.1f} ({names[most]})"
+    words += f"; told by others, and left out: {', '.join(left[:5])}" if left else ""
+    return _latent(sufficient, f"{words}; pair by pair see steelyard.latent_overlap(log)")
+
+
+def _first_over_second(fit: DoublyRobustFit) -> str:
+    """What it takes to turn the two arms around that come first."""
+    if fit.problem is None or fit.problem.judged is not None:
+        return "not computed: bounds are not known for a fit with a judge"
+    first = fit.table().drop_nulls("se")["arm"].to_list()[:2]
+    if len(first) < 2:
+        return "not computed: fewer than two arms have an interval"
+    try:
+        return str(sensitivity(fit, first[0], first[1], lambdas=())).replace("\n  ", "; ")
+    except NotIdentifiedError as error:
+        return f"not computed: {error}"
 
 
 _EITHER = Assumption(
@@ -148,7 +196,7 @@ def _of_scores(fit: DoublyRobustFit) -> Card:
         overlap["largest move from the naive score"] = fit.compare()["moved"].abs().max()
     assumptions = [
         _consistency("arms' answers"), _unconfounded("which pair was shown", fit.overlap.propensity),
-        _every_pair(fit, never, pairs), _latent("not needed: arms are compared as wholes"), _EITHER,
+        _every_pair(fit, never, pairs), *_WHOLE, _EITHER,
     ]  # fmt: skip
     if fit.alone is not None:
         assumptions.append(Assumption(
@@ -161,7 +209,7 @@ def _of_scores(fit: DoublyRobustFit) -> Card:
             f"{fit.n - int(fit.answered.sum() / 2):,} of {fit.n:,} rows have no answer; {_UNMEASURED}",
         ))  # fmt: skip
     numerics = {**_numerics(fit), "folds": fit.spec.folds} if hasattr(fit.spec, "folds") else _numerics(fit)
-    return Card(fit.estimand, fit.n, assumptions, overlap, numerics)
+    return Card(fit.estimand, fit.n, assumptions, overlap, numerics, _first_over_second(fit))
 
 
 def _of_groups(fit: GroupRewardsFit) -> Card:
@@ -169,9 +217,9 @@ def _of_groups(fit: GroupRewardsFit) -> Card:
     assumptions = [
         _consistency("answers"), _unconfounded("a rater's group", fit.overlap.propensity),
         _positivity(fit.overlap, float(fit.share.min()), "group"),
-        _latent("see steelyard.latent_overlap(log): correlation and variance inflation of the features"), _EITHER,
+        *_of_features(fit.naive), _EITHER,
     ]  # fmt: skip
-    return Card(fit.estimand, fit.n, assumptions, overlap, _numerics(fit))
+    return Card(fit.estimand, fit.n, assumptions, overlap, _numerics(fit), f"not computed for groups; {_BOUNDS}")
 
 
 def _of_policy(fit: PolicyValueFit) -> Card:
@@ -182,9 +230,10 @@ def _of_policy(fit: PolicyValueFit) -> Card:
         Assumption("unconfoundedness", "given context, which answers were shown hangs on nothing else", _UNMEASURED),
         Assumption("positivity", "every answer that the policies give had a chance to be shown",
                    f"effective share {fit.effective_share:.3f}"),
-        _latent("not needed: answers are compared as wholes"), _EITHER,
+        *_WHOLE, _EITHER,
     ]  # fmt: skip
-    return Card(fit.estimand, fit.n, assumptions, overlap, {"converged": fit.converged, "covariance": fit.kind})
+    numerics = {"converged": fit.converged, "covariance": fit.kind}
+    return Card(fit.estimand, fit.n, assumptions, overlap, numerics, f"not computed for policies; {_BOUNDS}")
 
 
 def _of_plain(fit: Fit) -> Card:
@@ -200,10 +249,10 @@ def _of_plain(fit: Fit) -> Card:
         unconfounded = _unconfounded("what was shown", weights.propensity)
         positivity = _positivity(weights, weights.effective_share, weights.propensity.assigned.kind)
         overlap = {"effective size": weights.effective_size, "effective share": weights.effective_share}
-    assumptions = [_consistency("answers"), unconfounded, positivity,
-                   _latent("for features see steelyard.latent_overlap(log)")]  # fmt: skip
+    latent = _of_features(fit) if isinstance(fit, RewardFit) else _WHOLE
+    assumptions = [_consistency("answers"), unconfounded, positivity, *latent]
     n = int(getattr(fit, "n", 0))
-    return Card(getattr(fit, "estimand", ""), n, assumptions, overlap, _numerics(fit))
+    return Card(getattr(fit, "estimand", ""), n, assumptions, overlap, _numerics(fit), f"not computed; {_BOUNDS}")
 
 
 def _numerics(fit: Any) -> dict[str, Any]:
