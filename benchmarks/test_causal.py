@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import steelyard as sy
 from sklearn.linear_model import LogisticRegression
-from steelyard._native.all_pairs import ROWS, all_pairs
+from steelyard._native.all_pairs import ROWS, all_pairs, pair_along, pair_ends
 
 N, D, FOLDS = 1_000_000, 20, 5
 
@@ -128,6 +128,18 @@ def test_steelyard_all_pairs(benchmark):
 
 
 @pytest.mark.benchmark(group="every pair of 100 arms in 16,384 rows, and as many divisions")
+@pytest.mark.parametrize("what", ["ends", "along"])
+def test_steelyard_pair_ends(benchmark, what):
+    k, n = 100, 1 << 14
+    rng = np.random.default_rng(0)
+    score, omega, along = rng.normal(size=(k, n)), 1.0 - np.eye(k), np.triu(rng.normal(size=(k, k)), 1)
+    ends, value, work, weight = np.zeros((2, k, k)), np.empty(n), np.empty((k, ROWS)), np.ones(n)
+    run = {"ends": lambda: pair_ends(score, omega, weight, 1.5, work, ends),
+           "along": lambda: pair_along(score, along, 1.5, work, value)}[what]  # fmt: skip
+    benchmark.pedantic(run, rounds=10, warmup_rounds=2)
+
+
+@pytest.mark.benchmark(group="every pair of 100 arms in 16,384 rows, and as many divisions")
 def test_numpy_divisions(benchmark):
     x, y, out = np.random.default_rng(0).random(8192), np.full(8192, 1.5), np.empty(8192)
     times = (1 << 14) * 4950 // 8192
@@ -147,3 +159,25 @@ def test_steelyard_clustered(benchmark):
                           "rater": rng.integers(0, 50_000, N)})  # fmt: skip
     log = sy.scan(frame, a="a", b="b", outcome="y", cluster="rater")
     benchmark.pedantic(lambda: sy.BradleyTerry().fit(log).bootstrap(1000, method="multiplier"), rounds=3)
+
+
+@pytest.fixture(scope="module")
+def few_arms():
+    """200,000 rows x 20 arms x 3 contexts, two arms drawn by context."""
+    rng = np.random.default_rng(0)
+    n, arms, x = 200_000, 20, rng.normal(size=(200_000, 3))
+    slope, shown = rng.normal(size=(2, arms, 3)) * 0.2
+    top = np.argsort(-(x @ shown.T + rng.gumbel(size=(n, arms))), axis=1)[:, :2]
+    f = np.take_along_axis(x @ slope.T + np.linspace(0.5, -0.5, arms), top, axis=1)
+    y = (rng.random(n) < 1 / (1 + np.exp(f[:, 1] - f[:, 0]))) * 1.0
+    frame = pl.DataFrame({"a": top[:, 0], "b": top[:, 1], "y": y, "x0": x[:, 0], "x1": x[:, 1], "x2": x[:, 2]})
+    return sy.scan(frame, a="a", b="b", outcome="y", context=["x0", "x1", "x2"])
+
+
+@pytest.mark.benchmark(group="what comes after a doubly robust fit, 200,000 rows x 20 arms x 3 contexts")
+@pytest.mark.parametrize("what", ["the fit itself", "sensitivity", "plan"])
+def test_steelyard_afterwards(benchmark, few_arms, what):
+    fit = sy.DoublyRobust().fit(few_arms)
+    run = {"the fit itself": lambda: sy.DoublyRobust().fit(few_arms), "plan": lambda: sy.plan(fit, 10_000),
+           "sensitivity": lambda: sy.sensitivity(fit, "0", over="19")}[what]  # fmt: skip
+    benchmark.pedantic(run, rounds=2, warmup_rounds=1)

@@ -14,8 +14,11 @@ cdef extern from "all_pairs.h":
         ptrdiff_t n, ptrdiff_t k, const double *score, const double *policy, const double *reference,
         const uint8_t *drawn, double *work, double *value) nogil
     void sy_pair_ends(
-        ptrdiff_t n, ptrdiff_t k, const double *score, const double *wanted, const double *along,
-        const double *weight, double lambda_, double *work, double *ends, double *value) nogil
+        ptrdiff_t n, ptrdiff_t k, const double *score, const double *wanted, const double *weight, double lambda_,
+        double *work, double *ends) nogil
+    void sy_pair_along(
+        ptrdiff_t n, ptrdiff_t k, const double *score, const double *along, double lambda_, double *work,
+        double *value) nogil
 
 ROWS = SY_ALL_PAIRS_ROWS
 
@@ -56,16 +59,16 @@ def policy_value(
 
 
 def pair_ends(
-    const double[:, ::1] score, const double[:, ::1] wanted, const double[:, ::1] along, const double[::1] weight,
-    double lambda_, double[:, ::1] work, double[:, :, ::1] ends, double[::1] value,
+    const double[:, ::1] score, const double[:, ::1] wanted, const double[::1] weight, double lambda_,
+    double[:, ::1] work, double[:, :, ::1] ends,
 ):
     cdef ptrdiff_t k = score.shape[0], n = score.shape[1]
-    if wanted.shape[0] != k or wanted.shape[1] != k or along.shape[0] != k or along.shape[1] != k:
-        raise ValueError("wanted and along must be k x k, for the k arms of score")
+    if wanted.shape[0] != k or wanted.shape[1] != k:
+        raise ValueError("wanted must be k x k, for the k arms of score")
     if ends.shape[0] != 2 or ends.shape[1] != k or ends.shape[2] != k:
         raise ValueError("ends must be 2 x k x k")
-    if weight.shape[0] != n or value.shape[0] != n:
-        raise ValueError("weight and value must have one entry a row")
+    if weight.shape[0] != n:
+        raise ValueError("weight must have one entry a row")
     if work.shape[0] != k or work.shape[1] != SY_ALL_PAIRS_ROWS:
         raise ValueError("work must be k x ROWS")
     if not lambda_ >= 1.0:
@@ -73,6 +76,22 @@ def pair_ends(
     if n == 0 or k == 0:
         return
     with nogil:
-        sy_pair_ends(
-            n, k, &score[0, 0], &wanted[0, 0], &along[0, 0], &weight[0], lambda_, &work[0, 0], &ends[0, 0, 0],
-            &value[0])
+        sy_pair_ends(n, k, &score[0, 0], &wanted[0, 0], &weight[0], lambda_, &work[0, 0], &ends[0, 0, 0])
+
+
+def pair_along(
+    const double[:, ::1] score, const double[:, ::1] along, double lambda_, double[:, ::1] work, double[::1] value,
+):
+    cdef ptrdiff_t k = score.shape[0], n = score.shape[1]
+    if along.shape[0] != k or along.shape[1] != k:
+        raise ValueError("along must be k x k, for the k arms of score")
+    if value.shape[0] != n:
+        raise ValueError("value must have one entry a row")
+    if work.shape[0] != k or work.shape[1] != SY_ALL_PAIRS_ROWS:
+        raise ValueError("work must be k x ROWS")
+    if not lambda_ >= 1.0:
+        raise ValueError("lambda must be at least 1")
+    if n == 0 or k == 0:
+        return
+    with nogil:
+        sy_pair_along(n, k, &score[0, 0], &along[0, 0], lambda_, &work[0, 0], &value[0])

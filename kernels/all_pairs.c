@@ -105,20 +105,23 @@ void sy_policy_value(ptrdiff_t n, ptrdiff_t k, const double *score, const double
     }
 }
 
-/* One pair: the weighted sums over rows of the least and the largest mean, and its part of each row's value. */
+/* One pair: the weighted sums over rows of the least and the largest mean. */
 SY_CLONES
-static void pair_ends(double lambda, double along, const double *restrict up, const double *restrict down,
-                      const double *restrict weight, double *restrict value, double *least, double *most) {
-    const double inverse = 1.0 / lambda, plus = along > 0.0 ? along : 0.0, minus = along - plus;
-    double low[LANES] = {0}, high[LANES] = {0};
+static void pair_ends(double lambda, const double *restrict up, const double *restrict down,
+                      const double *restrict weight, double *least, double *most) {
+    const double inverse = 1.0 / lambda;
+    double few[ROWS], many[ROWS], low[LANES] = {0}, high[LANES] = {0};
+#pragma omp simd
+    for (ptrdiff_t i = 0; i < ROWS; i++) {
+        const double p = up[i] / (up[i] + down[i]), q = 1.0 - p;
+        const double near = p * inverse, far = 1.0 - q * inverse, steep = lambda * p, back = 1.0 - lambda * q;
+        few[i] = weight[i] * (near > back ? near : back);
+        many[i] = weight[i] * (steep < far ? steep : far);
+    }
     for (ptrdiff_t i = 0; i < ROWS; i += LANES)
         for (int l = 0; l < LANES; l++) {
-            const double p = up[i + l] / (up[i + l] + down[i + l]), q = 1.0 - p;
-            const double few = p * inverse > 1.0 - lambda * q ? p * inverse : 1.0 - lambda * q;
-            const double many = lambda * p < 1.0 - q * inverse ? lambda * p : 1.0 - q * inverse;
-            low[l] += weight[i + l] * few;
-            high[l] += weight[i + l] * many;
-            value[i + l] += plus * many + minus * few;
+            low[l] += few[i + l];
+            high[l] += many[i + l];
         }
     *least += ((low[0] + low[1]) + (low[2] + low[3])) + ((low[4] + low[5]) + (low[6] + low[7]));
     *most += ((high[0] + high[1]) + (high[2] + high[3])) + ((high[4] + high[5]) + (high[6] + high[7]));
@@ -127,23 +130,55 @@ static void pair_ends(double lambda, double along, const double *restrict up, co
 /* The ends of what the mean outcome may be where the pair was not shown, if the odds of its being shown are off by at
    most lambda >= 1 (estimators.md, section 13): max(mu / lambda, 1 - lambda (1 - mu)), min(lambda mu,
    1 - (1 - mu) / lambda).
-   score: k x n, logits. wanted: k x k, 0: pair left out. along: k x k, its upper triangle: the pair's part in value, by
-   its largest mean where positive, by its least where negative. weight: n. work: k x ROWS. Outputs: ends, 2 x k x k,
-   upper triangles: plus the sums over rows of weight times the least and the largest mean; value: n. */
-void sy_pair_ends(ptrdiff_t n, ptrdiff_t k, const double *score, const double *wanted, const double *along,
-                  const double *weight, double lambda, double *work, double *ends, double *value) {
-    double w[ROWS], total[ROWS];
+   score: k x n, logits. wanted: k x k, 0: pair left out. weight: n. work: k x ROWS. ends: 2 x k x k, upper triangles:
+   plus the sums over rows of weight times the least and the largest mean. */
+void sy_pair_ends(ptrdiff_t n, ptrdiff_t k, const double *score, const double *wanted, const double *weight,
+                  double lambda, double *work, double *ends) {
+    double w[ROWS];
     for (ptrdiff_t at = 0; at < n; at += ROWS) {
         const ptrdiff_t m = n - at < ROWS ? n - at : ROWS;
         exponentials(m, k, n, score + at, work);
         for (ptrdiff_t i = 0; i < ROWS; i++)
             w[i] = i < m ? weight[at + i] : 0.0;
-        memset(total, 0, sizeof total);
         for (ptrdiff_t j = 0; j < k; j++)
             for (ptrdiff_t l = j + 1; l < k; l++)
                 if (wanted[j * k + l] != 0.0)
-                    pair_ends(lambda, along[j * k + l], work + j * ROWS, work + l * ROWS, w, total, ends + j * k + l,
-                              ends + k * k + j * k + l);
-        memcpy(value + at, total, (size_t)m * sizeof(double));
+                    pair_ends(lambda, work + j * ROWS, work + l * ROWS, w, ends + j * k + l, ends + k * k + j * k + l);
+    }
+}
+
+/* The largest mean times along > 0. The least is 1 less the largest of the other arm. */
+SY_CLONES
+static void pair_along(double lambda, double along, const double *restrict up, const double *restrict down,
+                       double *restrict value) {
+    const double inverse = 1.0 / lambda;
+#pragma omp simd
+    for (ptrdiff_t i = 0; i < ROWS; i++) {
+        const double p = up[i] / (up[i] + down[i]);
+        const double steep = lambda * p, far = 1.0 - (1.0 - p) * inverse;
+        value[i] += along * (steep < far ? steep : far);
+    }
+}
+
+/* Each row's sum over pairs of along times the largest mean where along > 0, the least where along < 0 (see above).
+   score: k x n, logits. along: k x k, its upper triangle. work: k x ROWS. value: n. */
+void sy_pair_along(ptrdiff_t n, ptrdiff_t k, const double *score, const double *along, double lambda, double *work,
+                   double *value) {
+    for (ptrdiff_t at = 0; at < n; at += ROWS) {
+        const ptrdiff_t m = n - at < ROWS ? n - at : ROWS;
+        double total[ROWS] = {0}, taken = 0.0;
+        exponentials(m, k, n, score + at, work);
+        for (ptrdiff_t j = 0; j < k; j++)
+            for (ptrdiff_t l = j + 1; l < k; l++) {
+                const double by = along[j * k + l];
+                if (by > 0.0)
+                    pair_along(lambda, by, work + j * ROWS, work + l * ROWS, total);
+                else if (by < 0.0) {
+                    pair_along(lambda, -by, work + l * ROWS, work + j * ROWS, total);
+                    taken += by;
+                }
+            }
+        for (ptrdiff_t i = 0; i < m; i++)
+            value[at + i] = total[i] + taken;
     }
 }

@@ -313,7 +313,7 @@ def debias(
             board = fit.table(level, simultaneous=simultaneous)
             told = sy.card(fit)
             if report:
-                write_debias(report, fit, f"Debiased: {Path(log).name}", level)
+                write_debias(report, fit, f"Debiased: {Path(log).name}", level, told)
             if save:
                 fit.save(save)
         _write(board, out)

@@ -78,8 +78,9 @@ def test_ends_of_pairs_equal_twin(n, k, lam, seed):
     along = np.triu(np.random.default_rng(seed).normal(size=(k, k)), 1)
     found = []
     for module in (native, twin):
-        ends, value = np.zeros((2, k, k)), np.full(n, np.nan)
-        module.pair_ends(score, omega, *frozen(along), weight, lam, np.empty((k, native.ROWS)), ends, value)
+        ends, value, work = np.zeros((2, k, k)), np.full(n, np.nan), np.empty((k, native.ROWS))
+        module.pair_ends(score, omega, weight, lam, work, ends)
+        module.pair_along(score, *frozen(along), lam, work, value)
         found.append((ends, value))
     for got, want in zip(*found, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
@@ -100,10 +101,13 @@ def test_wrong_input():
                   {"work": np.empty((8, native.ROWS))}, {"value": np.empty(3)}):  # fmt: skip
         with pytest.raises(ValueError, match="must"):
             native.policy_value(**{**call, **wrong})
-    call = {"score": score, "wanted": omega, "along": omega, "weight": weight, "lambda_": 1.5,
-            "work": np.empty((4, native.ROWS)), "ends": np.zeros((2, 4, 4)), "value": np.empty(20)}  # fmt: skip
-    for wrong in ({"wanted": omega[:3]}, {"along": omega[:2]}, {"weight": weight[:5]}, {"lambda_": 0.9},
-                  {"lambda_": np.nan}, {"work": np.empty((3, native.ROWS))}, {"ends": np.zeros((2, 4, 3))},
-                  {"value": np.empty(2)}):  # fmt: skip
+    call = {"score": score, "wanted": omega, "weight": weight, "lambda_": 1.5, "work": np.empty((4, native.ROWS)),
+            "ends": np.zeros((2, 4, 4))}  # fmt: skip
+    for wrong in ({"wanted": omega[:3]}, {"weight": weight[:5]}, {"lambda_": 0.9}, {"lambda_": np.nan},
+                  {"work": np.empty((3, native.ROWS))}, {"ends": np.zeros((2, 4, 3))}):  # fmt: skip
         with pytest.raises(ValueError, match="must"):
             native.pair_ends(**{**call, **wrong})
+    call = {"score": score, "along": omega, "lambda_": 1.5, "work": np.empty((4, native.ROWS)), "value": np.empty(20)}
+    for wrong in ({"along": omega[:2]}, {"lambda_": 0.9}, {"work": np.empty((3, native.ROWS))}, {"value": np.empty(2)}):
+        with pytest.raises(ValueError, match="must"):
+            native.pair_along(**{**call, **wrong})

@@ -25,15 +25,22 @@ def policy_value(score, policy, reference, drawn, work, value):
                 value += policy[j] * reference[k] / (1.0 + np.exp(score[k] - score[j]))
 
 
-def pair_ends(score, wanted, along, weight, lambda_, work, ends, value):
-    """Adds the weighted sums over rows of the least and largest means (2, k, k); writes each row's value (n,)."""
+def _ends(score, j, k, lambda_):
+    mu = 1.0 / (1.0 + np.exp(score[k] - score[j]))
+    return np.maximum(mu / lambda_, 1.0 - lambda_ * (1.0 - mu)), np.minimum(lambda_ * mu, 1.0 - (1.0 - mu) / lambda_)
+
+
+def pair_ends(score, wanted, weight, lambda_, work, ends):
+    """Adds the weighted sums over rows of the least and largest means (2, k, k)."""
+    for j in range(len(score)):
+        for k in range(j + 1, len(score)):
+            if wanted[j, k] != 0:
+                ends[:, j, k] += [weight @ end for end in _ends(score, j, k, lambda_)]
+
+
+def pair_along(score, along, lambda_, work, value):
+    """Writes each row's sum (n,) of along times the largest mean where it is positive, the least where negative."""
     value[:] = 0.0
     for j in range(len(score)):
         for k in range(j + 1, len(score)):
-            if wanted[j, k] == 0:
-                continue
-            mu = 1.0 / (1.0 + np.exp(score[k] - score[j]))
-            low = np.maximum(mu / lambda_, 1.0 - lambda_ * (1.0 - mu))
-            high = np.minimum(lambda_ * mu, 1.0 - (1.0 - mu) / lambda_)
-            ends[:, j, k] += [weight @ low, weight @ high]
-            value += along[j, k] * (high if along[j, k] > 0 else low)
+            value += along[j, k] * _ends(score, j, k, lambda_)[int(along[j, k] > 0)]

@@ -24,10 +24,15 @@ def policy_value(
 def pair_ends(
     score: NDArray[np.float64],
     wanted: NDArray[np.float64],
-    along: NDArray[np.float64],
     weight: NDArray[np.float64],
     lambda_: float,
     work: NDArray[np.float64],
     ends: NDArray[np.float64],
+) -> None: ...
+def pair_along(
+    score: NDArray[np.float64],
+    along: NDArray[np.float64],
+    lambda_: float,
+    work: NDArray[np.float64],
     value: NDArray[np.float64],
 ) -> None: ...

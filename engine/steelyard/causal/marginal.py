@@ -11,6 +11,7 @@ Lambda = 1 it is the estimate itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,11 +28,15 @@ from steelyard.solve import one_blas_thread
 _TURNS = 50  # times that the direction of a bound is followed
 
 
-class Bound(NamedTuple):
-    """An end of what a number may be: its value, and its standard error where asked for."""
+class End(NamedTuple):
+    """An end of what a number may be. v: (K,) its derivative by the sums over opponents, times -1 for a lower end.
+
+    side: (K, K) upper triangle: what a pair's mean adds to that; the largest mean counts where positive.
+    """
 
     value: float
-    se: float = float("nan")
+    v: Any
+    side: Any
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,14 @@ class Marginal:
     @staticmethod
     def of(problem: Pairwise, found: Residuals, lam: float) -> Marginal:
         """One pass."""
-        k, none = problem.k, np.zeros((problem.k, problem.k))
+        k = problem.k
 
         def one(block: Block) -> tuple[Any, Any]:
             mean, residual = np.zeros((2, k, k)), np.zeros((2, k, k))
             for _, part, table in problem.parts(block):
                 t, h, e, *_ = problem.residual(part, table)
                 count = np.ones(part.n) if part.count is None else part.count
-                mean += table.ends(problem.omega, none, t * count, lam)[0]
+                mean += table.ends(problem.omega, t * count, lam)
                 low, high = _pair(part)
                 for end, (r, more) in enumerate(_own(part, t, h, e, lam)):
                     for to, values in ((mean, more), (residual, h * r)):
@@ -68,15 +73,15 @@ class Marginal:
         mean, residual = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
         return Marginal(problem, found, lam, mean / found.total, residual)
 
-    def rate(self, v: Any, clusters: Any, upper: bool) -> Bound:
+    def rate(self, v: Any, upper: bool) -> End:
         """An end of v' s, s (K,) the sums over opponents of pair weight times mean outcome."""
         along = self._along(v)
-        side = along if upper else -along
+        v, side = (v, along) if upper else (-v, -along)
         pairs = np.triu(self.problem.omega, 1)
-        value = float((along * self._win(side)).sum() + (pairs * v[None, :]).sum())
-        return Bound(value, self._error(v if upper else -v, side, clusters))
+        constant = float((pairs * (v if upper else -v)[None, :]).sum())
+        return End(float((along * self._win(side)).sum()) + constant, v, side)
 
-    def contrast(self, along: Any, main: Any, clusters: Any, upper: bool, error: bool = True) -> Bound:
+    def contrast(self, along: Any, main: Any, upper: bool) -> End:
         """An end of along' theta, theta (K,) the scores of the main arms nearest to the win matrix.
 
         Which end of a pair helps is read off the direction in which the contrast moves, until it changes no more:
@@ -90,8 +95,7 @@ class Marginal:
         found = [self._followed(plain, v, main)]
         found.append(self._followed(np.where(plain == 0.0, -found[0][1], found[0][1]), v, main))
         theta, side, v = max(found, key=lambda each: float(sign * along[main] @ each[0]))
-        value = float(along[main] @ theta)
-        return Bound(value, self._error(v, side, clusters)) if error else Bound(value)
+        return End(float(along[main] @ theta), v, side)
 
     def _followed(self, side: Any, towards: Any, main: Any) -> tuple[Any, Any, Any]:
         """Scores at the ends that `side` says, which is turned until it is what these scores' own derivative says."""
@@ -120,36 +124,38 @@ class Marginal:
         return Normaliser.of(h, _chosen(side, self.residual), square, omega, total, self.found.chance)
 
     @one_blas_thread()
-    def _error(self, v: Any, side: Any, clusters: Any) -> float:
-        """Standard error of v' s at the chosen ends; another pass."""
-        row = partial(self._rows, v, side, self._normaliser(side), float((side * _chosen(side, self.mean)).sum()))
+    def errors(self, ends: Sequence[End], clusters: Any) -> Any:
+        """(m,) standard errors of some ends; one pass, and one a cluster column."""
+        normalisers = [self._normaliser(end.side) for end in ends]
+        row = partial(self._rows, ends, normalisers)
 
-        def square(block: Block) -> float:
-            count, value = 1.0 if block.count is None else block.count, row(block)
-            return float((count * value * value).sum())
+        def square(block: Block) -> Any:
+            value = row(block)
+            return (value * value) @ (np.ones(block.n) if block.count is None else block.count)
 
         def counted(block: Block) -> Any:
-            return (row(block) * (1.0 if block.count is None else block.count))[:, None]
+            return (row(block) * (1.0 if block.count is None else block.count)).T
 
         blocks = self.problem.blocks
         if not clusters:
-            return float(np.sqrt(sum(blocks.each(square)))) / self.found.total
-        sums = [squared_sums(blocks, cluster, 1, counted) for cluster in clusters]
+            return np.sqrt(sum(blocks.each(square))) / self.found.total
+        sums = [squared_sums(blocks, cluster, len(ends), counted) for cluster in clusters]
         meat, _ = multiway([name for _, name, _ in clusters], *zip(*sums, strict=True))
-        return float(np.sqrt(meat[0, 0])) / self.found.total
+        return np.sqrt(np.clip(np.diag(meat), 0.0, None)) / self.found.total
 
-    def _rows(self, v: Any, side: Any, normaliser: Normaliser, centre: float, block: Block) -> Any:
-        """(n,) each row's part of the error of v' s, times the total weight."""
-        out, omega = np.empty(block.n), self.problem.omega
+    def _rows(self, ends: Sequence[End], normalisers: Sequence[Normaliser], block: Block) -> Any:
+        """(m, n) each row's part of the error of the ends, times the total weight."""
+        out, omega = np.empty((len(ends), block.n)), self.problem.omega
         for at, part, table in self.problem.parts(block):
             t, h, e, *_ = self.problem.residual(part, table)
-            _, value = table.ends(omega, side, t, self.lam)
             least, most = _own(part, t, h, e, self.lam)
             pair = _pair(part)
-            r, more = (np.where(side[pair] > 0, most[i], least[i]) for i in (0, 1))
-            sums = np.zeros((self.problem.k, part.n))
-            normaliser.added(sums, pair, omega[pair], h, r)
-            out[at] = t * (value - centre) + side[pair] * more + v @ sums
+            for to, (_, v, side), normaliser in zip(out, ends, normalisers, strict=True):
+                own = side[pair] > 0
+                r, more = (np.where(own, most[i], least[i]) for i in (0, 1))
+                centre = float((side * _chosen(side, self.mean)).sum())
+                to[at] = t * (table.along(side, self.lam) - centre) + side[pair] * more
+                to[at] += normaliser.along(v, pair, omega[pair], h, r)
         return out
 
 

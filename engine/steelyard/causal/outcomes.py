@@ -2,7 +2,7 @@
 
 An outcome model gives, for some rows and the fold they are in, a table with between(a, b), (n,) means of single
 pairs, sums(omega, weight): over the opponents of each arm (K, n), and over the rows for each pair (K, K), and
-ends(wanted, along, weight, lam): what marginal.py asks of all pairs.
+ends and along, which marginal.py asks for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from steelyard._native.all_pairs import ROWS, all_pairs, pair_ends
+from steelyard._native.all_pairs import ROWS, all_pairs, pair_along, pair_ends
 from steelyard.assignment.contexts import Contexts
 from steelyard.blocks import Block
 from steelyard.causal.contextual import Contextual, ContextualProblem
@@ -42,11 +42,16 @@ class ArmScores:
         all_pairs(np.ascontiguousarray(self.score), omega, weight, np.empty((2 * k, ROWS)), sums, means)
         return sums, means
 
-    def ends(self, wanted: Any, along: Any, weight: Any, lam: float) -> tuple[Any, Any]:
-        k, n = self.score.shape
-        ends, value, score = np.zeros((2, k, k)), np.empty(n), np.ascontiguousarray(self.score)
-        pair_ends(score, wanted, along, weight, lam, np.empty((k, ROWS)), ends, value)
-        return ends, value
+    def ends(self, wanted: Any, weight: Any, lam: float) -> Any:
+        k, score = len(self.score), np.ascontiguousarray(self.score)
+        ends = np.zeros((2, k, k))
+        pair_ends(score, wanted, weight, lam, np.empty((k, ROWS)), ends)
+        return ends
+
+    def along(self, along: Any, lam: float) -> Any:
+        value = np.empty(self.score.shape[1])
+        pair_along(np.ascontiguousarray(self.score), along, lam, np.empty((len(self.score), ROWS)), value)
+        return value
 
 
 @dataclass(frozen=True)
@@ -70,14 +75,19 @@ class PairMeans:
             means[i, j] = mean @ weight
         return sums, means
 
-    def ends(self, wanted: Any, along: Any, weight: Any, lam: float) -> tuple[Any, Any]:
-        ends, value = np.zeros((2, self.k, self.k)), np.zeros(self.mean.shape[1])
+    def ends(self, wanted: Any, weight: Any, lam: float) -> Any:
+        ends = np.zeros((2, self.k, self.k))
         for (i, j), mean in zip(combinations(range(self.k), 2), self.mean, strict=True):
             if wanted[i, j] != 0:
-                low, high = ends_of(mean, lam)
-                ends[:, i, j] = low @ weight, high @ weight
-                value += along[i, j] * (high if along[i, j] > 0 else low)
-        return ends, value
+                ends[:, i, j] = [end @ weight for end in ends_of(mean, lam)]
+        return ends
+
+    def along(self, along: Any, lam: float) -> Any:
+        value = np.zeros(self.mean.shape[1])
+        for (i, j), mean in zip(combinations(range(self.k), 2), self.mean, strict=True):
+            if along[i, j] != 0:
+                value += along[i, j] * ends_of(mean, lam)[int(along[i, j] > 0)]
+        return value
 
 
 @dataclass(frozen=True)

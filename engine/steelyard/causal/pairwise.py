@@ -64,6 +64,11 @@ class Normaliser(NamedTuple):
         if self.drift.any():
             sums -= self.drift[:, None] * np.where(self.own[pair], 0.0, omega * h)
 
+    def along(self, v: Any, pair: tuple[Any, Any], omega: Any, h: Any, residual: Any) -> Any:
+        """(n,) v' of what :meth:`added` adds. v: (K,)."""
+        own = omega * self.scale[pair] * h * (residual - self.centre[pair]) * (v[pair[0]] - v[pair[1]])
+        return own - float(v @ self.drift) * np.where(self.own[pair], 0.0, omega * h)
+
 
 class Residuals(NamedTuple):
     """Sums over the rows. by_pair: (8, K, K), upper triangles, from the lower arm's side:

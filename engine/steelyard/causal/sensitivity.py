@@ -17,7 +17,7 @@ from steelyard.assignment.models import Logged
 from steelyard.assignment.propensity import Propensity
 from steelyard.blocks import Block
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
-from steelyard.causal.marginal import Bound, Marginal
+from steelyard.causal.marginal import End, Marginal
 from steelyard.causal.matched import Matched, matched
 from steelyard.errors import NotIdentifiedError, SteelyardError
 from steelyard.models.row_problem import weights
@@ -72,9 +72,10 @@ class Sensitivity:
     def _beside(self) -> list[str]:
         """Each measured context, as a measure of what is strong here."""
         words = []
-        for context, strength in self.contexts.select("context", "strength").iter_rows():
-            would = "would not" if self.flip is None or strength < self.flip else "would"
-            words.append(f"a confounder as strong as {context!r} (Lambda {strength:.3g}) {would} turn it around")
+        for context, strength in self.contexts.drop_nulls().iter_rows():
+            less = self.flip is None or strength < self.flip
+            turns = "would not turn it around" if less else "could turn it around, if it also decided who wins"
+            words.append(f"a confounder as strong as {context!r} (Lambda {strength:.3g}) {turns}")
         return words or [f"no measure of strength: {self.reason}"]
 
 
@@ -159,18 +160,23 @@ class _Ends:
         with one_blas_thread():
             return Marginal.of(self.fit.problem, self.fit.residuals, lam)
 
-    def contrast(self, model: Marginal, upper: bool, error: bool = True) -> Bound | None:
+    def contrast(self, model: Marginal, upper: bool) -> End | None:
         along = np.zeros(len(self.fit.score))
         along[self.x], along[self.y] = 1.0, -1.0
         try:
-            return model.contrast(along, self.fit.main, self.fit.clusters, upper, error)
+            return model.contrast(along, self.fit.main, upper)
         except NotIdentifiedError:
             return None
 
-    def rate(self, model: Marginal, arm: int, upper: bool) -> Bound:
+    def rate(self, model: Marginal, arm: int, upper: bool) -> End:
         v = np.zeros(len(self.fit.score))
         v[arm] = 1.0 / self.fit.omega[arm].sum()
-        return model.rate(v, self.fit.clusters, upper)
+        return model.rate(v, upper)
+
+    def all(self, model: Marginal) -> list[End | None]:
+        """Low and high, of the difference of scores, of the win rate of x, of that of y."""
+        return [self.contrast(model, False), self.contrast(model, True),
+                *(self.rate(model, arm, upper) for arm in (self.x, self.y) for upper in (False, True))]  # fmt: skip
 
     def lost(self, limit: bool) -> float | None:
         """The smallest Lambda at which the nearer end, or its interval's, is 0."""
@@ -178,10 +184,11 @@ class _Ends:
         sign, reach = (-1.0 if upper else 1.0), quantile(self.level) if limit else 0.0
 
         def left(log_lambda: float) -> float:
-            bound = self.contrast(self.at(exp(log_lambda)), upper, limit)
-            if bound is None:
+            model = self.at(exp(log_lambda))
+            end = self.contrast(model, upper)
+            if end is None:
                 return -1.0
-            return sign * bound.value - (reach * bound.se if limit else 0.0)
+            return sign * end.value - (reach * float(model.errors([end], self.fit.clusters)[0]) if limit else 0.0)
 
         if left(0.0) <= 0.0:
             return 1.0
@@ -195,17 +202,17 @@ class _Ends:
 
 def _table(ends: _Ends, lambdas: Sequence[float], x: str, y: str) -> pl.DataFrame:
     z, rows = quantile(ends.level), []
-    which: list[tuple[str, Callable[[Marginal, bool], Bound | None]]] = [
-        (f"score of {x} less that of {y}", ends.contrast),
-        (f"win rate of {x}", lambda model, upper: ends.rate(model, ends.x, upper)),
-        (f"win rate of {y}", lambda model, upper: ends.rate(model, ends.y, upper)),
-    ]
+    which = (f"score of {x} less that of {y}", f"win rate of {x}", f"win rate of {y}")
     for lam in sorted(float(each) for each in lambdas):
         model = ends.at(lam)
-        for place, (name, end) in enumerate(which):
-            low, high = end(model, False), end(model, True)
-            rows.append((place, name, lam, low and low.value, high and high.value, low and low.value - z * low.se,
-                         high and high.value + z * high.se, None if low and high else _BEYOND))  # fmt: skip
+        found = ends.all(model)
+        known = [end for end in found if end is not None]
+        se = iter(model.errors(known, ends.fit.clusters))
+        told = [None if end is None else (end.value, float(next(se))) for end in found]
+        for place, name in enumerate(which):
+            low, high = told[2 * place : 2 * place + 2]
+            rows.append((place, name, lam, low and low[0], high and high[0], low and low[0] - z * low[1],
+                         high and high[0] + z * high[1], None if low and high else _BEYOND))  # fmt: skip
     names = ["place", "quantity", "lambda", "low", "high", "low_limit", "high_limit", "reason"]
     types = [pl.Int64, pl.String, *[pl.Float64] * 5, pl.String]
     frame = pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.report.card import card
+from steelyard.report.card import Card, card
 from steelyard.report.plots import (
     MOST_ARMS,
     balance_plot,
@@ -73,11 +73,16 @@ def write_overlap(path: str | os.PathLike[str], weights: Weights, tests: list[st
     )  # fmt: skip
 
 
-def write_debias(path: str | os.PathLike[str], fit: DoublyRobustFit, title: str, level: float = 0.95) -> Path:
-    """One self-contained HTML page: naive against doubly robust, what moved and why, the card, overlap."""
+def write_debias(
+    path: str | os.PathLike[str], fit: DoublyRobustFit, title: str, level: float = 0.95, told: Card | None = None
+) -> Path:
+    """One self-contained HTML page: naive against doubly robust, what moved and why, the card, overlap.
+
+    told: the card, where it is made already.
+    """
     from markupsafe import Markup
 
-    told = card(fit)  # refuses a loaded fit
+    told = told or card(fit)  # refuses a loaded fit
     assert fit.overlap is not None
     facts, table = fit.overlap.overlap(), fit.table(level)
     compared = fit.compare(level)
