@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import statsmodels.api as sm
 import steelyard as sy
-from steelyard.errors import LogError
+from steelyard.errors import LogError, NotIdentifiedError
 
 DATA = Path(__file__).parents[1] / "data"
 RATES = {f"rate {i}": (f"left_taxrate{i}", f"right_taxrate{i}") for i in range(1, 7)}
@@ -100,6 +100,29 @@ def test_what_others_tell_is_null():
     assert copies["reason"].str.contains("other levels and attributes").all()
 
 
+def test_levels_without_answers_and_levels_that_are_numbers():
+    rng = np.random.default_rng(0)
+    x = rng.choice([2, 10, 100], (600, 2))
+    y = (rng.random(600) < 0.5 + 0.1 * (x[:, 0] == 10) - 0.1 * (x[:, 1] == 10)) * 1.0
+    frame = pl.DataFrame({"l": x[:, 0], "r": x[:, 1], "y": y, "w": 1.0})
+    roles = {"a": pl.lit("left"), "b": pl.lit("right"), "outcome": "y", "weight": "w"}
+    plain = sy.effects(sy.scan(frame, **roles), attributes={"x": ("l", "r")})
+    assert plain["level"].to_list() == ["2", "10", "100"]
+    more = pl.DataFrame({"l": [1, 500], "r": [2, 2], "y": [None, 1.0], "w": [1.0, 0.0]}, schema=frame.schema)
+    found = sy.effects(sy.scan(pl.concat([frame, more]), **roles), attributes={"x": ("l", "r")})
+    assert found["level"].to_list() == ["2", "1", "10", "100", "500"]
+    empty = found.filter(pl.col("level").is_in(["1", "500"]))
+    assert empty["effect"].is_null().all()
+    assert empty["reason"].str.contains("no answered").all()
+    same = found.filter(~pl.col("level").is_in(["1", "500"]))
+    np.testing.assert_allclose(same["effect"], plain["effect"], atol=1e-12)
+    with pytest.raises(LogError, match="answered rows"):
+        sy.effects(sy.scan(pl.concat([frame, more]), **roles), attributes={"x": ("l", "r")}, baselines={"x": "1"})
+    half = sy.scan(frame.with_columns(y=pl.lit(0.5)), **roles)
+    with pytest.raises(NotIdentifiedError, match="spread"):
+        sy.effects(half, attributes={"x": ("l", "r")})
+
+
 def rewarded(seed: int = 0, n: int = 4000) -> pl.DataFrame:
     rng = np.random.default_rng(seed)
     x = rng.integers(0, 2, (n, 4)).astype(float)
@@ -151,6 +174,15 @@ def test_with_interactions_it_is_averaged_over_the_contexts():
     assert found["effect"][1] == pytest.approx(1 / (1 + np.exp(-fit.coefficient[1])))
     with pytest.raises(ValueError, match="needs a log"):
         sy.effects(fit)
+    coarse = frame.with_columns(code=pl.col("code").round(1))
+    tallied = coarse.group_by("code", "warm_a", "warm_b", "long_a", "long_b", "y").len("n")
+    logs = [sy.scan(each, outcome="y", features=FEATURES, context="code", **more)
+            for each, more in ((coarse, {}), (tallied, {"count": "n"}))]  # fmt: skip
+    np.testing.assert_allclose(*(sy.effects(fit, each)["effect"] for each in logs), rtol=1e-12)
+    gaps = sy.scan(frame.with_columns(code=None).cast({"code": pl.Float64}), outcome="y", features=FEATURES,
+                   context="code", on_bad="drop")  # fmt: skip
+    with pytest.raises(LogError, match="null or infinite context"):
+        sy.effects(fit, gaps)
 
 
 def test_groups_have_effects_of_their_own():
@@ -171,6 +203,8 @@ def test_bad_input():
         ({"attributes": RATES, "baselines": {"rate 9": "x"}}, "no attributes"),
         ({"attributes": RATES, "baselines": {"rate 1": "x"}}, "does not occur"),
         ({"attributes": {"x": ("nowhere", "left")}}, "nowhere"),
+        ({"attributes": {"x": "left"}}, "pair of columns"),
+        ({"attributes": {"x": (pl.concat_list("left"), pl.concat_list("right"))}}, "List"),
     ):
         with pytest.raises(LogError, match=words):
             sy.effects(log, **wrong)
@@ -185,6 +219,8 @@ def test_bad_input():
     fit = sy.RewardModel(ties="davidson").fit(sy.scan(tied, outcome="y", features=FEATURES))
     with pytest.raises(ValueError, match="ties"):
         sy.effects(fit)
+    with pytest.raises(TypeError, match="RewardModel or a log"):
+        sy.effects(frame, attributes=RATES)
 
 
 @pytest.mark.slow

@@ -86,6 +86,44 @@ def test_repeated_raters_are_expected_again():
     )
 
 
+def test_the_forecast_does_not_hang_on_the_unit_of_weights_or_a_small_ridge():
+    frame = drawn(np.random.default_rng(7), LOPSIDED)
+    plain = sy.plan(fitted(frame), 500).forecast
+    heavy = sy.BradleyTerry().fit(sy.scan(frame.with_columns(w=10.0), a="a", b="b", outcome="y", weight="w"))
+    for fit in (heavy, fitted(frame, ridge=1e-6)):
+        for name in plain.columns[1:]:
+            np.testing.assert_allclose(sy.plan(fit, 500).forecast[name], plain[name], rtol=1e-4)
+    tens = rewards().frame().with_columns(w=10.0)
+    more = {"outcome": "y", "features": (["u", "v"], ["s", "t"])}
+    told = [sy.plan(sy.RewardModel().fit(log), 300).forecast["se_plan"]
+            for log in (sy.scan(tens, **more), sy.scan(tens, weight="w", **more))]  # fmt: skip
+    np.testing.assert_allclose(*told, rtol=1e-6)
+
+
+def test_covariates_of_any_unit_have_no_part_in_a_plan_of_rewards():
+    frame = rewards().frame().with_columns(z=pl.int_range(pl.len()) % 7 - 3.0)
+    roles = {"outcome": "y", "features": (["u", "v"], ["s", "t"])}
+    told = [sy.plan(sy.RewardModel().fit(sy.scan(frame, covariates={"z": pl.col("z") * unit}, **roles)), 300)
+            for unit in (1.0, 1e-3)]  # fmt: skip
+    assert told[0].table.equals(told[1].table)
+    np.testing.assert_allclose(told[0].factor, told[1].factor, rtol=1e-6)
+
+
+def test_position_effects_lower_what_comparisons_tell():
+    rng = np.random.default_rng(8)
+
+    def some(n: int) -> pl.DataFrame:
+        a = rng.integers(0, 4, n)
+        b = (a + rng.integers(1, 4, n)) % 4
+        y = rng.random(n) < 1 / (1 + np.exp(-2.5 - 0.3 * (b - a)))
+        return pl.DataFrame({"a": a, "b": b, "y": y * 1.0})
+
+    have = some(40_000)
+    forecast = sy.plan(fitted(have, position=True), 40_000).forecast
+    later = fitted(pl.concat([have, some(40_000)]), position=True)
+    np.testing.assert_allclose(forecast["se_even"], np.sqrt(np.diag(later.covariance))[:4], rtol=0.03)
+
+
 @pytest.mark.parametrize("model", [{}, {"link": "probit"}, {"ties": "davidson"}, {"ties": "rao-kupper"}])
 def test_information_is_the_expected_curvature(model):
     frame = drawn(np.random.default_rng(3), LOPSIDED).with_columns(i=pl.int_range(pl.len()))
@@ -209,6 +247,11 @@ def test_what_it_cannot_plan():
     same = pl.DataFrame({"a": ["x", "y", "x"], "b": ["y", "z", "z"], "y": [0.5] * 3})
     with pytest.raises(NotIdentifiedError, match="spread"):
         sy.plan(fitted(same), 10)
+    few = drawn(np.random.default_rng(9), LOPSIDED).with_columns(rater=pl.int_range(pl.len()) % 3)
+    with pytest.raises(NotIdentifiedError, match="fewer clusters"):
+        sy.plan(sy.BradleyTerry().fit(sy.scan(few, a="a", b="b", outcome="y", cluster="rater")), 10)
+    with pytest.raises(ValueError, match="named once"):
+        sy.plan(fit, 5, context=["topic", "topic"])
 
 
 @pytest.mark.slow

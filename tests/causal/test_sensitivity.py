@@ -11,8 +11,10 @@ import polars as pl
 import pytest
 import scipy
 import steelyard as sy
+from sklearn.linear_model import LogisticRegression
 from steelyard.causal.marginal import Marginal
 from steelyard.causal.matched import sign_test
+from steelyard.causal.projection import project
 from steelyard.causal.sensitivity import e_value
 from steelyard.errors import NotIdentifiedError
 
@@ -171,6 +173,28 @@ def test_the_lambda_that_turns_the_order_around():
         assert (rows[name].diff().drop_nulls() < 0).all()
 
 
+def test_scores_are_near_the_farthest_vertex_of_small_logs():
+    """Of 5 arms and large Lambda a farther vertex may exist: by less than the bound's own standard error here."""
+    short = []
+    for seed in range(8):
+        fit = sy.DoublyRobust().fit(scanned(small(seed, 250)))
+        for lam in (1.3, 3.0):
+            model = Marginal.of(fit.problem, fit.residuals, lam)
+            win = np.stack([model._win(side * np.triu(np.ones((5, 5)), 1)) for side in (-1.0, 1.0)])
+            pairs, reached = list(combinations(range(5), 2)), []
+            for choice in product((0, 1), repeat=len(pairs)):
+                matrix = np.full((5, 5), 0.5)
+                for (i, j), end in zip(pairs, choice, strict=True):
+                    matrix[i, j], matrix[j, i] = win[end, i, j], 1 - win[end, i, j]
+                theta = project(matrix, fit.omega).theta
+                reached.append(theta[0] - theta[3])
+            end = model.contrast(np.array([1.0, 0, 0, -1.0, 0]), np.ones(5, bool), True)
+            assert end.value <= max(reached) + 1e-9
+            short.append((max(reached) - end.value) / model.errors([end], [])[0])
+    assert max(short) < 0.5
+    assert np.mean(short) < 0.05
+
+
 def test_e_values_of_the_paper():
     assert e_value(3.9) == pytest.approx(7.26, abs=0.005)  # VanderWeele and Ding (2017), table 2
     assert e_value(1 / 3.9) == pytest.approx(e_value(3.9))
@@ -192,6 +216,20 @@ def test_the_strength_of_a_context_is_that_of_a_fit_without_it():
         move = np.abs(np.log(whole / (1 - whole)) - np.log(less / (1 - less)))
         want = float(np.exp(np.sort(move)[int(np.ceil(0.95 * len(move))) - 1]))
         assert found.filter(pl.col("context") == name)["strength"].item() == pytest.approx(want, rel=1e-5)
+
+
+def test_contexts_that_cannot_be_left_out_have_a_reason():
+    log = scanned(small(1, 600))
+    spec = sy.PairPropensity(classifier=LogisticRegression(), context="topic")
+    found = sy.sensitivity(sy.DoublyRobust(propensity=spec).fit(log), "m0", over="m1", lambdas=())
+    by_shares = sy.sensitivity(sy.DoublyRobust(propensity=BY_TOPIC).fit(log), "m0", over="m1", lambdas=())
+    assert found.contexts["strength"].item() == pytest.approx(by_shares.contexts["strength"].item(), rel=0.05)
+    assert len(found.bounds) == 0
+    flat = sy.DoublyRobust(propensity=sy.PairPropensity(method="frequency")).fit(log)
+    assert "no contexts that could be left out" in str(sy.sensitivity(flat, "m0", over="m1", lambdas=()))
+    two = small(2, 500, 2)
+    fit = sy.DoublyRobust(propensity=BY_TOPIC).fit(scanned(two))
+    assert "always shown" in str(sy.sensitivity(fit, "m0", over="m1", lambdas=()))
 
 
 def test_gamma_solves_the_sign_test():
@@ -237,8 +275,9 @@ def test_what_it_cannot_answer():
         sy.sensitivity(fit, "m0", over="m0")
     with pytest.raises(NotIdentifiedError, match="is not in the log"):
         sy.sensitivity(fit, "m0", over="nobody")
-    with pytest.raises(ValueError, match="at least 1"):
-        sy.sensitivity(fit, "m0", over="m1", lambdas=[0.5])
+    for lambdas in ([0.5], 1.5, [np.inf]):
+        with pytest.raises(ValueError, match="at least 1"):
+            sy.sensitivity(fit, "m0", over="m1", lambdas=lambdas)
     with pytest.raises(TypeError, match="DoublyRobust"):
         sy.sensitivity(fit.naive, "m0", over="m1")
     judged = sy.DoublyRobust(labelled=sy.LabelPropensity(), judge="judge").fit(scanned(small(4, 900, answered=0.7)))

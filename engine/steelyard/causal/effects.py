@@ -7,17 +7,19 @@ of both responses were drawn at random, through the mean outcomes themselves.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
+import scipy  # its parts load when first used
 
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import multiway
+from steelyard.log import Column, PreferenceLog
 from steelyard.models.reward import RewardFit
 from steelyard.models.row_problem import weights
 from steelyard.models.score_fit import check_level, p_value, quantile
@@ -25,13 +27,12 @@ from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
 
-if TYPE_CHECKING:
-    from steelyard.log import Column, PreferenceLog
-
 _MOST = 200  # levels of an attribute
 _DEPENDENT = 1e-10  # share of a column's variance that must be left beside the columns before it
+_TOLD = "other levels and attributes tell it: no effect of its own"
+_SPREAD = 1e-12  # standard error below which there is none
 
-Attributes = Mapping[str, "tuple[Column, Column]"]
+Attributes = Mapping[str, tuple[Column, Column]]
 
 
 def effects(
@@ -56,8 +57,8 @@ def effects(
     ----------
     source : of :class:`RewardModel`, with a logistic or probit link; or a log
     log : with a fit that has interactions: whose contexts the effect is averaged over, taken as known
-    attributes : with a log: {name: (column of a, column of b)}, or expressions; levels are read as text
-    baselines : {name: level} that the others are held against; default the first in order
+    attributes : with a log: {name: (column of a, column of b)}, or expressions
+    baselines : {name: level, as text} that the others are held against; default the first in order
     together : all attributes in one regression, or each by itself (differences of means; False)
     level : of the intervals
 
@@ -89,10 +90,15 @@ def effects(
         if attributes is not None or baselines is not None:
             raise ValueError("attributes= and baselines= go with a log, not with a fit")
         return _of_fit(source, log, level)
+    if not isinstance(source, PreferenceLog):
+        raise TypeError(f"effects() takes a fit of RewardModel or a log, not {type(source).__name__}")
     if log is not None:
         raise ValueError("a second log goes with a fit that has interactions")
     if not attributes:
         raise ValueError("name the attributes of a log: attributes={name: (column of a, column of b)}")
+    strange = sorted(set(baselines or {}) - set(attributes))
+    if strange:
+        raise LogError(f"baselines= names {strange}, which are no attributes: {list(attributes)}")
     return _of_log(source, attributes, dict(baselines or {}), together, level, threads)
 
 
@@ -116,28 +122,30 @@ def _of_fit(fit: RewardFit, log: PreferenceLog | None, level: float) -> pl.DataF
             if why is not None:
                 rows.append((f"{feature}{tail}", *(None,) * 5, why))
                 continue
-            along = np.zeros((len(weight), len(fit.estimate.parameter)))
-            for name, values in parts:
-                for place in places[name][0] or ():
-                    along[:, place] += values
-            p, slope = _link(fit, along @ fit.estimate.parameter)
-            effect, gradient = float(weight @ p), (weight * slope) @ along
+            told = [(place, values) for name, values in parts for place in places[name][0] or ()]
+            p, slope = _link(fit, sum(fit.estimate.parameter[place] * values for place, values in told))
+            effect, gradient = float(weight @ p), np.zeros(len(fit.estimate.parameter))
+            for place, values in told:
+                gradient[place] += (weight * slope) @ values
             se = float(np.sqrt(max(gradient @ fit.covariance @ gradient, 0.0)))
             rows.append((f"{feature}{tail}", effect, se, effect - z * se, effect + z * se,
-                         p_value((effect - 0.5) / se) if se > 0 else None, None))  # fmt: skip
+                         p_value((effect - 0.5) / se) if se > _SPREAD else None, None))  # fmt: skip
     names = ["term", "effect", "se", "low", "high", "p_value", "reason"]
     types = [pl.String, *[pl.Float64] * 5, pl.String]
     return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
 
 
 def _contexts(fit: RewardFit, log: PreferenceLog) -> tuple[Any, Any]:
-    """(C, m) the distinct contexts of a log, and the share (m,) of each."""
+    """(C, m) the distinct contexts of a log's good rows, answered or not, and the share (m,) of each."""
     asked = Encoder(dict(log.outcomes), context=fit.design.contexts)
-    names = [f"context {name}" for name in fit.design.contexts]
-    frame = log.selected(asked).select(names).drop_nulls().collect()
-    counted = frame.group_by(frame.columns, maintain_order=True).len()
-    n = counted["len"].to_numpy()
-    return counted.select(frame.columns).to_numpy().T, n / n.sum()
+    parts = read_rows(log, asked, unlabelled=True).blocks.each(
+        lambda block: (np.asarray(block.context), weights(block))
+    )
+    contexts, weight = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+    if not weight.sum() > 0:
+        raise LogError(f"{log.name} has no row whose contexts could be averaged over")
+    found, place = np.unique(contexts, axis=1, return_inverse=True)
+    return found, np.bincount(place, weight) / weight.sum()
 
 
 def _link(fit: RewardFit, eta: Any) -> tuple[Any, Any]:
@@ -149,88 +157,76 @@ def _link(fit: RewardFit, eta: Any) -> tuple[Any, Any]:
 
 
 # --- of randomised attributes --------------------------------------------------------------------
-@dataclass(frozen=True)
-class _Levels:
-    """The columns of the regression: name and levels of each attribute, its baseline first."""
-
-    attributes: tuple[tuple[str, tuple[str, ...]], ...]
-
-    @property
-    def dummies(self) -> list[tuple[str, str]]:
-        return [(name, value) for name, values in self.attributes for value in values[1:]]
-
-    def places(self) -> dict[tuple[str, str], int]:
-        """Of each level that is no baseline its place after the constant."""
-        return {key: 1 + j for j, key in enumerate(self.dummies)}
-
-
 def _of_log(
     log: PreferenceLog, attributes: Attributes, baselines: dict[str, str], together: bool, level: float,
     threads: int | None,
 ) -> pl.DataFrame:  # fmt: skip
-    levels, blocks, clusters = _encoded(log, attributes, baselines, threads)
-    gram, moment, weight = _sums(blocks, len(levels.dummies))
-    places = levels.places()
-    groups = [list(places.values())]
+    known, blocks, clusters = _encoded(log, attributes, threads)
+    keys = [(name, value) for name, values in known.items() for value in values]
+    place = {key: 1 + j for j, key in enumerate(keys)}  # after the constant
+    gram, moment, count = _sums(blocks, len(keys))
+    used = [key for key in keys if gram[place[key], place[key]] > 0]
+    first = {name: _baseline(name, baselines.get(name), [v for n, v in used if n == name]) for name in known}
+    groups = [[place[key] for key in used if first[key[0]] != key[1]]]
     if not together:
-        groups = [[places[name, value] for value in values[1:]] for name, values in levels.attributes]
+        groups = [[place[key] for key in used if key[0] == name and first[name] != key[1]] for name in known]
     told: dict[int, tuple[float, float]] = {}
     for columns in groups:
         told |= _regression(blocks, clusters, gram, moment, columns)
     z, rows = quantile(level), list[tuple[Any, ...]]()
-    for name, values in levels.attributes:
-        own = [places[name, value] for value in values[1:]]
-        for value in values:
-            at = places.get((name, value))
-            size = float(gram[at, at]) if at else float(gram[0, 0] - gram[own, own].sum())
-            won = float(moment[at]) if at else float(moment[0] - moment[own].sum())
-            count = float(weight[at]) if at else float(weight[0] - weight[own].sum())
-            mean = won / size if size > 0 else None
-            if at is None:
-                rows.append((name, value, 0.0, *(None,) * 4, mean, round(count), "baseline"))
-            elif at not in told:
-                why = "other levels and attributes tell it: no effect of its own"
-                rows.append((name, value, *(None,) * 5, mean, round(count), why))
-            else:
-                effect, se = told[at]
-                rows.append((name, value, effect, se, effect - z * se, effect + z * se, p_value(effect / se), mean,
-                             round(count), None))  # fmt: skip
+    for name, value in sorted(keys, key=lambda key: (list(known).index(key[0]), key[1] != first[key[0]])):
+        at = place[name, value]
+        mean, size = (float(moment[at] / gram[at, at]) if gram[at, at] > 0 else None), round(float(count[at]))
+        if at in told:
+            effect, se = told[at]
+            numbers = (effect, se, effect - z * se, effect + z * se, p_value(effect / se))
+            rows.append((name, value, *numbers, mean, size, None))
+        elif first[name] == value:
+            rows.append((name, value, 0.0, *(None,) * 4, mean, size, "baseline"))
+        else:
+            why = "no answered response has it" if mean is None else _TOLD
+            rows.append((name, value, *(None,) * 5, mean, size, why))
     names = ["attribute", "level", "effect", "se", "low", "high", "p_value", "mean", "responses", "reason"]
     types = [pl.String, pl.String, *[pl.Float64] * 6, pl.Int64, pl.String]
     return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
 
 
+def _baseline(name: str, wanted: str | None, used: list[str]) -> str:
+    if len(used) < 2:
+        raise LogError(f"attribute {name!r} has {len(used)} levels in answered rows: 2 to {_MOST} can be compared")
+    if wanted is not None and wanted not in used:
+        raise LogError(f"baseline {wanted!r} of {name!r} does not occur in answered rows: its levels are {used[:10]}")
+    return used[0] if wanted is None else wanted
+
+
 def _encoded(
-    log: PreferenceLog, attributes: Attributes, baselines: dict[str, str], threads: int | None
-) -> tuple[_Levels, Blocks, list[tuple[int, str, int]]]:
-    """Levels of the attributes, and rows whose columns are the indicators of a's levels, then those of b's."""
-    strange = sorted(set(baselines) - set(attributes))
-    if strange:
-        raise LogError(f"baselines= names {strange}, which are no attributes: {list(attributes)}")
-    sides = {name: tuple(log.expression(column, "attributes").cast(pl.String) for column in pair)
-             for name, pair in attributes.items()}  # fmt: skip
-    unique = [pl.concat_list(*pair).explode().unique().drop_nulls().sort().implode().alias(name)
-              for name, pair in sides.items()]  # fmt: skip
-    found = log.source.select(*unique).collect()
-    known = {name: found[name].item().to_list() for name in attributes}
-    for name, values in known.items():
-        if not 2 <= len(values) <= _MOST:
-            raise LogError(f"attribute {name!r} has {len(values)} levels: 2 to {_MOST} can be compared")
-        if (first := baselines.get(name)) is not None and first not in values:
-            raise LogError(f"baseline {first!r} of {name!r} does not occur: its levels are {values[:10]}")
-    levels = _Levels(tuple((name, _first(baselines.get(name, values[0]), values)) for name, values in known.items()))
-    columns = {f"{name}={value} of {side}": (sides[name][i] == value).cast(pl.Float64)
-               for i, side in enumerate("ab") for name, value in levels.dummies}  # fmt: skip
+    log: PreferenceLog, attributes: Attributes, threads: int | None
+) -> tuple[dict[str, list[str]], Blocks, list[tuple[int, str, int]]]:
+    """Levels of each attribute, and rows whose columns are the indicators of a's levels, then those of b's."""
+    sides: dict[str, tuple[pl.Expr, ...]] = {}
+    for name, pair in attributes.items():
+        if isinstance(pair, str) or len(pair) != 2:
+            raise LogError(f"attribute {name!r} is a pair of columns, that of a and that of b, not {pair!r}")
+        sides[name] = tuple(log.expression(column, "attributes") for column in pair)
+    known = {}
+    for name, both in sides.items():
+        types = log.source.select(*(side.alias(str(i)) for i, side in enumerate(both))).collect_schema().dtypes()
+        if any(dtype.is_nested() for dtype in types):
+            raise LogError(f"attribute {name!r} holds {types[0]}: its levels are texts, numbers or booleans")
+        if types[0] != types[1] or isinstance(types[0], pl.Categorical):
+            both = tuple(side.cast(pl.String) for side in both)
+        values = pl.concat_list(*both).explode().unique().drop_nulls().sort().cast(pl.String)
+        known[name] = log.source.select(values.alias("value")).collect()["value"].to_list()
+        if not 2 <= len(known[name]) <= _MOST:
+            raise LogError(f"attribute {name!r} has {len(known[name])} levels: 2 to {_MOST} can be compared")
+    columns = {f"{name}={value} of {side}": (sides[name][i].cast(pl.String) == value).cast(pl.Float64)
+               for i, side in enumerate("ab") for name, values in known.items() for value in values}  # fmt: skip
     names = cluster_names(len(log.cluster))
     asked = replace(log, covariates=columns)
     encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in names}, covariates=tuple(columns))
     rows = read_rows(asked, encoder, threads)
     clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
-    return levels, rows.blocks, clusters
-
-
-def _first(baseline: str, values: list[str]) -> tuple[str, ...]:
-    return (baseline, *(value for value in values if value != baseline))
+    return known, rows.blocks, clusters
 
 
 def _sides(block: Block) -> tuple[Any, Any, Any, Any]:
@@ -277,18 +273,20 @@ def _regression(
         else:
             meat = sum(blocks.each(lambda block: scores(block).T @ counted(block)))
     spread = np.sqrt(np.clip(np.diag(Influence(bread, meat).covariance), 0.0, None))
-    if not (spread[1:] > 0).all():
+    if not (spread[1:] > _SPREAD).all():
         raise NotIdentifiedError("the outcomes have no spread beside the attributes: no intervals")
     return {at: (float(b), float(s)) for at, b, s in zip(kept[1:], beta[1:], spread[1:], strict=True)}
 
 
 def _independent(gram: Any, columns: list[int]) -> list[int]:
-    """The columns that those before them leave some variance, by Cholesky in their order."""
+    """The columns that those before them leave some variance, by a Cholesky root that grows with them."""
     kept: list[int] = []
+    root = np.zeros((len(columns), len(columns)))
     for at in columns:
-        left = gram[at, at]
-        if kept:
-            left = left - gram[at, kept] @ np.linalg.solve(gram[np.ix_(kept, kept)], gram[kept, at])
+        m = len(kept)
+        across = scipy.linalg.solve_triangular(root[:m, :m], gram[kept, at], lower=True) if m else np.empty(0)
+        left = gram[at, at] - across @ across
         if left > _DEPENDENT * gram[at, at]:
+            root[m, :m], root[m, m] = across, np.sqrt(left)
             kept.append(at)
     return kept

@@ -84,18 +84,25 @@ class Marginal:
     def contrast(self, along: Any, main: Any, upper: bool) -> End:
         """An end of along' theta, theta (K,) the scores of the main arms nearest to the win matrix.
 
-        Which end of a pair helps is read off the direction in which the contrast moves, until it changes no more:
-        the farther of two such points, the second found from the first with all pairs turned whose direction is not
-        plain from the start. Raises NotIdentifiedError where no finite scores fit that win matrix.
+        Which end of a pair helps is read off the direction in which the contrast moves, until it changes no more.
+        From the start that is plain of pairs with one of the arms; of the others four guesses are followed, and the
+        farthest point counts. Raises NotIdentifiedError where no finite scores fit that win matrix.
         """
         sign = 1.0 if upper else -1.0
         v = np.zeros(self.problem.k)
         v[main] = sign * along[main]
         plain = self._along(v)
         found = [self._followed(plain, v, main)]
-        found.append(self._followed(np.where(plain == 0.0, -found[0][1], found[0][1]), v, main))
+        guesses = [-found[0][1], self._by_score(found[0][0], main), -self._by_score(found[0][0], main)]
+        found += [self._followed(np.where(plain == 0.0, guess, plain), v, main) for guess in guesses]
         theta, side, v = max(found, key=lambda each: float(sign * along[main] @ each[0]))
         return End(float(along[main] @ theta), v, side)
+
+    def _by_score(self, theta: Any, main: Any) -> Any:
+        """(K, K) as if an arm's derivative grew with its score."""
+        v = np.zeros(self.problem.k)
+        v[main] = theta
+        return self._along(v)
 
     def _followed(self, side: Any, towards: Any, main: Any) -> tuple[Any, Any, Any]:
         """Scores at the ends that `side` says, which is turned until it is what these scores' own derivative says."""

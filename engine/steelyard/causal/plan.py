@@ -8,6 +8,7 @@ Neyman's (1934), filled up over what is there.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -56,18 +57,22 @@ def plan(fit: Any, n: int, context: str | Sequence[str] = ()) -> Plan:
     Of a fit of BradleyTerry: over pairs of scored arms. Of DoublyRobust: over the pairs of its question, and with
     `context` over cells of those context columns too (prompts of that kind are then asked for). Of RewardModel: over
     single-factor comparisons, in which one feature differs by one unit and all else is equal, for each rater group
-    where it has heads of their own. New comparisons are taken to be as noisy as the log's, repeated raters included.
+    where it has heads of their own. New comparisons are taken to be as noisy as the log's, repeated raters included,
+    and each arm to be shown first as often as second. Of DoublyRobust, pairs without an answer rest on the outcome
+    model alone, which `se` does not count: with answers of their own their part is honest, and may be larger.
 
     Parameters
     ----------
     fit : of :class:`BradleyTerry`, :class:`DoublyRobust` or :class:`RewardModel` without interactions
     n : comparisons to come
-    context : of DoublyRobust: names of text or boolean context columns that make the cells
+    context : of DoublyRobust: names of text context columns that make the cells
 
     Raises
     ------
     NotIdentifiedError
-        No covariance to start from: scores without spread, more than 4,000 arms.
+        No covariance to start from: scores without spread, fewer clusters than scores, more than 4,000 arms.
+    ConvergenceError
+        The allocation has not come within a thousandth of the least sum of variances.
     ValueError
         n below 1, contexts that are numbers or of another fit, a loaded doubly robust fit.
 
@@ -80,9 +85,13 @@ def plan(fit: Any, n: int, context: str | Sequence[str] = ()) -> Plan:
     >>> plan.table["comparisons"].sum()
     100
     """
-    if not (isinstance(n, int) and n >= 1):
-        raise ValueError(f"n must be a whole number of at least 1, not {n!r}")
-    names = (context,) if isinstance(context, str) else tuple(context)
+    try:
+        n = operator.index(n)
+    except TypeError:
+        n = 0
+    if n < 1:
+        raise ValueError("n must be a whole number of at least 1")
+    names = (context,) if isinstance(context, str) else tuple(context or ())
     if isinstance(fit, DoublyRobustFit):
         return _of_means(fit, n, names)
     if names:
@@ -96,47 +105,45 @@ def plan(fit: Any, n: int, context: str | Sequence[str] = ()) -> Plan:
 
 # --- of likelihoods ------------------------------------------------------------------------------
 class _Choices(NamedTuple):
-    """Comparisons that can be asked for, each moving the parameters x = e_first + sign e_second (M,) alike.
+    """Comparisons that can be asked for, each of x' theta, x = e_first, or e_first - e_second where they differ (M,).
 
-    unit: information on x' theta of one comparison. wanted: how many of the first parameters are to be sharp.
+    unit: information on x' theta of one comparison.
     """
 
     first: Any
     second: Any
-    sign: Any
     unit: Any
-    wanted: int
 
     def information(self, n: Any, size: int) -> Any:
-        """(p, p) of n (M,) comparisons."""
-        out, own = np.zeros((size, size)), n * self.unit
+        """(m, m) of n (M,) comparisons."""
+        out, own, pair = np.zeros((size, size)), n * self.unit, self.first != self.second
         np.add.at(out, (self.first, self.first), own)
-        np.add.at(out, (self.second, self.second), own * self.sign**2)
-        np.add.at(out, (self.first, self.second), own * self.sign)
-        np.add.at(out, (self.second, self.first), own * self.sign)
+        for at in ((self.second, self.second), (self.first, self.second), (self.second, self.first)):
+            np.add.at(out, at, own * pair * (1.0 if at[0] is at[1] else -1.0))
         return out
 
     def gains(self, covariance: Any) -> Any:
         """(M,) how fast the sum of variances falls with one more of each."""
-        q = covariance[:, : self.wanted] @ covariance[: self.wanted]
-        i, j, s = self.first, self.second, self.sign
-        return self.unit * (q[i, i] + s**2 * q[j, j] + 2.0 * s * q[i, j])
+        q, i, j = covariance @ covariance, self.first, self.second
+        return self.unit * np.where(i == j, q[i, i], q[i, i] + q[j, j] - 2.0 * q[i, j])
 
 
 def _of_scores(fit: ScoreFit, n: int) -> Plan:
-    main = np.flatnonzero(fit.main)
+    main, pairs = np.flatnonzero(fit.main), fit.pairs
     k = len(main)
     i, j = np.triu_indices(k, 1)
-    eta = fit.score[main[i]] - fit.score[main[j]]
-    noise, now = _noise(fit, k), _covariance(fit)
-    choices = _Choices(i, j, np.full(len(i), -1.0), _information(fit, eta) / noise, k)
-    share, after, even = _allocated(choices, now, n, k)
-    names, pairs = fit.pairs.arms, fit.pairs
-    played = np.zeros((len(names), len(names)))
+    eta, first = fit.score[main[i]] - fit.score[main[j]], fit.estimate.position
+    told = sum(_information(fit, eta + side) for side in (first, -first)) / 2.0  # shown first as often as second
+    along = np.zeros((k, len(fit.estimate.parameter)))
+    along[:, :k] = np.eye(k) - 1.0 / k
+    now = along @ _covariance(fit) @ along.T
+    choices = _Choices(i, j, told * float(pairs.sums.sum() / pairs.rows.sum()) / _noise(fit, along))
+    share, after, even = _allocated(choices, now, n, np.full((k, k), 1.0 / k))
+    names, played = pairs.arms, np.zeros((len(pairs.arms), len(pairs.arms)))
     np.add.at(played, (pairs.a, pairs.b), pairs.rows)
     played = (played + played.T)[main[i], main[j]]
     columns = {"a": names.gather(main[i]), "b": names.gather(main[j]), "in_log": played.astype(np.int64)}
-    return _plan(n, columns, share, "arm", names.gather(main), (now, after, even), k)
+    return _plan(n, columns, share, "arm", names.gather(main), *map(np.diag, (now, after, even)))
 
 
 def _of_rewards(fit: RewardFit, n: int) -> Plan:
@@ -148,23 +155,18 @@ def _of_rewards(fit: RewardFit, n: int) -> Plan:
     told = [(feature, group, at) for feature, group, at in asked if at is not None]
     if not told:
         raise NotIdentifiedError("no feature has a reward of its own to sharpen")
-    first, second = (np.array([at[side] for *_, at in told]) for side in (0, -1))
-    eta = np.array([fit.estimate.parameter[list(at)].sum() for *_, at in told])
-    now = _covariance(fit)
-    size = len(now)
-    sign = np.where(first == second, 0.0, 1.0)
-    choices = _Choices(first, second, sign, _information(fit, eta) / _noise(fit, 0), size)
-    share, after, even = _allocated(choices, now, n, 0)
-    along = np.zeros((len(told), size))
+    along = np.zeros((len(told), len(fit.estimate.parameter)))
     for row, (*_, at) in enumerate(told):
         along[row, list(at)] = 1.0
-    spread = tuple(along @ c @ along.T for c in (now, after, even))
+    now, own = along @ _covariance(fit) @ along.T, np.arange(len(told))
+    unit = _information(fit, along @ fit.estimate.parameter) * (fit.weight / fit.n) / _noise(fit, along)
+    share, after, even = _allocated(_Choices(own, own, unit), now, n, np.zeros_like(now))
     columns = {
         "feature": [feature for feature, *_ in told],
         "group": pl.Series([g for _, g, _ in told], dtype=pl.String),
     }
     names = [f"{feature} [{group}]" if group else feature for feature, group, _ in told]
-    return _plan(n, columns, share, "term", names, spread, len(names))
+    return _plan(n, columns, share, "term", names, *map(np.diag, (now, after, even)))
 
 
 def _covariance(fit: Fit) -> Any:
@@ -174,10 +176,11 @@ def _covariance(fit: Fit) -> Any:
     return now
 
 
-def _noise(fit: Fit, k: int) -> float:
+def _noise(fit: Fit, along: Any) -> float:
     """How much larger the variances are than if every comparison was a draw of its own from the model."""
     known = fit._known_influence()
-    return float(np.trace(known.covariance) / np.trace(known.bread)) if fit.kind != "model" else 1.0
+    sums = [float(((along @ part) * along).sum()) for part in (known.covariance, known.bread)]
+    return sums[0] / sums[1] if fit.kind != "model" else 1.0
 
 
 def _information(fit: Fit, eta: Any) -> Any:
@@ -191,31 +194,31 @@ def _information(fit: Fit, eta: Any) -> Any:
 
 
 @one_blas_thread()
-def _allocated(choices: _Choices, now: Any, n: int, k: int) -> tuple[Any, Any, Any]:
+def _allocated(choices: _Choices, now: Any, n: int, free: Any) -> tuple[Any, Any, Any]:
     """(M,) comparisons of each choice, and the covariances after them, and after an even spread.
 
-    k: scores that are known up to a constant, first among the parameters.
+    free: (m, m) projection on what no comparison tells; now is 0 there.
     """
-    size = len(now)
-    free = np.zeros((size, size))
-    free[:k, :k] = 1.0 / max(k, 1)  # the direction that no comparison tells
-    have = np.linalg.inv(now + free) - free
+    free = free * (np.trace(now) / len(now))
+    filled = now + free
+    values = np.linalg.eigvalsh(filled / np.sqrt(np.outer(np.diag(filled), np.diag(filled))))
+    if not values[0] > 1e-10 * values[-1]:
+        raise NotIdentifiedError("the covariance has no full rank: there are fewer clusters than scores or rewards")
+    have = np.linalg.inv(filled)
 
     def after(share: Any) -> Any:
-        return np.linalg.inv(have + choices.information(share, size) + free) - free
+        return np.linalg.inv(have + choices.information(share, len(now))) - free
 
     even = np.full(len(choices.unit), n / len(choices.unit))
     share = even.copy()
     for _ in range(_STEPS):
         covariance = after(share)
-        gains = choices.gains(covariance)
+        gains, total = choices.gains(covariance), float(np.trace(covariance))
         spent = float(share @ gains)
-        total = float(np.trace(covariance[: choices.wanted, : choices.wanted]))
         if n * gains.max() - spent <= _GAP * total:
             return _whole(share, n), after(share), after(even)
         # all share the information that is there already, so that each step lowers the sum of variances (Yu 2010)
-        own = gains + max(total - spent, 0.0) / n
-        share = share * np.sqrt(own)
+        share = share * np.sqrt(gains + max(total - spent, 0.0) / n)
         share *= n / share.sum()
     raise ConvergenceError(f"the allocation stopped short of {100 * _GAP:g} % of the least variance")
 
@@ -242,26 +245,26 @@ def _of_means(fit: DoublyRobustFit, n: int, names: Sequence[str]) -> Plan:
     reach = (upper[i, j] * (bread[:, i] - bread[:, j])) ** 2  # (arms, pairs)
     spread = share[:, None] ** 2 * variance  # (cells, pairs)
     size = np.sqrt(spread * reach.sum(axis=0))
-    more = _filled(size.ravel(), held.ravel(), n).reshape(size.shape)
+    more = _whole(_filled(size.ravel(), held.ravel(), n), n).reshape(size.shape)
     even = np.where(size > 0, n / (size > 0).sum(), 0.0)
     square, rows = _squares(fit, len(cells), of)
 
     def answers(count: Any) -> Any:
-        """(cells, arms) variances of the scores from the answers; pairs without any do not count in what is now."""
-        return np.divide(spread, count, out=np.zeros_like(spread), where=count > 0) @ reach.T
+        """(cells, arms) variances of the scores from the answers; pairs without any do not count."""
+        some = np.where(count > 0, np.maximum(count, 1.0), np.inf)
+        return (spread / some) @ reach.T
 
     beside = np.clip(square - answers(held), 0.0, None) * rows[:, None]  # of contexts: new comparisons bring some too
     now = np.diag(fit.covariance)
     repeated = now / square.sum(axis=0)  # what clusters make of it
-    told = [repeated * (answers(held + new) + beside / (rows + new.sum(axis=1))[:, None]).sum(axis=0)
+    told = [repeated * (answers(held + new) + beside / np.maximum(rows + new.sum(axis=1), 1.0)[:, None]).sum(axis=0)
             for new in (more, even)]  # fmt: skip
-    spreads = np.diag(now), np.diag(told[0]), np.diag(told[1])
     cell, pair = np.nonzero(np.ones_like(size))
     arms = fit.pairs.arms
     columns = {"a": arms.gather(main[i][pair]), "b": arms.gather(main[j][pair]),
                **{name: [cells[c][at] for c in cell] for at, name in enumerate(names)},
                "effective_in_log": held.ravel()}  # fmt: skip
-    return _plan(n, columns, _whole(more.ravel(), n), "arm", arms.gather(main), spreads, len(main))
+    return _plan(n, columns, more.ravel(), "arm", arms.gather(main), now, *told)
 
 
 def _cells(contexts: Contexts, names: Sequence[str]) -> tuple[list[tuple[str, ...]], Any]:
@@ -271,6 +274,8 @@ def _cells(contexts: Contexts, names: Sequence[str]) -> tuple[list[tuple[str, ..
     for name, values in contexts.levels:
         first[name] = at
         at += len(values) - 1
+    if len(set(names)) < len(names) or {"a", "b", "effective_in_log", "comparisons"} & set(names):
+        raise ValueError(f"context={list(names)}: each is named once, and not as a column of the plan's table")
     strange = [name for name in names if name not in known]
     if strange:
         raise ValueError(f"context= names {strange}; cells are made of text contexts, and the fit has {list(known)}")
@@ -355,11 +360,10 @@ def _filled(size: Any, held: Any, n: int) -> Any:
     return np.clip(np.where(np.isfinite(ratio), size * reached[last] - held, 0.0), 0.0, None)
 
 
-def _plan(
-    n: int, columns: dict[str, Any], share: Any, what: str, names: Any, spread: tuple[Any, Any, Any], k: int
-) -> Plan:
+def _plan(n: int, columns: dict[str, Any], share: Any, what: str, names: Any, *variances: Any) -> Plan:
+    """variances: of what is forecast, now, after the plan, after an even spread."""
     table = pl.DataFrame(columns).with_columns(comparisons=pl.Series(share, dtype=pl.Int64))
     table = table.filter(pl.col("comparisons") > 0).sort("comparisons", descending=True, maintain_order=True)
-    now, after, even = (np.sqrt(np.diag(part)[:k]) for part in spread)
+    now, after, even = map(np.sqrt, variances)
     forecast = pl.DataFrame({what: names, "se": now, "se_plan": after, "se_even": even})
     return Plan(n, table, forecast, float((even**2).sum() / (after**2).sum()))

@@ -14,7 +14,7 @@ import scipy  # its parts load when first used
 from steelyard.assignment.contexts import Contexts
 from steelyard.assignment.fitting import fitted_model
 from steelyard.assignment.models import Logged
-from steelyard.assignment.propensity import Propensity
+from steelyard.assignment.propensity import PairPropensity, Propensity
 from steelyard.blocks import Block
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
 from steelyard.causal.marginal import End, Marginal
@@ -38,9 +38,9 @@ class Sensitivity:
     contrast: the scores' difference. e_value, e_value_limit: of the ratio of win rates, and of its interval's end
     nearer to 1. bounds: quantity lambda low high low_limit high_limit reason: what the difference of scores, and each
     win rate, may be, and the intervals' ends around that. flip, flip_limit: the smallest Lambda at which the order, and
-    the interval's say in it, is lost; None where no Lambda up to 1,000 does. matched: the sign test's Gamma.
-    contexts: context strength moved, of each measured context: the factor that leaving it out moves the odds of the
-    shown pair by in 95 % of the rows. reason: why there is no such table.
+    the interval's say in it, is lost, or no finite scores fit; None where no Lambda up to 1,000 does. matched: the sign
+    test's Gamma. contexts: context strength reason, of each context of the propensity: the factor that leaving it out
+    moves the odds of the shown pair by in 95 % of the rows.
     """
 
     x: str
@@ -54,7 +54,6 @@ class Sensitivity:
     flip_limit: float | None
     matched: Matched
     contexts: pl.DataFrame = field(repr=False)
-    reason: str | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.x} over {self.over}: {self._turned()}"]
@@ -72,11 +71,14 @@ class Sensitivity:
     def _beside(self) -> list[str]:
         """Each measured context, as a measure of what is strong here."""
         words = []
-        for context, strength in self.contexts.drop_nulls().iter_rows():
+        for context, strength, reason in self.contexts.iter_rows():
+            if strength is None:
+                words.append(f"no measure of how strong {context!r} is: {reason}")
+                continue
             less = self.flip is None or strength < self.flip
             turns = "would not turn it around" if less else "could turn it around, if it also decided who wins"
             words.append(f"a confounder as strong as {context!r} (Lambda {strength:.3g}) {turns}")
-        return words or [f"no measure of strength: {self.reason}"]
+        return words or ["no measure of what is strong here: the propensity reads no contexts that could be left out"]
 
 
 def sensitivity(
@@ -86,8 +88,9 @@ def sensitivity(
 
     Bounds of the marginal sensitivity model (Tan 2006; Zhao, Small and Bhattacharya 2019; Dorn and Guo 2023): the odds
     that a pair was shown, given context, are off by a factor of at most Lambda for every pair by itself. Of win rates
-    they are exact; of scores, which are no straight function of those, the end that following the slope leads to. With
-    ties they are valid but wide. E-value: VanderWeele and Ding (2017). Gamma: Rosenbaum (2002).
+    they are exact; of scores, which are no straight function of those, the farthest of a few points that following the
+    slope leads to: with large Lambda and many arms the farthest of all may lie a little beyond. With ties they are
+    valid but wide. E-value: VanderWeele and Ding (2017). Gamma: Rosenbaum (2002).
 
     Parameters
     ----------
@@ -127,10 +130,9 @@ def sensitivity(
     assert contexts is not None
     ends = _Ends(fit, i, j, level)
     ahead, behind = (i, j) if contrast.estimate >= 0 else (j, i)
-    strengths, why = _strengths(fit)
     return Sensitivity(
         x, over, level, contrast, *_e_values(fit, ahead, behind, level), _table(ends, lambdas, x, over),
-        ends.lost(False), ends.lost(True), matched(problem.blocks, contexts, ahead, behind, level), strengths, why,
+        ends.lost(False), ends.lost(True), matched(problem.blocks, contexts, ahead, behind, level), _strengths(fit),
     )  # fmt: skip
 
 
@@ -141,8 +143,8 @@ def _check(fit: DoublyRobustFit, lambdas: Sequence[float]) -> None:
         raise ValueError("a loaded fit has lost its rows: fit it again")
     if fit.problem.judged is not None:
         raise NotIdentifiedError("bounds are not known for a fit with a judge: fit the human labels alone")
-    if not all(1.0 <= lam < np.inf for lam in lambdas):
-        raise ValueError(f"lambdas are finite numbers of at least 1, not {list(lambdas)}")
+    if isinstance(lambdas, str) or not np.iterable(lambdas) or not all(1.0 <= lam < np.inf for lam in lambdas):
+        raise ValueError(f"lambdas are finite numbers of at least 1, not {lambdas!r}")
 
 
 @dataclass(frozen=True)
@@ -192,12 +194,12 @@ class _Ends:
 
         if left(0.0) <= 0.0:
             return 1.0
-        far = log(1.5)
+        near, far = 0.0, log(1.5)
         while left(far) > 0.0:
-            if far > log(_FARTHEST):
+            if far >= log(_FARTHEST):
                 return None
-            far *= 2.0
-        return exp(scipy.optimize.brentq(left, 0.0 if far == log(1.5) else far / 2.0, far, xtol=1e-5))
+            near, far = far, min(2.0 * far, log(_FARTHEST))
+        return exp(scipy.optimize.brentq(left, near, far, xtol=1e-5))
 
 
 def _table(ends: _Ends, lambdas: Sequence[float], x: str, y: str) -> pl.DataFrame:
@@ -226,8 +228,8 @@ def _e_values(fit: DoublyRobustFit, x: int, y: int, level: float) -> tuple[float
     along = np.zeros(int(fit.main.sum()))
     along[place[x]], along[place[y]] = 1.0 / rates[x], -1.0 / rates[y]
     se = sqrt(max(along @ fit._rates().covariance @ along, 0.0))
-    ratio = rates[x] / rates[y]
-    return e_value(float(ratio)), e_value(float(max(1.0, ratio * exp(-quantile(level) * se))))
+    ratio = float(rates[x] / rates[y])  # below 1 where win rates, by the pairs' weights, order the two otherwise
+    return e_value(max(1.0, ratio)), e_value(max(1.0, ratio * exp(-quantile(level) * se)))
 
 
 def e_value(ratio: float) -> float:
@@ -237,29 +239,32 @@ def e_value(ratio: float) -> float:
     return rr + sqrt(rr * (rr - 1.0))
 
 
-def _strengths(fit: DoublyRobustFit) -> tuple[pl.DataFrame, str | None]:
-    """Of each context how far the odds of the shown pair move when the propensity does without it."""
+def _strengths(fit: DoublyRobustFit) -> pl.DataFrame:
+    """Of each context how far the odds of the shown pair move when the propensity does without it, or why not."""
     assert fit.overlap is not None
     whole: Propensity = fit.overlap.propensity
-    rows: list[tuple[str, float | None]] = []
-    why = None
-    if isinstance(whole.model, Logged) or whole.contexts is None:
-        why = "a logged propensity reads no contexts to leave out"
-    else:
-        for name in whole.contexts.names:
-            try:
-                rows.append((name, _strength(whole, name)))
-            except SteelyardError as error:
-                rows.append((name, None))
-                why = f"without {name!r} the propensity has no fit ({error})"
-    return pl.DataFrame(rows, schema={"context": pl.String, "strength": pl.Float64}, orient="row"), why
+    contexts = [] if whole.contexts is None or isinstance(whole.model, Logged) else whole.contexts.names
+    rows: list[tuple[str, float | None, str | None]] = []
+    for name in contexts:
+        if len(whole.assigned.labels) == 2:
+            rows.append((name, None, "of two arms the pair is always shown"))
+            continue
+        try:
+            rows.append((name, _strength(whole, name), None))
+        except SteelyardError as error:
+            rows.append((name, None, f"without it the propensity has no fit: {error}"))
+    types = {"context": pl.String, "strength": pl.Float64, "reason": pl.String}
+    return pl.DataFrame(rows, schema=types, orient="row")
 
 
 def _strength(whole: Propensity, name: str) -> float:
     contexts = whole.contexts
     assert contexts is not None
     kept, view = _without(contexts, name)
-    model = fitted_model(whole.spec, whole.assigned, kept, whole.blocks.map(view), None)  # type: ignore[arg-type]
+    spec = whole.spec
+    if not kept.names and whole.assigned.pairs is not None:  # nothing is left to tell by: the pairs' shares
+        spec = PairPropensity(method="frequency")
+    model = fitted_model(spec, whole.assigned, kept, whole.blocks.map(view), None)  # type: ignore[arg-type]
     less = replace(whole, model=model, contexts=kept)
 
     def one(block: Block) -> tuple[Any, Any]:
@@ -275,15 +280,15 @@ def _strength(whole: Propensity, name: str) -> float:
 
 def _without(contexts: Contexts, name: str) -> tuple[Contexts, Callable[[Block], Block]]:
     """The contexts without one, and blocks as these read them."""
+    owner = [*contexts.numeric, *(own for own, values in contexts.levels for _ in values[1:])]  # of each raw column
+    kept = [j for j, own in enumerate(owner) if own != name]
     numeric = [i for i, own in enumerate(contexts.numeric) if own != name]
     levels = [i for i, (own, _) in enumerate(contexts.levels) if own != name]
-    kept = [i for i, term in enumerate(contexts.terms) if i in numeric or any(
-        term in {f"{contexts.levels[j][0]}={value}" for value in contexts.levels[j][1]} for j in levels)]  # fmt: skip
-    own = replace(contexts, numeric=tuple(contexts.numeric[i] for i in numeric), mean=contexts.mean[kept],
-                  levels=tuple(contexts.levels[i] for i in levels), scale=contexts.scale[kept])  # fmt: skip
+    less = replace(contexts, numeric=tuple(contexts.numeric[i] for i in numeric), mean=contexts.mean[kept],
+                   levels=tuple(contexts.levels[i] for i in levels), scale=contexts.scale[kept])  # fmt: skip
 
     def view(block: Block) -> Block:
         context = None if block.context is None else np.asarray(block.context)[numeric]
         return replace(block, context=context, levels=tuple(block.levels[i] for i in levels))
 
-    return own, view
+    return less, view

@@ -171,7 +171,8 @@ class RewardModel:
         coefficients = np.zeros(d)
         coefficients[list(place)] = estimate.parameter[: problem.d]
         n = int(problem.totals.comparisons)
-        return RewardFit(self, design, coefficients, estimate, influence, kind, terms, n, dropped)
+        weight = problem.totals.weight
+        return RewardFit(self, design, coefficients, estimate, influence, kind, terms, n, dropped, weight)
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,7 @@ class RewardFit(Fit):
     """Rewards of features with what is needed to speak of their uncertainty. Made by :meth:`RewardModel.fit`.
 
     design: its columns. coefficient: (d,) of each, 0 where it cannot be told. terms: see :data:`Term`.
-    n: comparisons used. dropped: rows left out, by reason.
+    n: comparisons used. dropped: rows left out, by reason. weight: of the comparisons used, in all.
     """
 
     spec: RewardModel
@@ -265,6 +266,7 @@ class RewardFit(Fit):
     terms: list[Term]
     n: int
     dropped: dict[str, int] = field(default_factory=dict)
+    weight: float = float("nan")
 
     @property
     def estimand(self) -> str:
@@ -316,6 +318,7 @@ class RewardFit(Fit):
             "spec": spec_facts(spec), "kind": self.kind,
             "design": {name: getattr(design, name) for name in design.__dataclass_fields__}, "terms": self.terms,
             "estimate": self.estimate.facts(), "clipped": influence.clipped, "n": self.n, "dropped": self.dropped,
+            "weight": self.weight,
         }  # fmt: skip
         arrays = {"coefficient": self.coefficient, "parameter": self.estimate.parameter, "bread": influence.bread,
                   "meat": influence.meat}  # fmt: skip
@@ -333,7 +336,7 @@ def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> RewardFit:
     influence = Influence(arrays["bread"], arrays["meat"], facts["clipped"])
     estimate = Estimate(parameter=arrays["parameter"], **facts["estimate"])
     return RewardFit(spec, design, arrays["coefficient"], estimate, influence, facts["kind"], loaded_terms(facts),
-                     facts["n"], facts["dropped"])  # fmt: skip
+                     facts["n"], facts["dropped"], facts["weight"])  # fmt: skip
 
 
 LOADERS["reward-fit"] = _loaded

@@ -152,16 +152,21 @@ def _of_features(fit: RewardFit | None) -> list[Assumption]:
     if fit is None:
         return _latent(f"{unseen}; the plain fit beside it has no finite rewards",
                        "see steelyard.latent_overlap(log)")  # fmt: skip
-    told = 1.0 + fit.log_likelihood / (max(fit.n, 1) * log(2.0))
-    sufficient = f"the features explain {100 * told:.1f} % of the log-likelihood of a coin; {unseen}"
+    sufficient = unseen
+    if fit.spec.model in ("bradley-terry", "probit") and fit.own is None:
+        told = 1.0 + fit.log_likelihood / (fit.weight * log(2.0))
+        sufficient = f"the features explain {100 * told:.1f} % of the log-likelihood of a coin; {unseen}"
+    names = [name for name, at, _ in fit.terms if at is not None]
+    left = [name for name, at, _ in fit.terms if at is None]
+    lacking = f"told by others, and left out: {', '.join(left[:5])}" if left else ""
+    if not names:
+        return _latent(unseen, lacking)
     bread = fit._known_influence().bread
     inflation = np.diag(bread) * np.diag(np.linalg.pinv(bread, hermitian=True))
-    names = [name for name, at, _ in fit.terms if at is not None]
     most = int(inflation[: len(names)].argmax())
-    left = [name for name, at, _ in fit.terms if at is None]
-    words = f"largest variance inflation {inflation[most]:.1f} ({names[most]})"
-    words += f"; told by others, and left out: {', '.join(left[:5])}" if left else ""
-    return _latent(sufficient, f"{words}; pair by pair see steelyard.latent_overlap(log)")
+    words = [f"largest variance inflation {inflation[most]:.1f} ({names[most]})", lacking,
+             "pair by pair see steelyard.latent_overlap(log)"]  # fmt: skip
+    return _latent(sufficient, "; ".join(filter(None, words)))
 
 
 def _first_over_second(fit: DoublyRobustFit) -> str:
