@@ -186,8 +186,9 @@ def figure(told: pl.DataFrame, case: int, path: Path) -> None:
     told = told.filter(pl.col("case") == case)
     worlds = [name for name in WORLD if name == "paper" or name in told["world"]]
     parts = ("in", "out") if case == 1 else ("inconsistent", "consistent")
-    words = {"in": "in distribution", "out": "pairs that tell the factors apart"}
-    fig, axes = plt.subplots(len(parts), len(worlds), figsize=(4.2 * len(worlds), 6.6), sharex=True, squeeze=False)
+    words = {"in": "in distribution", "out": "out of distribution"}
+    fig, axes = plt.subplots(len(parts), len(worlds), figsize=(4.2 * len(worlds), 6.6), sharex=True, squeeze=False,
+                             sharey="col" if case == 1 else False)  # fmt: skip
     for row, part in zip(axes, parts, strict=True):
         for axis, world in zip(row, worlds, strict=True):
             drawn(axis, told, world, part)
@@ -201,7 +202,8 @@ def figure(told: pl.DataFrame, case: int, path: Path) -> None:
         axis.set_xlabel("correlation of the factors" if case == 1 else "rho = P(prompt type = objective)")
     for row in axes:
         row[0].set_ylabel("accuracy, %")
-    lines, names = axes[0, 0].get_legend_handles_labels()
+    told_by = dict(sorted(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True)))
+    names, lines = list(told_by), list(told_by.values())
     fig.legend(lines, names, loc="lower center", ncol=4, fontsize=8, frameon=False)
     fig.tight_layout(rect=(0, 0.02 + 0.025 * -(-len(names) // 4), 1, 1))
     fig.savefig(path, dpi=150)

@@ -13,7 +13,7 @@ import steelyard as sy
 from steelyard.causal.plan import _filled, _information, _whole
 from steelyard.errors import NotIdentifiedError
 
-from tests.causal.test_doubly_robust import scanned
+from tests.causal.test_doubly_robust import scanned, small
 
 SCORE = np.array([1.6, 0.7, 0.0, -0.6, -1.7])
 PAIRS = np.array(list(combinations(range(5), 2)))
@@ -250,6 +250,10 @@ def test_what_it_cannot_plan():
     few = drawn(np.random.default_rng(9), LOPSIDED).with_columns(rater=pl.int_range(pl.len()) % 3)
     with pytest.raises(NotIdentifiedError, match="fewer clusters"):
         sy.plan(sy.BradleyTerry().fit(sy.scan(few, a="a", b="b", outcome="y", cluster="rater")), 10)
+    thin = sy.DoublyRobust().fit(scanned(small(0, 300, 12), context="topic"))
+    with pytest.raises(NotIdentifiedError, match=r"fit\.naive"):
+        sy.plan(thin, 3, context="topic")
+    assert sy.plan(thin.naive, 3).table["comparisons"].sum() == 3
     with pytest.raises(ValueError, match="named once"):
         sy.plan(fit, 5, context=["topic", "topic"])
 

@@ -70,7 +70,8 @@ def plan(fit: Any, n: int, context: str | Sequence[str] = ()) -> Plan:
     Raises
     ------
     NotIdentifiedError
-        No covariance to start from: scores without spread, fewer clusters than scores, more than 4,000 arms.
+        No covariance to start from: scores without spread, fewer clusters than scores, more than 4,000 arms. Of
+        DoublyRobust: more pairs and cells without an answer than comparisons to plan.
     ConvergenceError
         The allocation has not come within a thousandth of the least sum of variances.
     ValueError
@@ -245,6 +246,12 @@ def _of_means(fit: DoublyRobustFit, n: int, names: Sequence[str]) -> Plan:
     reach = (upper[i, j] * (bread[:, i] - bread[:, j])) ** 2  # (arms, pairs)
     spread = share[:, None] ** 2 * variance  # (cells, pairs)
     size = np.sqrt(spread * reach.sum(axis=0))
+    empty = int(((held == 0) & (size > 0)).sum())
+    if empty > n:
+        raise NotIdentifiedError(
+            f"{empty:,} of the {held.size:,} pairs and cells have no answer yet, which {n:,} comparisons cannot reach. "
+            "Plan more of them, use coarser contexts, or plan for the plain scores: plan(fit.naive, n)."
+        )
     more = _whole(_filled(size.ravel(), held.ravel(), n), n).reshape(size.shape)
     even = np.where(size > 0, n / (size > 0).sum(), 0.0)
     square, rows = _squares(fit, len(cells), of)

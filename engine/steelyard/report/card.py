@@ -158,7 +158,7 @@ def _of_features(fit: RewardFit | None) -> list[Assumption]:
         sufficient = f"the features explain {100 * told:.1f} % of the log-likelihood of a coin; {unseen}"
     names = [name for name, at, _ in fit.terms if at is not None]
     left = [name for name, at, _ in fit.terms if at is None]
-    lacking = f"told by others, and left out: {', '.join(left[:5])}" if left else ""
+    lacking = f"without a reward of their own: {', '.join(left[:5])}" if left else ""
     if not names:
         return _latent(unseen, lacking)
     bread = fit._known_influence().bread
