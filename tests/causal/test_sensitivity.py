@@ -18,7 +18,6 @@ from steelyard.causal.projection import project
 from steelyard.causal.sensitivity import e_value
 from steelyard.errors import NotIdentifiedError
 
-from tests.assignment.simulate import projection
 from tests.causal.test_doubly_robust import BY_TOPIC, scanned, small
 
 
@@ -86,19 +85,25 @@ def test_win_rates_equal_the_linear_program_over_all_weights(lam):
             assert row[end] == pytest.approx(want, abs=1e-9)
 
 
+def vertices(fit: sy.DoublyRobustFit, model: Marginal) -> Any:
+    """(2^P, K) scores at every choice of the least or the largest mean of every pair."""
+    k = len(fit.score)
+    win = np.stack([model._win(side * np.triu(np.ones((k, k)), 1)) for side in (-1.0, 1.0)])
+    pairs, found = list(combinations(range(k), 2)), []
+    for choice in product((0, 1), repeat=len(pairs)):
+        matrix = np.full((k, k), 0.5)
+        for (i, j), end in zip(pairs, choice, strict=True):
+            matrix[i, j], matrix[j, i] = win[end, i, j], 1 - win[end, i, j]
+        found.append(project(matrix, fit.omega).theta)
+    return np.array(found)
+
+
 @pytest.mark.parametrize("propensity", [BY_TOPIC, sy.PairPropensity()])
 def test_scores_equal_the_farthest_vertex(propensity):
     fit = sy.DoublyRobust(propensity=propensity).fit(scanned(small(2, 700, 4)))
     for lam in (1.2, 2.0):
-        model = Marginal.of(fit.problem, fit.residuals, lam)
-        win = np.stack([model._win(side * np.triu(np.ones((4, 4)), 1)) for side in (-1.0, 1.0)])
-        pairs, reached = list(combinations(range(4), 2)), []
-        for choice in product((0, 1), repeat=len(pairs)):
-            matrix = np.full((4, 4), 0.5)
-            for (i, j), end in zip(pairs, choice, strict=True):
-                matrix[i, j], matrix[j, i] = win[end, i, j], 1 - win[end, i, j]
-            theta = projection(matrix)
-            reached.append(theta[0] - theta[3])
+        theta = vertices(fit, Marginal.of(fit.problem, fit.residuals, lam))
+        reached = theta[:, 0] - theta[:, 3]
         row = sy.sensitivity(fit, "m0", over="m3", lambdas=[lam]).bounds.row(0, named=True)
         assert row["low"] == pytest.approx(min(reached), abs=1e-9)
         assert row["high"] == pytest.approx(max(reached), abs=1e-9)
@@ -176,18 +181,12 @@ def test_the_lambda_that_turns_the_order_around():
 def test_scores_are_near_the_farthest_vertex_of_small_logs():
     """Of 5 arms and large Lambda a farther vertex may exist: by less than the bound's own standard error here."""
     short = []
-    for seed in range(8):
+    for seed in range(5):
         fit = sy.DoublyRobust().fit(scanned(small(seed, 250)))
         for lam in (1.3, 3.0):
             model = Marginal.of(fit.problem, fit.residuals, lam)
-            win = np.stack([model._win(side * np.triu(np.ones((5, 5)), 1)) for side in (-1.0, 1.0)])
-            pairs, reached = list(combinations(range(5), 2)), []
-            for choice in product((0, 1), repeat=len(pairs)):
-                matrix = np.full((5, 5), 0.5)
-                for (i, j), end in zip(pairs, choice, strict=True):
-                    matrix[i, j], matrix[j, i] = win[end, i, j], 1 - win[end, i, j]
-                theta = project(matrix, fit.omega).theta
-                reached.append(theta[0] - theta[3])
+            theta = vertices(fit, model)
+            reached = theta[:, 0] - theta[:, 3]
             end = model.contrast(np.array([1.0, 0, 0, -1.0, 0]), np.ones(5, bool), True)
             assert end.value <= max(reached) + 1e-9
             short.append((max(reached) - end.value) / model.errors([end], [])[0])

@@ -48,7 +48,7 @@ class ObjectiveFit:
         features: (n, d). objective: (n,) whole numbers, or one for all rows.
         """
         features = np.asarray(features, np.float64)
-        objective = np.broadcast_to(np.asarray(objective), len(features))
+        objective = np.array(np.broadcast_to(objective, len(features)))
         if not np.isin(objective, np.arange(self.objectives)).all():
             raise LogError(f"objectives are whole numbers from 0 to {self.objectives - 1}")
         return self.model.rewards(features, objective)
