@@ -90,7 +90,7 @@ def data(job: Job) -> tuple[simulate.Simulated, dict[str, simulate.Simulated]]:
                  "out": simulate.factors(TEST, 0.0, 10**6 + job.seed, disagree=True)}  # fmt: skip
         return simulate.factors(TRAIN, job.rho, job.seed), parts
     if job.world == "simulated":
-        train, test = simulate.objectives(TRAIN, job.rho, job.seed), simulate.objectives(TEST, 0.5, 10**6 + job.seed)
+        train, test = simulate.confounded(TRAIN, job.rho, job.seed), simulate.confounded(TEST, 0.5, 10**6 + job.seed)
     else:
         order = np.random.default_rng(job.seed).permutation(len(rewarded()[0]))
         cut = len(order) * 3 // 4
@@ -105,7 +105,7 @@ def group_rewards(train: simulate.Simulated) -> Any:
     fit = sy.GroupRewards(folds=5, seed=0).fit(train.log())
     told = fit.coefficients()
     order = [str(c) for c in range(len(fit.groups))]
-    return np.stack([told.filter(pl.col("group") == c)["estimate"].fill_null(0.0).to_numpy() for c in order])
+    return np.stack([told.filter(pl.col("group") == c)["estimate"].to_numpy() for c in order])
 
 
 def run(job: Job) -> list[dict[str, Any]]:
@@ -116,12 +116,12 @@ def run(job: Job) -> list[dict[str, Any]]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
                 beta = group_rewards(train)
-            fit = objectives.ObjectiveFit(job.model, len(beta), objectives.Linear(beta))
+            fit = objectives.ObjectiveFit(job.model, *beta.shape, objectives.Linear(beta))
         except sy.OverlapError as error:
             reason = str(error)
     else:
         model = LINEAR[job.model] if job.kind == "linear" else NETWORK[job.model](kind="network", seed=job.seed)
-        fit = model.fit(train.a, train.b, train.objective, train.label)
+        fit = model.fit(*train.parts)
     return [{**job._asdict(), "part": name, "accuracy": None if fit is None else 100 * fit.accuracy(part)["all"],
              "ceiling": 100 * part.ceiling, "reason": reason} for name, part in parts.items()]  # fmt: skip
 
@@ -178,7 +178,10 @@ def drawn(axis: Any, told: pl.DataFrame, world: str, part: str) -> None:
     if world == "paper":
         for (model, where), values in PUBLISHED.items():
             if where == part:
-                axis.plot([*values], [*values.values()], color=COLOUR[model], marker="o", markersize=3.5)
+                line = "-" if len(values) > 2 else " "  # of some only the ends were published
+                axis.plot(
+                    [*values], [*values.values()], color=COLOUR[model], linestyle=line, marker="o", markersize=3.5
+                )
     axis.grid(alpha=0.25)
 
 

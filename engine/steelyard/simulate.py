@@ -20,10 +20,11 @@ _WEIGHT = np.array([0.25, 0.75])  # of the two factors in the reward, as in the 
 _SPREAD = 1.7  # standard deviation of the difference of two rewards, on the logit scale
 _NOISE = np.array([0.4, 0.7])  # standard deviation of what blurs each factor in the features
 _WIDTH = 16  # features that the factors are mixed into
+_MOST = 0.999  # correlation up to which the quadrature is good to six digits
 _NODES, _REACH = 200, 12.0  # of the quadrature: nodes of each half axis, and how far it reaches
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Simulated:
     """Comparisons with their truth.
 
@@ -37,6 +38,14 @@ class Simulated:
     prompt_type: Any
     label: Any
     probability: Any
+
+    def __repr__(self) -> str:
+        return f"Simulated({len(self.label)} comparisons, {np.shape(self.a)[1]} features)"
+
+    @property
+    def parts(self) -> tuple[Any, Any, Any, Any]:
+        """a, b, objective, label: what a reward model is fitted to, as in ``Base().fit(*data.parts)``."""
+        return self.a, self.b, self.objective, self.label
 
     @property
     def consistent(self) -> Any:
@@ -69,6 +78,7 @@ class Simulated:
 
 def effective_share(rho: float) -> float:
     """Effective share of the rows under two equally common objectives and prompt types: 4 rho (1 - rho)."""
+    _check_share("rho", rho)
     return 4.0 * rho * (1.0 - rho)
 
 
@@ -89,22 +99,34 @@ def compared(a: Any, b: Any, prompt_type: Any, rewards_a: Any, rewards_b: Any, r
     Raises
     ------
     LogError
-        Shapes that do not fit, a prompt type outside 0 to C - 1, rho outside [0, 1].
+        Shapes that do not fit, numbers that are not finite, a prompt type outside 0 to C - 1, rho outside [0, 1].
     """
-    rng, gap = np.random.default_rng(seed), np.asarray(rewards_a) - np.asarray(rewards_b)
+    a, b, rewards_a, rewards_b = (np.asarray(part, np.float64) for part in (a, b, rewards_a, rewards_b))
     kind = np.asarray(prompt_type)
-    if gap.ndim != 2 or np.shape(a) != np.shape(b) or not len(a) == len(kind) == len(gap):
+    if (
+        a.ndim != 2
+        or a.shape != b.shape
+        or rewards_a.ndim != 2
+        or rewards_a.shape != rewards_b.shape
+        or not (len(a) == len(kind) == len(rewards_a))
+    ):
         raise LogError(
-            f"features {np.shape(a)} and {np.shape(b)}, prompt types {kind.shape} and rewards {gap.shape} must have "
-            "one row a pair, rewards one column an objective"
+            f"features {a.shape} and {b.shape}, prompt types {kind.shape}, rewards {rewards_a.shape} and "
+            f"{rewards_b.shape} must have one row a pair, rewards one column an objective"
         )
-    n, c = gap.shape
-    if c < 2 or not np.isin(kind, np.arange(c)).all() or not 0.0 <= rho <= 1.0:
-        raise LogError(f"prompt types must be 0 to {c - 1}, for 2 or more objectives, and rho ({rho}) within [0, 1]")
+    n, c = rewards_a.shape
+    _check_share("rho", rho)
+    if c < 2 or not np.isin(kind, np.arange(c)).all():
+        raise LogError(f"prompt types must be whole numbers from 0 to {c - 1}, for 2 or more objectives")
+    for name, part in (("features", np.hstack([a, b])), ("rewards", np.hstack([rewards_a, rewards_b]))):
+        bad = np.flatnonzero(~np.isfinite(part).all(axis=1))
+        if len(bad):
+            raise LogError(f"{name} are not finite in {len(bad)} rows (first rows {bad[:10].tolist()})")
+    rng, gap, kind = np.random.default_rng(seed), rewards_a - rewards_b, kind.astype(np.int64)
     other = (kind + rng.integers(1, c, n)) % c
     objective = np.where(rng.random(n) < rho, kind, other)
-    p = 1.0 / (1.0 + np.exp(-gap[np.arange(n), objective]))
-    return Simulated(np.asarray(a), np.asarray(b), objective, kind, (rng.random(n) < p) * 1.0, p)
+    p = scipy.special.expit(gap[np.arange(n), objective])
+    return Simulated(a, b, objective, kind, (rng.random(n) < p) * 1.0, p)
 
 
 # --- case 1: factors that go together ------------------------------------------------------------
@@ -137,7 +159,8 @@ def factors_accuracy(rho: float, trained: float | None = None, disagree: bool = 
     For normal features that model follows E[reward | features], whatever the link (Brillinger 1982). trained: the
     correlation it was trained at; None: it knows the reward itself. disagree: on pairs that tell the factors apart.
     """
-    _check_rho(rho)
+    for each in (rho, 0.0 if trained is None else trained):
+        _check_rho(each)
     score, blur = _WEIGHT, np.zeros(2)
     if trained is not None:
         there = np.array([[1.0, trained], [trained, 1.0]])
@@ -160,8 +183,13 @@ def factors_accuracy(rho: float, trained: float | None = None, disagree: bool = 
 
 
 def _check_rho(rho: float) -> None:
-    if not -1.0 < rho < 1.0:
-        raise LogError(f"rho must lie between -1 and 1, not {rho!r}")
+    if not abs(rho) <= _MOST:
+        raise LogError(f"the correlation must lie within -{_MOST} and {_MOST}, not {rho!r}")
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0.0 <= share <= 1.0:
+        raise LogError(f"{name} must lie within [0, 1], not {share!r}")
 
 
 def _reward(rho: float) -> Any:
@@ -170,30 +198,33 @@ def _reward(rho: float) -> Any:
 
 
 # --- case 2: raters who ask what they care about -------------------------------------------------
-def objectives(n: int, rho: float, seed: int = 0, shared: float = 0.7) -> Simulated:
+def confounded(n: int, rho: float, seed: int = 0, shared: float = 0.7, aligned: bool = True) -> Simulated:
     """Two objectives, two prompt types, P(objective = prompt type) = rho; each rewards four factors of its own.
 
     The eight factors show in three parts of the features. One shows them in every prompt, blurred: correlation
-    `shared` with the factor. Each prompt type has a part that shows them plainly there, about 1, and something
-    unrelated, about 0, in the other type. What a model learns of an objective from that part is wrong for prompts of
-    the other type, which only raters of that objective there could tell it, whom a rho near 1 leaves out.
+    `shared` with the factor. Each prompt type has a part that shows them plainly there, shifted by 1, and something
+    unrelated, not shifted, in the other type. What a model learns of an objective from that part is wrong for prompts
+    of the other type, which only raters of that objective there could tell it, whom a rho near 1 leaves out.
+
+    aligned: the shift that tells the prompt types apart is along the rewards, so that erasing it also keeps heads from
+    reading those parts apart; False: its signs alternate, at right angles to the rewards, and erasing it is no help.
 
     Raises
     ------
     LogError
         rho or shared outside [0, 1].
     """
-    if not 0.0 <= shared <= 1.0:
-        raise LogError(f"shared must lie within [0, 1], not {shared!r}")
+    _check_share("shared", shared)
     rng = np.random.default_rng(seed)
     kind = rng.integers(0, 2, n)
     z = rng.normal(size=(2, n, 8))
+    shift = np.ones(8) if aligned else np.tile([1.0, -1.0], 4)
     mix = np.linalg.qr(np.random.default_rng(0).normal(size=(24, 24)))[0] * np.sqrt(3.0)
     sides = []
     for own in z:
         parts = [shared * own + rng.normal(size=own.shape) * np.sqrt(1.0 - shared**2)]
         for t in (0, 1):
-            shown = np.where((kind == t)[:, None], own + 1.0, rng.normal(size=own.shape))
+            shown = np.where((kind == t)[:, None], own + shift, rng.normal(size=own.shape))
             parts.append(shown + 0.3 * rng.normal(size=own.shape))
         sides.append(np.concatenate(parts, axis=1) @ mix)
     rewards = [np.stack([own[:, :4].sum(axis=1), own[:, 4:].sum(axis=1)], axis=1) for own in z]

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import scipy
 from sklearn.linear_model import LogisticRegression
-from steelyard import simulate
+from steelyard import objectives, simulate
 from steelyard.errors import LogError
 from steelyard.objectives import Adversarial, Base, Linear, Multihead, ObjectiveFit, erasure
 
 
 def small(rho: float = 0.7, n: int = 1200, seed: int = 1) -> simulate.Simulated:
-    return simulate.objectives(n, rho, seed)
+    return simulate.confounded(n, rho, seed)
 
 
 def fitted(model: Any, data: simulate.Simulated) -> ObjectiveFit:
@@ -64,12 +64,10 @@ def test_a_lower_rank_is_the_best_of_that_rank():
     best = min(found, key=lambda each: each.fun)
     mine = fitted(Multihead(rank=1, ridge=ridge), data).model.beta
     want = np.outer(best.x[:2], best.x[2:])
-    np.testing.assert_allclose(mine, want, atol=0.01)
+    np.testing.assert_allclose(mine, want, atol=1e-3)
     assert np.linalg.matrix_rank(mine, tol=1e-8) == 1
     free = fitted(Multihead(rank=2), data).model.beta
     np.testing.assert_allclose(free, fitted(Multihead(), data).model.beta)
-    with pytest.raises(ValueError, match="at least 1"):
-        fitted(Multihead(rank=0), data)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -106,7 +104,17 @@ def test_erasure_of_features_that_tell_each_other():
     concept = (x[:, 0] > 0) * 1
     erased = erasure(x, concept)(x)
     assert np.abs(np.cov(erased.T, concept)[:-1, -1]).max() < 1e-12
-    for wrong in (lambda: erasure(x, np.zeros(500)), lambda: erasure(x, concept[:9]), lambda: erasure(x, concept, 2.0)):
+    for scale in (1e-6, 1e6):  # the unit of a column is no matter
+        unit = np.array([1.0, scale, scale, 1.0, 1.0])
+        np.testing.assert_allclose(erasure(x * unit, concept)(x * unit), erased * unit, atol=1e-9 * max(scale, 1.0))
+    for wrong in (
+        lambda: erasure(x, np.zeros(500)),
+        lambda: erasure(x, concept[:9]),
+        lambda: erasure(x, concept, 2.0),
+        lambda: erasure(x[:, 0], concept),
+        lambda: erasure(x, x[:, 0]),
+        lambda: erasure(np.where(x > 2, np.nan, x), concept),
+    ):
         with pytest.raises(LogError):
             wrong()
 
@@ -127,7 +135,7 @@ def test_adversarial_is_heads_on_what_erasure_leaves():
 
 def test_accuracy_of_parts():
     data = small()
-    fit = ObjectiveFit("by hand", 2, Linear(np.ones((2, data.a.shape[1]))))
+    fit = ObjectiveFit("by hand", 2, data.a.shape[1], Linear(np.ones((2, data.a.shape[1]))))
     found = fit.accuracy(data)
     gap = (data.a - data.b).sum(axis=1)
     right = np.where(gap > 0, data.probability, 1 - data.probability)
@@ -150,8 +158,29 @@ def test_bad_input():
     ):
         with pytest.raises(LogError, match=words):
             Base().fit(**{**parts, **wrong})
-    with pytest.raises(LogError, match="from 0 to 1"):
-        fitted(Base(), data).rewards(data.a, 2)
+    fit = fitted(Base(), data)
+    for call, words in (
+        (lambda: fit.rewards(data.a, 2), "from 0 to 1"),
+        (lambda: fit.rewards(data.a[0], 0), "reads"),
+        (lambda: fit.rewards(data.a[:, :1], 0), "reads"),
+        (lambda: fit.rewards(broken, 0), r"first rows \[3, 7\]"),
+    ):
+        with pytest.raises(LogError, match=words):
+            call()
+    np.testing.assert_array_equal(fit.rewards(data.a[:2], [True, False]), fit.rewards(data.a[:2], [1, 0]))
+    for wrong_spec in (
+        lambda: Base(kind="neural"),
+        lambda: Base(ridge=-1.0),
+        lambda: Multihead(rank=0),
+        lambda: Multihead(kind="network", rank=1),
+        lambda: Adversarial(lam=1.5),
+        lambda: Adversarial(kind="network", lam=float("nan")),
+    ):
+        with pytest.raises(ValueError, match="must be"):
+            wrong_spec()
+    pytest.importorskip("torch")
+    with pytest.raises(LogError, match="too few"):
+        fitted(Base(kind="network"), small(n=12))
 
 
 @pytest.mark.slow
@@ -180,7 +209,14 @@ def test_what_the_dials_do_to_linear_models():
         assert (np.diff(falling) < 0.5).all()
         assert falling[0] - falling[-1] > 10
     assert (heads[:-1] > base[:-1]).all()
-    assert (against[2:5] > heads[2:5] + 1).all()
+    assert (against[2:5] > heads[2:5] + 1).all()  # the kinds of prompts differ along the rewards; if not:
+    straight = [
+        [model.fit(*simulate.confounded(3000, 0.9, s, aligned=False).parts)
+         .accuracy(simulate.confounded(20_000, 0.5, 10**6, aligned=False))["inconsistent"]
+         for s in range(5)]
+        for model in (objectives.Multihead(), objectives.Adversarial())
+    ]  # fmt: skip
+    assert abs(np.mean(straight[0]) - np.mean(straight[1])) < 0.015
     assert abs(heads[-1] - 50) < 4  # collapsed
     assert (ours[1:5] > against[1:5]).all()
     assert np.isnan(ours[-1])  # refused
@@ -190,12 +226,15 @@ def test_what_the_dials_do_to_linear_models():
 
 def test_networks_learn_and_repeat():
     pytest.importorskip("torch")
-    data, test = small(0.5, 1500), simulate.objectives(4000, 0.5, seed=99)
+    data, test = small(0.5, 1500), simulate.confounded(4000, 0.5, seed=99)
     fits = [fitted(model(kind="network", seed=s), data) for model in (Base, Multihead, Adversarial) for s in (3, 3)]
     for first, second in zip(fits[::2], fits[1::2], strict=True):
         assert (first.rewards(test.a, test.objective) == second.rewards(test.a, test.objective)).all()
         assert first.accuracy(test)["all"] > 0.6
-        assert 0 <= first.model.epoch < 10
+        held = np.random.default_rng(3).permutation(1500)[: 1500 * 15 // 100]
+        own = data.where(held)
+        gap = first.rewards(own.a, own.objective) - first.rewards(own.b, own.objective)
+        assert first.model.validation == pytest.approx(((gap > 0) == (own.label > 0.5)).mean(), abs=1e-9)
     told = (
         fits[0].rewards(test.a, 0)
         - fits[0].rewards(test.b, 0)
@@ -203,15 +242,16 @@ def test_networks_learn_and_repeat():
         + fits[0].rewards(test.b, 1)
     )
     assert np.abs(told).max() > 1e-3  # a network can use the objective
-    ceiling = test.ceiling
-    assert fits[2].accuracy(test)["all"] > ceiling - 0.12
+    for fit in fits[2::2]:
+        assert fit.accuracy(test)["all"] > test.ceiling - 0.12
+    blind = fitted(Adversarial(kind="network", seed=3, lam=0.0), data)  # the adversary learns, and changes nothing
+    assert not np.array_equal(blind.rewards(test.a, 0), fits[4].rewards(test.a, 0))
 
 
 def test_the_network_is_the_papers():
     torch = pytest.importorskip("torch")
     from steelyard.objectives import networks
 
-    assert (networks.WIDTH, networks.RATE, networks.EPOCHS) == (512, 1e-4, 10)
     for kind, first in (("base", 7 + 2), ("multihead", 7), ("adversarial", 7)):
         network = networks.Network(kind, 7, 2, 1.0)
         sizes = [tuple(layer.weight.shape) for layer in network.map if hasattr(layer, "weight")]
@@ -220,6 +260,13 @@ def test_the_network_is_the_papers():
     shared = torch.ones(3, requires_grad=True)
     (networks._Reversed.apply(shared, 0.5) * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     assert shared.grad.tolist() == [-0.5, -1.0, -1.5]
+    network, e, objective = networks.Network("adversarial", 7, 2, 1.0), torch.randn(20, 7), torch.arange(20) % 2
+    torch.nn.functional.cross_entropy(network(e, objective)[1], objective).backward()
+    up = [layer.weight.grad.clone() for layer in network.map if hasattr(layer, "weight")]
+    network.zero_grad()
+    torch.nn.functional.cross_entropy(network.adversary(network.map(e)), objective).backward()
+    for mine, layer in zip(up, (layer for layer in network.map if hasattr(layer, "weight")), strict=True):
+        torch.testing.assert_close(mine, -layer.weight.grad)  # the map goes the other way than its adversary
 
 
 def test_without_pytorch_it_says_what_to_install(monkeypatch):

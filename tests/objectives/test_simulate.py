@@ -46,7 +46,7 @@ def test_the_reward_is_as_spread_at_every_rho():
 
 @pytest.mark.parametrize("rho", [0.5, 0.75, 0.9])
 def test_effective_share_of_confounded_objectives(rho):
-    data = simulate.objectives(40_000, rho, seed=4)
+    data = simulate.confounded(40_000, rho, seed=4)
     assert data.consistent.mean() == pytest.approx(rho, abs=0.01)
     propensity = sy.GroupPropensity(ridge=0.0).fit(data.log())
     share = propensity.weights(data.log()).effective_share
@@ -55,15 +55,16 @@ def test_effective_share_of_confounded_objectives(rho):
 
 
 def test_both_objectives_are_alike_and_labels_follow_their_chances():
-    data = simulate.objectives(60_000, 0.5, seed=5)
+    data = simulate.confounded(60_000, 0.5, seed=5)
     for part in (data.consistent, ~data.consistent):
         assert data.where(part).ceiling == pytest.approx(data.ceiling, abs=0.005)
     assert (data.label - data.probability).mean() == pytest.approx(0.0, abs=0.006)
     for t in (0, 1):
         assert (data.prompt_type == t).mean() == pytest.approx(0.5, abs=0.01)
-    again = simulate.objectives(60_000, 0.5, seed=5)
+    again = simulate.confounded(60_000, 0.5, seed=5)
     assert (again.a == data.a).all()
     assert (again.label == data.label).all()
+    assert repr(again) == "Simulated(60000 comparisons, 24 features)"
 
 
 def test_rewards_of_ones_own():
@@ -88,7 +89,11 @@ def test_bad_input():
         lambda: simulate.compared(a, a, kind, rewards, rewards, 1.5),
         lambda: simulate.factors(10, 1.0),
         lambda: simulate.factors_accuracy(-1.0),
-        lambda: simulate.objectives(10, 0.5, shared=2.0),
+        lambda: simulate.factors_accuracy(0.0, trained=2.0),
+        lambda: simulate.effective_share(2.0),
+        lambda: simulate.compared(a, a, kind, rewards, rewards[:, :1], 0.5),
+        lambda: simulate.compared(a, a, kind, rewards, rewards * np.nan, 0.5),
+        lambda: simulate.confounded(10, 0.5, shared=2.0),
     ):
         with pytest.raises(LogError):
             call()

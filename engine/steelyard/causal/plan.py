@@ -266,7 +266,7 @@ def _of_means(fit: DoublyRobustFit, n: int, names: Sequence[str]) -> Plan:
     repeated = now / square.sum(axis=0)  # what clusters make of it
     told = [repeated * (answers(held + new) + beside / np.maximum(rows + new.sum(axis=1), 1.0)[:, None]).sum(axis=0)
             for new in (more, even)]  # fmt: skip
-    cell, pair = np.nonzero(np.ones_like(size))
+    cell, pair = (axis.ravel() for axis in np.indices(size.shape))
     arms = fit.pairs.arms
     columns = {"a": arms.gather(main[i][pair]), "b": arms.gather(main[j][pair]),
                **{name: [cells[c][at] for c in cell] for at, name in enumerate(names)},

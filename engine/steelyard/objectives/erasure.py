@@ -57,14 +57,20 @@ def erasure(features: Any, concept: Any, lam: float = 1.0) -> Erasure:
     True
     """
     x, told = np.asarray(features, np.float64), np.asarray(concept)
+    if x.ndim != 2 or len(x) != len(told) or not 0.0 <= lam <= 1.0:
+        raise LogError(f"features {x.shape}, concept {told.shape}, lam {lam}: one row each, lam within [0, 1]")
+    if not np.isfinite(x).all() or (told.dtype.kind == "f" and not np.isfinite(told).all()):
+        raise LogError("features and concept must be finite in every row")
     if told.ndim == 1:
-        told = (told[:, None] == np.unique(told)).astype(np.float64)
-    if len(x) != len(told) or not 0.0 <= lam <= 1.0:
-        raise LogError(f"{len(x)} features, {len(told)} concepts, lam {lam}: one row each, lam within [0, 1]")
-    mean = x.mean(axis=0)
-    centred, z = x - mean, told - told.mean(axis=0)
-    if not np.abs(z).max() > 0:
+        if told.dtype.kind == "f" and (told != np.round(told)).any():
+            raise LogError("a concept of one column is classes, as whole numbers; give numbers as (n, 1)")
+        told = told[:, None] == np.unique(told)
+    mean, z = x.mean(axis=0), told - told.mean(axis=0)
+    if not np.abs(z).max(initial=0.0) > 0:
         raise LogError("the concept is the same in every row: there is nothing to erase")
+    unit = x.std(axis=0)
+    unit = np.where(unit > 0, unit, 1.0)  # of any unit alike: erasure does not hang on it
+    centred = (x - mean) / unit
     covariance, across = centred.T @ centred / len(x), centred.T @ z / len(x)
     values, vectors = np.linalg.eigh(covariance)
     held = values > _RANK * values[-1]
@@ -72,7 +78,8 @@ def erasure(features: Any, concept: Any, lam: float = 1.0) -> Erasure:
     back = (vectors[:, held] * np.sqrt(values[held])) @ vectors[:, held].T
     left, size, _ = np.linalg.svd(whiten @ across, full_matrices=False)
     left = left[:, size > _RANK * max(float(size[0]), _RANK)]
-    projection = back @ left @ left.T @ whiten
-    moved = lam * projection
+    own = back @ left @ left.T @ whiten
+    moved = lam * own
     after = covariance - moved @ covariance - covariance @ moved.T + moved @ covariance @ moved.T
-    return Erasure(mean, projection, lam, float(1.0 - np.trace(after) / np.trace(covariance)))
+    held_back = float((np.diag(after) * unit**2).sum() / (np.diag(covariance) * unit**2).sum())
+    return Erasure(mean, own * unit[:, None] / unit[None, :], lam, 1.0 - held_back)

@@ -15,7 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from steelyard.errors import LogError
+
 WIDTH, RATE, EPOCHS, BATCH = 512, 1e-4, 10, 64
+LEAST = 20  # comparisons
 
 
 class _Reversed(torch.autograd.Function):
@@ -74,6 +77,8 @@ class Trained:
 
 def trained(kind: str, a: Any, b: Any, objective: Any, label: Any, c: int, lam: float, seed: int) -> Trained:
     """Trains on 85 % of the comparisons, keeps the epoch that is most accurate on the others."""
+    if len(a) < LEAST:
+        raise LogError(f"{len(a)} comparisons are too few for a network and its validation: {LEAST} or more")
     rng = np.random.default_rng(seed)
     both = np.concatenate([a, b])
     mean, scale = both.mean(axis=0), both.std(axis=0)

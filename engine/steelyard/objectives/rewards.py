@@ -13,17 +13,31 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import polars as pl
+import scipy  # its parts load when first used
 
 from steelyard.errors import ConvergenceError, LogError
 from steelyard.log import PreferenceLog, scan
 from steelyard.models.reward import RewardModel
 from steelyard.objectives.erasure import Erasure, erasure
 from steelyard.simulate import Simulated
+from steelyard.solve import one_blas_thread
 
-_TURNS = 200  # alternations of a reduced-rank fit
-_SETTLED = 1e-8  # of the log-likelihood, a row
+_STEPS, _SETTLED = 20_000, 1e-7  # of a reduced-rank fit: most steps, and the largest entry of its gradient, over n
 
 Kind = Literal["linear", "network"]
+
+
+def _check(spec: Any) -> None:
+    """Refuses settings that no model takes."""
+    rank, lam = getattr(spec, "rank", None), getattr(spec, "lam", 1.0)
+    if spec.kind not in ("linear", "network"):
+        raise ValueError(f"kind must be 'linear' or 'network', not {spec.kind!r}")
+    if not (np.isfinite(spec.ridge) and spec.ridge >= 0):
+        raise ValueError(f"ridge must be a finite number >= 0, not {spec.ridge!r}")
+    if rank is not None and (spec.kind == "network" or not isinstance(rank, int) or rank < 1):
+        raise ValueError(f"rank must be a whole number of at least 1, of a linear model, not {rank!r}")
+    if not 0.0 <= lam < np.inf or (spec.kind == "linear" and lam > 1.0):
+        raise ValueError(f"lam must be a number >= 0, and of a linear model at most 1, not {lam!r}")
 
 
 class _Rewards(Protocol):
@@ -34,11 +48,12 @@ class _Rewards(Protocol):
 class ObjectiveFit:
     """A fitted reward model. Made by `fit` of :class:`Base`, :class:`Multihead` and :class:`Adversarial`.
 
-    objectives: how many. erased: what linear erasure took away, where there is one.
+    objectives, width: how many, and how many features. erased: what linear erasure took away, where there is one.
     """
 
     spec: Any
     objectives: int
+    width: int
     model: _Rewards = field(repr=False)
     erased: Erasure | None = None
 
@@ -48,10 +63,16 @@ class ObjectiveFit:
         features: (n, d). objective: (n,) whole numbers, or one for all rows.
         """
         features = np.asarray(features, np.float64)
+        if features.ndim != 2 or features.shape[1] != self.width:
+            raise LogError(f"features have the shape {features.shape}; this model reads (n, {self.width})")
         objective = np.array(np.broadcast_to(objective, len(features)))
         if not np.isin(objective, np.arange(self.objectives)).all():
             raise LogError(f"objectives are whole numbers from 0 to {self.objectives - 1}")
-        return self.model.rewards(features, objective)
+        rewards = self.model.rewards(features, objective.astype(np.int64))
+        bad = np.flatnonzero(~np.isfinite(rewards))
+        if len(bad):
+            raise LogError(f"rewards are not finite in {len(bad)} rows (first rows {bad[:10].tolist()}): are features?")
+        return rewards
 
     def accuracy(self, data: Simulated) -> dict[str, float]:
         """Share of pairs whose preferred response gets the larger reward, on average over labels.
@@ -81,6 +102,9 @@ class Base:
     ridge: float = 1.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        _check(self)
+
     def fit(self, a: Any, b: Any, objective: Any, label: Any) -> ObjectiveFit:
         """a, b: (n, d) features. objective: (n,) whole numbers from 0. label: (n,) in [0, 1], 1 where a is preferred.
 
@@ -93,9 +117,9 @@ class Base:
         """
         a, b, objective, label, c = _checked(a, b, objective, label)
         if self.kind == "network":
-            return ObjectiveFit(self, c, _network("base", a, b, objective, label, c, 0.0, self.seed))
+            return _network(self, "base", 0.0, a, b, objective, label, c)
         beta = _coefficients(a - b, None, label, self.ridge)
-        return ObjectiveFit(self, c, Linear(np.repeat(beta, c, axis=0)))
+        return ObjectiveFit(self, c, a.shape[1], Linear(np.repeat(beta, c, axis=0)))
 
 
 @dataclass(frozen=True)
@@ -106,7 +130,7 @@ class Multihead:
     ----------
     kind : as in :class:`Base`
     rank : linear: of the shared map; None: as many as there are objectives, so that heads are free of each other
-    ridge : linear: r in r/2 ||.||^2 on the heads' coefficients; of a reduced rank, on the map and on the heads in turn
+    ridge : linear: r in r/2 ||.||^2 on the heads' coefficients; of a reduced rank, on the map's and the heads'
     seed : network: as in :class:`Base`
     """
 
@@ -115,23 +139,26 @@ class Multihead:
     ridge: float = 1.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        _check(self)
+
     def fit(self, a: Any, b: Any, objective: Any, label: Any) -> ObjectiveFit:
         """As :meth:`Base.fit`.
 
         Raises
         ------
         ConvergenceError
-            The alternation of a reduced rank has not settled.
+            The fit of a reduced rank has not come to a gradient of 1e-5 n.
         """
         a, b, objective, label, c = _checked(a, b, objective, label)
         if self.kind == "network":
-            return ObjectiveFit(self, c, _network("multihead", a, b, objective, label, c, 0.0, self.seed))
-        return ObjectiveFit(self, c, _heads(a - b, objective, label, self.rank, self.ridge))
+            return _network(self, "multihead", 0.0, a, b, objective, label, c)
+        return ObjectiveFit(self, c, a.shape[1], _heads(a - b, objective, label, self.rank, self.ridge))
 
 
 @dataclass(frozen=True)
 class Adversarial:
-    """Multihead, whose shared map may not tell the objective.
+    """Multihead, trained so that its shared map does not tell the objective.
 
     Linear: closed-form erasure of the objective from the levels of both responses (LEACE), then heads on what is left;
     `fit.erased.variance_removed` tells how much went with it. Network: a second network reads the objective off the
@@ -149,14 +176,17 @@ class Adversarial:
     ridge: float = 1.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        _check(self)
+
     def fit(self, a: Any, b: Any, objective: Any, label: Any) -> ObjectiveFit:
         """As :meth:`Multihead.fit`."""
         a, b, objective, label, c = _checked(a, b, objective, label)
         if self.kind == "network":
-            return ObjectiveFit(self, c, _network("adversarial", a, b, objective, label, c, self.lam, self.seed))
+            return _network(self, "adversarial", self.lam, a, b, objective, label, c)
         erased = erasure(np.concatenate([a, b]), np.concatenate([objective, objective]), self.lam)
         heads = _heads(erased(a) - erased(b), objective, label, self.rank, self.ridge)
-        return ObjectiveFit(self, c, Linear(heads.beta, erased), erased)
+        return ObjectiveFit(self, c, a.shape[1], Linear(heads.beta, erased), erased)
 
 
 @dataclass(frozen=True)
@@ -171,18 +201,18 @@ class Linear:
         return (features * self.beta[objective]).sum(axis=1)
 
 
-def _network(kind: str, *of: Any) -> Any:
+def _network(spec: Any, kind: str, lam: float, a: Any, b: Any, objective: Any, label: Any, c: int) -> ObjectiveFit:
     try:
         from steelyard.objectives.networks import trained
     except ImportError as error:
         raise ImportError('kind="network" needs PyTorch: pip install "steelyard[neural]"') from error
-    return trained(kind, *of)
+    return ObjectiveFit(spec, c, a.shape[1], trained(kind, a, b, objective, label, c, lam, spec.seed))
 
 
 def _checked(a: Any, b: Any, objective: Any, label: Any) -> tuple[Any, Any, Any, Any, int]:
     a, b, label = (np.asarray(part, np.float64) for part in (a, b, label))
     objective = np.asarray(objective)
-    if a.ndim != 2 or a.shape != b.shape or not len(a) == len(objective) == len(label):
+    if a.ndim != 2 or not a.size or a.shape != b.shape or not objective.shape == label.shape == a.shape[:1]:
         raise LogError(
             f"features {a.shape} and {b.shape}, objectives {objective.shape} and labels {label.shape} must have one "
             "row a comparison"
@@ -219,23 +249,30 @@ def _coefficients(gap: Any, objective: Any, label: Any, ridge: float) -> Any:
 
 
 def _heads(gap: Any, objective: Any, label: Any, rank: int | None, ridge: float) -> Linear:
-    """Coefficients of every head; of a lower rank by turns: the map given the heads, the heads given the map."""
+    """Coefficients of every head; of a lower rank by L-BFGS from the best approximation of the free heads."""
     beta = _coefficients(gap, objective, label, ridge)
     c, d = beta.shape
     if rank is None or rank >= min(c, d):
         return Linear(beta)
-    if rank < 1:
-        raise ValueError(f"rank must be at least 1, not {rank}")
     left, size, right = np.linalg.svd(beta, full_matrices=False)
-    heads, shared, last = left[:, :rank] * np.sqrt(size[:rank]), right[:rank] * np.sqrt(size[:rank, None]), -np.inf
-    for _ in range(_TURNS):
-        crossed = (heads[objective][:, :, None] * gap[:, None, :]).reshape(len(gap), rank * d)
-        shared = _coefficients(crossed, None, label, ridge).reshape(rank, d)
-        heads = _coefficients(gap @ shared.T, objective, label, ridge)
-        eta = (gap * (heads @ shared)[objective]).sum(axis=1)
-        value = float((label * eta - np.logaddexp(0.0, eta)).sum())
-        value -= 0.5 * ridge * float((heads**2).sum() + (shared**2).sum())
-        if value - last <= _SETTLED * len(gap):
-            return Linear(heads @ shared)
-        last = value
-    raise ConvergenceError(f"the fit of rank {rank} has not settled in {_TURNS} turns")
+    start = [left[:, :rank] * np.sqrt(size[:rank]), right[:rank] * np.sqrt(size[:rank, None])]
+
+    def loss(flat: Any) -> tuple[float, Any]:
+        heads, shared = flat[: c * rank].reshape(c, rank), flat[c * rank :].reshape(rank, d)
+        seen = gap @ shared.T
+        eta = (seen * heads[objective]).sum(axis=1)
+        off = scipy.special.expit(eta) - label
+        by_head = np.stack([off[objective == j] @ seen[objective == j] for j in range(c)])
+        by_map = (heads[objective] * off[:, None]).T @ gap
+        gradient = np.concatenate([by_head.ravel(), by_map.ravel()]) + ridge * flat
+        value = float((np.logaddexp(0.0, eta) - label * eta).sum()) + 0.5 * ridge * float(flat @ flat)
+        return value / len(gap), gradient / len(gap)
+
+    options = {"maxiter": _STEPS, "gtol": _SETTLED, "ftol": 0.0}
+    first = np.concatenate([part.ravel() for part in start])
+    with one_blas_thread():
+        found = scipy.optimize.minimize(loss, first, jac=True, method="L-BFGS-B", options=options)
+    left_over = float(np.abs(found.jac).max())
+    if left_over > 100 * _SETTLED:
+        raise ConvergenceError(f"the fit of rank {rank} stopped at a gradient of {left_over:.1e} n")
+    return Linear(found.x[: c * rank].reshape(c, rank) @ found.x[c * rank :].reshape(rank, d))
