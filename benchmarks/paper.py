@@ -207,7 +207,7 @@ def figure(told: pl.DataFrame, case: int, path: Path) -> None:
         row[0].set_ylabel("accuracy, %")
     told_by = dict(sorted(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True)))
     names, lines = list(told_by), list(told_by.values())
-    fig.legend(lines, names, loc="lower center", ncol=4, fontsize=8, frameon=False)
+    fig.legend(lines, names, loc="lower center", ncol=4, fontsize=8, frameon=False, handlelength=3.5)
     fig.tight_layout(rect=(0, 0.02 + 0.025 * -(-len(names) // 4), 1, 1))
     fig.savefig(path, dpi=150)
     plt.close(fig)
