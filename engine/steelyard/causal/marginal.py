@@ -76,10 +76,9 @@ class Marginal:
     def rate(self, v: Any, upper: bool) -> End:
         """An end of v' s, s (K,) the sums over opponents of pair weight times mean outcome."""
         along = self._along(v)
-        v, side = (v, along) if upper else (-v, -along)
-        pairs = np.triu(self.problem.omega, 1)
-        constant = float((pairs * (v if upper else -v)[None, :]).sum())
-        return End(float((along * self._win(side)).sum()) + constant, v, side)
+        side = along if upper else -along
+        constant = float((np.triu(self.problem.omega, 1) * v[None, :]).sum())
+        return End(float((along * self._win(side)).sum()) + constant, v if upper else -v, side)
 
     def contrast(self, along: Any, main: Any, upper: bool) -> End:
         """An end of along' theta, theta (K,) the scores of the main arms nearest to the win matrix.
@@ -132,7 +131,7 @@ class Marginal:
 
     @one_blas_thread()
     def errors(self, ends: Sequence[End], clusters: Any) -> Any:
-        """(m,) standard errors of some ends; one pass, and one a cluster column."""
+        """(m,) standard errors of some ends; one pass, or one for each cluster column."""
         normalisers = [self._normaliser(end.side) for end in ends]
         row = partial(self._rows, ends, normalisers)
 

@@ -16,7 +16,7 @@ import polars as pl
 import scipy  # its parts load when first used
 
 from steelyard.errors import ConvergenceError, LogError
-from steelyard.log import PreferenceLog, scan
+from steelyard.log import scan
 from steelyard.models.reward import RewardModel
 from steelyard.objectives.erasure import Erasure, erasure
 from steelyard.simulate import Simulated
@@ -118,8 +118,8 @@ class Base:
         a, b, objective, label, c = _checked(a, b, objective, label)
         if self.kind == "network":
             return _network(self, "base", 0.0, a, b, objective, label, c)
-        beta = _coefficients(a - b, None, label, self.ridge)
-        return ObjectiveFit(self, c, a.shape[1], Linear(np.repeat(beta, c, axis=0)))
+        beta = _coefficients(a - b, label, self.ridge)
+        return ObjectiveFit(self, c, a.shape[1], Linear(np.tile(beta, (c, 1))))
 
 
 @dataclass(frozen=True)
@@ -231,27 +231,18 @@ def _checked(a: Any, b: Any, objective: Any, label: Any) -> tuple[Any, Any, Any,
     return a, b, objective.astype(np.int64), label, c
 
 
-def _log(gap: Any, objective: Any, label: Any) -> PreferenceLog:
-    """The comparisons as a log; rewards are the same where only differences are given."""
+def _coefficients(gap: Any, label: Any, ridge: float) -> Any:
+    """(d,) of one reward. Rewards are the same where only the difference of the features is given."""
     width = pl.Array(pl.Float64, gap.shape[1])
-    frame = pl.DataFrame({"gap": pl.Series(gap, dtype=width), "none": pl.Series(np.zeros_like(gap), dtype=width),
-                          "label": label, "objective": 0 if objective is None else objective})  # fmt: skip
-    return scan(frame, outcome="label", features=("gap", "none"), group=None if objective is None else "objective")
-
-
-def _coefficients(gap: Any, objective: Any, label: Any, ridge: float) -> Any:
-    """(C, d) of each objective's own head, (1, d) without objectives."""
-    if objective is None:
-        return RewardModel(ridge=ridge).fit(_log(gap, None, label)).coefficient[None]
-    # a ridge on heads of their own, not toward a shared one: each head is a fit by itself
-    return np.concatenate([_coefficients(gap[objective == c], None, label[objective == c], ridge)
-                           for c in range(int(objective.max()) + 1)])  # fmt: skip
+    columns = {"gap": pl.Series(gap, dtype=width), "none": pl.Series(np.zeros_like(gap), dtype=width), "label": label}
+    log = scan(pl.DataFrame(columns), outcome="label", features=("gap", "none"))
+    return RewardModel(ridge=ridge).fit(log).coefficient
 
 
 def _heads(gap: Any, objective: Any, label: Any, rank: int | None, ridge: float) -> Linear:
     """Coefficients of every head; of a lower rank by L-BFGS from the best approximation of the free heads."""
-    beta = _coefficients(gap, objective, label, ridge)
-    c, d = beta.shape
+    c, d = int(objective.max()) + 1, gap.shape[1]
+    beta = np.stack([_coefficients(gap[objective == j], label[objective == j], ridge) for j in range(c)])
     if rank is None or rank >= min(c, d):
         return Linear(beta)
     left, size, right = np.linalg.svd(beta, full_matrices=False)
