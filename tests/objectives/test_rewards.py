@@ -129,6 +129,8 @@ def test_adversarial_is_heads_on_what_erasure_leaves():
                                heads.rewards(erased(data.a), data.objective)
                                - heads.rewards(erased(data.b), data.objective), atol=1e-8)  # fmt: skip
     assert fit.erased.variance_removed == erased.variance_removed > 0
+    assert f"erasure took {100 * erased.variance_removed:.1f} % of their variance" in str(fit)
+    assert "erasure" not in str(fitted(Base(), data))
     nothing = fitted(Adversarial(lam=0.0), data)
     np.testing.assert_allclose(nothing.model.beta, fitted(Multihead(), data).model.beta, rtol=1e-7)
 

@@ -57,6 +57,12 @@ class ObjectiveFit:
     model: _Rewards = field(repr=False)
     erased: Erasure | None = None
 
+    def __str__(self) -> str:
+        words = f"{self.spec}: rewards of {self.objectives} objectives on {self.width} features"
+        if self.erased is not None:
+            words += f"; erasure took {100 * self.erased.variance_removed:.1f} % of their variance"
+        return words
+
     def rewards(self, features: Any, objective: Any) -> Any:
         """(n,) reward of each response by its row's objective, up to a constant that all share.
 
