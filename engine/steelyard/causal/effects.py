@@ -78,9 +78,10 @@ def effects(
     --------
     >>> import numpy as np, polars as pl, steelyard as sy
     >>> rng = np.random.default_rng(0)
-    >>> frame = pl.DataFrame({"tone_a": rng.choice(["dry", "warm"], 500), "tone_b": rng.choice(["dry", "warm"], 500)})
-    >>> frame = frame.with_columns(won=(rng.random(500) < 0.5 + 0.2 * (frame["tone_a"] == "warm")
-    ...                                 - 0.2 * (frame["tone_b"] == "warm")) * 1)
+    >>> warm = rng.random((2, 500)) < 0.5
+    >>> tone = np.where(warm, "warm", "dry")
+    >>> won = rng.random(500) < 0.5 + 0.2 * warm[0] - 0.2 * warm[1]
+    >>> frame = pl.DataFrame({"tone_a": tone[0], "tone_b": tone[1], "won": won * 1})
     >>> log = sy.scan(frame, a=pl.lit("first"), b=pl.lit("second"), outcome="won")
     >>> sy.effects(log, attributes={"tone": ("tone_a", "tone_b")})["level"].to_list()
     ['dry', 'warm']
