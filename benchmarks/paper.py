@@ -205,8 +205,9 @@ def figure(told: pl.DataFrame, case: int, path: Path) -> None:
         axis.set_xlabel("correlation of the factors" if case == 1 else "rho = P(prompt type = objective)")
     for row in axes:
         row[0].set_ylabel("accuracy, %")
-    told_by = dict(sorted(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True)))
-    names, lines = list(told_by), list(told_by.values())
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=labels.__getitem__)  # a model's two kinds side by side
+    lines, names = [handles[i] for i in order], [labels[i] for i in order]
     fig.legend(lines, names, loc="lower center", ncol=4, fontsize=8, frameon=False, handlelength=3.5)
     fig.tight_layout(rect=(0, 0.02 + 0.025 * -(-len(names) // 4), 1, 1))
     fig.savefig(path, dpi=150)
