@@ -1,5 +1,6 @@
 """Builds one compiled module per kernel: bindings/<stem>.pyx over kernels/<stem>.c."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from setuptools import Extension, setup
 
 # Vector loops without -ffast-math: no value changes, but blends are allowed where a branch would stop them.
 VECTORS = ["-fopenmp-simd", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"]
-ARGUMENTS = ["/O2"] if sys.platform == "win32" else ["-O3", "-std=c11", *VECTORS]
+LEVEL = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O3"]  # sanitizers and debuggers ask for less
+ARGUMENTS = ["/O2", "/std:c11"] if sys.platform == "win32" else [*LEVEL, "-std=c11", *VECTORS]
 
 modules = [
     Extension(

@@ -10,7 +10,7 @@ static uint8_t judge(int32_t a, int32_t b, int labelled, double y, double weight
     if (a < 0 || b < 0) return SY_UNKNOWN_ARM;
     if (a == b) return SY_EQUAL_ARMS;
     if (labelled && !(y >= 0.0 && y <= 1.0)) return SY_BAD_OUTCOME;
-    if (!(weight >= 0.0 && weight <= 1.7976931348623157e308)) return SY_BAD_WEIGHT;
+    if (!(weight == 0.0 || (weight >= 1e-50 && weight <= 1e50))) return SY_BAD_WEIGHT; /* squares stay finite */
     if (!(count >= 0.0 && count <= 9007199254740992.0 && count == floor(count))) return SY_BAD_COUNT;
     if (!labelled) return SY_UNLABELLED;
     return weight == 0.0 || count == 0.0 ? SY_EMPTY : SY_GOOD;

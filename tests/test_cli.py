@@ -64,7 +64,7 @@ def test_check_rank_and_predict(log):
         (["rank", "log.csv", *COLUMNS, "--out", "log.csv"], 2, "the log itself"),
         (["rank", "log.csv", *COLUMNS, "--method", "elo", "--report", "r.html"], 2, "--report"),
         (["rank"], 2, "LOG"),
-        (["predict", "log.csv", "log.csv", *COLUMNS, "--out", "x.parquet"], 1, "not a result"),
+        (["predict", "log.csv", "log.csv", *COLUMNS, "--out", "x.parquet"], 1, "not a result saved"),
     ],
 )
 def test_refusals(log, tmp_path, arguments, status, words):

@@ -24,6 +24,11 @@ BLOCK_ROWS = 1 << 17
 _WIDEST_TABLE = 1 << 22  # integer labels below this are looked up by position
 
 
+def is_label(kind: pl.DataType) -> bool:
+    """Whether values of this type can be told as text."""
+    return not (kind.is_nested() or kind in (pl.Binary, pl.Object, pl.Duration))
+
+
 class Dictionary:
     """Labels of one or more columns and their codes 0, 1, ... in order of appearance."""
 
@@ -67,6 +72,9 @@ class Dictionary:
             return self._encode_integers(column, out)
         if isinstance(column.dtype, pl.Categorical | pl.Enum):
             return self._encode_categories(column)
+        if not is_label(column.dtype):
+            raise LogError(f"column role {column.name!r} holds {column.dtype}: give text, numbers or dates")
+        column = column.fill_nan(None) if column.dtype.is_float() else column
         return self._encode_strings(column.cast(pl.String))
 
     def _encode_strings(self, column: pl.Series, out: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
@@ -265,7 +273,8 @@ class Encoder:
         start = self.rows - batch.height
         width = len(self.features)
         a, b = (_matrix(batch[f"feature_{side}"], width, f"features of {side}", start) for side in "ab")
-        return a - b
+        with np.errstate(invalid="ignore", over="ignore"):  # infinite or huge on both sides: a bad row, told later
+            return a - b
 
 
 def _columns(batch: pl.DataFrame, role: str, names: Sequence[str]) -> NDArray[np.float64]:

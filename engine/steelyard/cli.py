@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,21 +106,39 @@ def _print(table: Any) -> None:
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
-def _outputs(log: str, out: Path | None, *others: Path | None) -> None:
-    """Refuses outputs that cannot be written before anything is computed or written."""
-    if out is not None and out.suffix not in WRITERS:
-        raise ValueError(f"--out {out}: the ending must be one of {', '.join(WRITERS)}")
-    for path in (out, *others):
-        if path is not None and not path.parent.is_dir():
-            raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-        if path is not None and path.exists() and Path(log).exists() and path.samefile(log):
-            raise ValueError(f"{path} is the log itself: choose another name for the output")
+@contextmanager
+def _outputs(log: str, *paths: Path | None, table: Path | None = None) -> Iterator[list[Path | None]]:
+    """Temporary names for outputs, refused before anything is computed; all get their names at the end, or none does.
+
+    The table's comes last.
+    """
+    if table is not None and table.suffix not in WRITERS:
+        raise ValueError(f"--out {table}: the ending must be one of {', '.join(WRITERS)}")
+    named = [path for path in (*paths, table) if path is not None]
+    for path in named:
+        _writable(log, path)
+    if len({path.resolve() for path in named}) < len(named):
+        raise ValueError(f"{', '.join(map(str, named))}: every output needs a name of its own")
+    with ExitStack() as stack:
+        yield [None if path is None else stack.enter_context(replacing(path)) for path in (*paths, table)]
+
+
+def _writable(log: str, path: Path) -> None:
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
+    if path.exists() and Path(log).exists() and path.samefile(log):
+        raise ValueError(f"{path} is the log itself: choose another name for the output")
 
 
 def _write(frame: pl.DataFrame, out: Path | None) -> None:
     if out is not None:
-        with replacing(out) as temporary:
-            WRITERS[out.suffix](frame, temporary)
+        WRITERS[out.suffix](frame, out)
+
+
+def _model(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; rank --save writes one")
+    return sy.load(path)
 
 
 def _scan(log: str, **options: Any) -> sy.PreferenceLog:
@@ -132,6 +150,9 @@ def _scan(log: str, **options: Any) -> sy.PreferenceLog:
     except ValueError:
         raise ValueError("--outcomes takes LABEL=VALUE, as in --outcomes left=1 --outcomes right=0") from None
     named = [text.partition("=") for text in options.pop("covariates", None) or ()]
+    for option, names in (("--outcomes", [p[0] for p in pairs]), ("--covariate", [n[0] for n in named])):
+        if len(set(names)) < len(names):
+            raise ValueError(f"{option} is given twice for one name: {', '.join(names)}")
     try:
         options["covariates"] = {name: pl.sql_expr(sql) for name, _, sql in named}
     except pl.exceptions.PolarsError as error:
@@ -147,13 +168,12 @@ def check(
     group: Group = None, out: Out = None,
 ) -> None:  # fmt: skip
     """Tell rows, arms, ties, bad rows by reason, components; with --context whether what was shown depends on it."""
-    with _errors():
-        _outputs(log, out)
+    with _errors(), _outputs(log, table=out) as (table,):
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight,
                         count=count, position=position, cluster=cluster, context=context, group=group)  # fmt: skip
         with _working("reading"):
             found = scanned.check()
-        _write(found.frame(), out)
+        _write(found.frame(), table)
         _print(check_table(found))
         if context and not found.bad:
             _assignment(scanned, sy.PairPropensity(), "pairs of arms")
@@ -200,8 +220,7 @@ def weigh(
     report: Annotated[Path | None, typer.Option(help="write an HTML report on overlap and balance")] = None,
 ) -> None:  # fmt: skip
     """Write the weight of every row, in order, that turns the log into a target population."""
-    with _errors():
-        _outputs(log, None, out, report)
+    with _errors(), _outputs(log, out, report) as (written, page, _):
         if out.suffix != ".parquet":
             raise ValueError(f"--out {out}: weights go to a file ending in .parquet")
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight, count=count,
@@ -217,10 +236,10 @@ def weigh(
         with _working("weighing"), _noting():
             fit = spec.fit(scanned)
             made = fit.weights(scanned, population, floor=floor, unsupported=unsupported, **options)
-            made.sink(scanned, out)
-            if report:
+            made.sink(scanned, written)
+            if page:
                 tests = [str(fit.dependence())] if fit.iterations is not None else []
-                write_overlap(report, made, tests, f"Overlap: {Path(log).name}")
+                write_overlap(page, made, tests, f"Overlap: {Path(log).name}")
         _print(frame_table(made.overlap().frame(), "What the weights leave"))
         typer.echo(f"wrote {out}: the log, {made.estimand}")
 
@@ -245,8 +264,7 @@ def rank(
     save: Annotated[Path | None, typer.Option(help="write the fitted model, for predict")] = None,
 ) -> None:  # fmt: skip
     """Rank the arms of a log, with intervals and rank sets."""
-    with _errors():
-        _outputs(log, out, report, save)
+    with _errors(), _outputs(log, report, save, table=out) as (page, saved, table):
         if method != "bradley-terry" and (report or save):
             raise ValueError("--report and --save go with --method bradley-terry")
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight,
@@ -260,11 +278,11 @@ def rank(
             with _working("fitting"):
                 fit = sy.BradleyTerry(position=position_effect, ridge=ridge, **model).fit(scanned)
                 board = fit.table(level, scale, simultaneous)
-            if report:
-                write_report(report, fit, scanned.check(), Path(log).name, level, scale, simultaneous)
-            if save:
-                fit.save(save)
-        _write(board, out)
+            if page:
+                write_report(page, fit, scanned.check(), Path(log).name, level, scale, simultaneous)
+            if saved:
+                fit.save(saved)
+        _write(board, table)
         _print(frame_table(board, "Leaderboard"))
         if method == "bradley-terry" and len(effects := fit.coefficients(level)):
             _print(frame_table(effects, "Coefficients (on the logit scale)"))
@@ -298,8 +316,7 @@ def debias(
     save: Annotated[Path | None, typer.Option(help="write the fit")] = None,
 ) -> None:  # fmt: skip
     """Doubly robust scores: what they would be if every pair were shown in every context alike."""
-    with _errors():
-        _outputs(log, out, report, save)
+    with _errors(), _outputs(log, report, save, table=out) as (page, saved, table):
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight, count=count,
                         cluster=cluster, context=context, propensity=propensity, on_bad=on_bad)  # fmt: skip
         shown: dict[str, Any] = {"method": method, "strata": tuple(strata or ()), "ridge": ridge}
@@ -312,11 +329,11 @@ def debias(
             fit = spec.fit(scanned)
             board = fit.table(level, simultaneous=simultaneous)
             told = sy.card(fit)
-            if report:
-                write_debias(report, fit, f"Debiased: {Path(log).name}", level, told)
-            if save:
-                fit.save(save)
-        _write(board, out)
+            if page:
+                write_debias(page, fit, f"Debiased: {Path(log).name}", level, told)
+            if saved:
+                fit.save(saved)
+        _write(board, table)
         _debiased(fit, level)
         typer.echo(str(told))
         if fit.dropped:
@@ -346,11 +363,12 @@ def predict(
 ) -> None:  # fmt: skip
     """Score every row of a log, in order, in bounded memory; a folder of files into a folder, file by file."""
     with _errors():
-        _outputs(log, None, out)
+        _writable(log, out)
+        scorer = _model(model)
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, position=position,
                         covariates=covariate)  # fmt: skip
         with _working("scoring"):
-            unscored = sy.load(model).sink(scanned, out, resume)
+            unscored = scorer.sink(scanned, out, resume)
         note = f"; {unscored} rows without a margin: an arm without a score" if unscored else ""
         typer.echo(f"wrote {out}{note}")
 

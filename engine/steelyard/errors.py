@@ -1,4 +1,10 @@
-"""The exception family: every message says what, where, how many, and what to do."""
+"""The exception family: every message says what, where, how many, and what to do. And checks of arguments."""
+
+from math import inf, isfinite
+from numbers import Integral, Real
+from typing import Any
+
+_LARGEST = 2**63 - 1
 
 
 class SteelyardError(Exception):
@@ -23,3 +29,26 @@ class ConvergenceError(SteelyardError):
 
 class FormatError(SteelyardError):
     """A file that cannot be loaded as a steelyard result."""
+
+
+def whole(name: str, value: Any, least: int = 0, most: int = _LARGEST) -> int:
+    """An argument that is a whole number from `least` to `most`; ValueError otherwise."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not least <= int(value) <= most:
+        span = f"of at least {least}" if most == _LARGEST else f"from {least} to {most}"
+        raise ValueError(f"{name} must be a whole number {span}, not {value!r}")
+    return int(value)
+
+
+def within(name: str, value: Any, low: float, high: float = inf) -> float:
+    """An argument that is a finite number from low to high; ValueError otherwise."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not low <= float(value) <= high or not isfinite(value):
+        upper = "" if high == inf else f" and at most {high:g}"
+        raise ValueError(f"{name} must be a finite number of at least {low:g}{upper}, not {value!r}")
+    return float(value)
+
+
+def check_level(level: Any) -> float:
+    """A confidence level, between 0 and 1; ValueError otherwise."""
+    if not isinstance(level, Real) or not 0.0 < float(level) < 1.0 - 1e-12:
+        raise ValueError(f"level must be a number between 0 and 1, not {level!r}")
+    return float(level)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from steelyard.blocks import is_label
 from steelyard.errors import LogError
 from steelyard.formats import FORMATS, OUTCOMES
 
@@ -104,14 +105,14 @@ class PreferenceLog:
         roles = {name: _expression(column, schema, name) for name, column in self.roles.items()}
         for name in encoder.clusters:
             parts = [_expression(self.cluster[int(p[8:])], schema, "cluster") for p in name.split("+")]
-            texts = [part.cast(pl.String) for part in parts]
+            texts = [self._text(part, "cluster") for part in parts]
             roles[name] = texts[0] if len(texts) == 1 else pl.concat_str(texts, separator="\x1f")
         for name in encoder.covariates or ():
             roles[f"covariate {name}"] = _expression(self.covariate(name), schema, "covariate")
         for name in encoder.context:
             roles[f"context {name}"] = _expression(self._context(name), schema, "context")
         for name in encoder.levels:
-            roles[f"level {name}"] = _expression(self._context(name), schema, "context").cast(pl.String)
+            roles[f"level {name}"] = self._text(_expression(self._context(name), schema, "context"), "context")
         if encoder.group is not None:
             roles["group"] = self._group(schema)
         if encoder.propensity:
@@ -120,7 +121,11 @@ class PreferenceLog:
             for side, columns in zip("ab", self.features, strict=True):
                 roles[f"feature_{side}"] = _features(columns, schema)
         if "position" in roles:
-            roles["position"] = roles["position"].cast(pl.Boolean).fill_null(value=False)
+            kind = self._kind(roles["position"], "position")
+            if not (kind.is_numeric() or kind in (pl.Boolean, pl.Null)):
+                raise LogError(f"column role 'position' holds {kind}, but true or false belong there")
+            shown = roles["position"].fill_nan(None) if kind.is_float() else roles["position"]
+            roles["position"] = shown.cast(pl.Boolean).fill_null(value=False)
         expressions = [expression.alias(name) for name, expression in roles.items()]
         if not self.tallies:
             return self.source.select(expressions)
@@ -152,7 +157,24 @@ class PreferenceLog:
     def _group(self, schema: pl.Schema) -> pl.Expr:
         if self.group is None:
             raise LogError(f"{self.name} has no rater group: scan it with group=")
-        return _expression(self.group, schema, "group").cast(pl.String)
+        return self._text(_expression(self.group, schema, "group"), "group")
+
+    def _kind(self, expression: pl.Expr, role: str) -> pl.DataType:
+        """The type of what is read for a role; LogError where it is not one column."""
+        try:
+            kinds = self.source.select(expression).collect_schema().dtypes()
+        except pl.exceptions.PolarsError as error:
+            raise LogError(f"{self.name}: the {role} {expression} cannot be read: {error}") from error
+        if len(kinds) != 1:
+            raise LogError(f"{self.name}: the {role} {expression} is {len(kinds)} columns: name them one by one")
+        return kinds[0]
+
+    def _text(self, expression: pl.Expr, role: str) -> pl.Expr:
+        """Labels as text; a NaN is no label, just as a null."""
+        kind = self._kind(expression, role)
+        if not is_label(kind):
+            raise LogError(f"column role {role!r} holds {kind}: give text, numbers or dates, one column for each entry")
+        return (expression.fill_nan(None) if kind.is_float() else expression).cast(pl.String)
 
     def _propensity(self, schema: pl.Schema) -> pl.Expr:
         if self.propensity is None:
@@ -179,8 +201,8 @@ class PreferenceLog:
         text: list[str] = []
         schema = self.schema()
         for name in self.context_names() if names is None else names:
-            kind = self.source.select(_expression(self._context(name), schema, "context")).collect_schema().dtypes()[0]
-            if kind.is_nested():
+            kind = self._kind(_expression(self._context(name), schema, "context"), "context")
+            if not is_label(kind):
                 raise LogError(
                     f"context {name!r} holds {kind}: give numbers, booleans or text, one column for each entry"
                 )
@@ -205,8 +227,8 @@ class PreferenceLog:
         if not isinstance(dtype, pl.List | pl.Array):
             raise LogError(f"column {name!r} (role features) holds {dtype}; give lists of numbers")
         lists = first.collect()[name]
-        if not len(lists):
-            raise LogError(f"column {name!r} (role features) is null in every row")
+        if not len(lists) or not len(lists[0]):
+            raise LogError(f"column {name!r} (role features) is null, or an empty list, in every row")
         return [f"{name}[{i}]" for i in range(len(lists[0]))]
 
     def arms(self) -> list[str]:
@@ -299,7 +321,7 @@ def scan(
     2
     """
     if format is not None and format not in FORMATS:
-        raise LogError(f"unknown format {format!r}; known are {', '.join(sorted(FORMATS))}")
+        raise ValueError(f"unknown format {format!r}; known are {', '.join(sorted(FORMATS))}")
     if on_bad not in ("raise", "drop", "quarantine"):
         raise ValueError(f"on_bad must be 'raise', 'drop' or 'quarantine', not {on_bad!r}")
     preset = FORMATS[format] if format else None
@@ -324,7 +346,14 @@ def scan(
     wrong = [key for key, value in values.items() if not 0.0 <= value <= 1.0]
     if wrong:
         raise LogError(f"outcomes must lie in [0, 1]; not so for {wrong}")
-    contexts = [_name(column) for column in several(context)]
+    for role, given in (*roles.items(), ("group", group), ("propensity", propensity)):
+        if given is not None:
+            _column(given, role)
+    if not isinstance(covariates, Mapping | None):
+        raise TypeError(f"covariates takes {{name: column or expression}}, not {covariates!r}")
+    for role, given in (covariates or {}).items():
+        _column(given, f"covariate {role!r}")
+    contexts = [_name(column) for column in several(context, "context")]
     twice = sorted({column for column in contexts if contexts.count(column) > 1})
     if twice:
         raise LogError(f"several context columns are named {twice}: leave one out, or rename it with .alias()")
@@ -335,8 +364,8 @@ def scan(
         roles={key: column for key, column in roles.items() if column is not None},
         outcomes=values,
         tallies=tallies,
-        cluster=several(cluster),
-        context=several(context),
+        cluster=several(cluster, "cluster"),
+        context=several(context, "context"),
         covariates=dict(covariates or {}),
         features=_sides(features),
         group=group,
@@ -347,17 +376,38 @@ def scan(
     )
 
 
+def needs_log(log: Any) -> PreferenceLog:
+    """The log itself; TypeError for a frame, a path or anything else that is no log yet."""
+    if not isinstance(log, PreferenceLog):
+        raise TypeError(f"a log made by steelyard.scan(...) is needed here, not {type(log).__name__}")
+    return log
+
+
 def _label(key: Any) -> str:
     return str(key).lower() if isinstance(key, bool) else str(key)
 
 
 def _name(column: Column) -> str:
-    return column if isinstance(column, str) else column.meta.output_name()
+    if isinstance(column, str):
+        return column
+    try:
+        return column.meta.output_name()
+    except pl.exceptions.PolarsError as error:
+        raise LogError(f"{column} is not one column: name them one by one ({error})") from error
 
 
-def several(columns: Any) -> tuple[Any, ...]:
-    """One column, or several, as a tuple."""
-    return (columns,) if isinstance(columns, str | pl.Expr) else tuple(columns)
+def several(columns: Any, role: str = "columns") -> tuple[Any, ...]:
+    """One column, or several, as a tuple; none for None."""
+    listed = (columns,) if isinstance(columns, str | pl.Expr) else columns
+    if not isinstance(listed, Sequence | None):
+        raise TypeError(f"{role} takes names of columns or polars expressions, not {columns!r}")
+    return tuple(_column(column, role) for column in listed or ())
+
+
+def _column(column: Any, role: str) -> Any:
+    if not isinstance(column, str | pl.Expr):
+        raise TypeError(f"{role} takes a column's name or a polars expression, not {column!r}")
+    return column
 
 
 def _sides(features: tuple[Any, Any] | None) -> tuple[Any, ...]:
@@ -365,8 +415,8 @@ def _sides(features: tuple[Any, Any] | None) -> tuple[Any, ...]:
         return ()
     if len(features) != 2:
         raise LogError(f"features takes two sides, those of a and those of b, not {len(features)}")
-    sides = tuple(side if isinstance(side, str | pl.Expr) else tuple(side) for side in features)
-    if () in sides:
+    sides = tuple(side if isinstance(side, str | pl.Expr) else several(side, "features") for side in features)
+    if any(isinstance(side, tuple) and not side for side in sides):
         raise LogError("features names no column: give those of a and those of b, or leave features out")
     if len({len(side) if isinstance(side, tuple) else 0 for side in sides}) > 1:
         raise LogError(f"features of a and of b must be as many, in the same order; got {sides}")
@@ -394,20 +444,30 @@ def _open(source: Any) -> tuple[pl.LazyFrame, str, tuple[str, ...]]:
     if isinstance(source, str | Path) or (isinstance(source, Sequence) and source):
         return _open_files(source)
     if isinstance(source, Mapping):
-        lengths = {name: len(column) for name, column in source.items()}
+        lengths = {name: len(column) if hasattr(column, "__len__") else 1 for name, column in source.items()}
         if len(set(lengths.values())) > 1:
             raise LogError(f"columns of different lengths: {lengths}; every column needs one entry a row")
-        return pl.DataFrame(source).lazy(), "the columns", ()
+        return _frame(source, "the columns")
     if hasattr(source, "__arrow_c_stream__"):
-        return pl.DataFrame(source).lazy(), f"the {type(source).__name__}", ()
+        return _frame(source, f"the {type(source).__name__}")
     raise LogError(
         f"cannot read a log from {type(source).__name__}: give a path, a glob, a polars frame, "
         "a mapping of columns, or anything with __arrow_c_stream__"
     )
 
 
+def _frame(source: Any, name: str) -> tuple[pl.LazyFrame, str, tuple[str, ...]]:
+    try:
+        return pl.DataFrame(source).lazy(), name, ()
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise LogError(f"{name} cannot be made a frame: {error}") from error
+
+
 def _open_files(source: Any) -> tuple[pl.LazyFrame, str, tuple[str, ...]]:
-    paths = [str(path) for path in ([source] if isinstance(source, str | Path) else source)]
+    listed = [source] if isinstance(source, str | Path) else list(source)
+    if not all(isinstance(path, str | Path) for path in listed):
+        raise LogError("a list is one of paths or globs: put frames together with polars.concat first")
+    paths = [str(path) for path in listed]
     first = Path(paths[0])
     suffix = first.suffix.lower()
     if first.is_dir():

@@ -30,12 +30,13 @@ STATUS = (
     "unknown arm",
     "an arm compared with itself",
     "unknown outcome",
-    "null, negative or infinite weight",
+    "null, negative or infinite weight, or one beyond 1e-50 to 1e50",
     "null, negative or fractional count",
     "weight or count of zero",
 )
 HARMLESS = {"not labelled", "unknown arm", "weight or count of zero"}
 _KEEP_ROWS = 10
+_LARGEST = 1e50  # entry of a column, so that sums of squares stay finite
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,9 @@ def good_rows(block: Block, unlabelled: bool = False) -> tuple[Block, NDArray[np
 
 
 def not_finite(block: Block, encoder: Encoder) -> Iterator[tuple[str, Any]]:
-    """Reason and rows, (n,) bool, for each covariate, feature and context that is null or infinite somewhere."""
+    """Reason and rows, (n,) bool, for each covariate, feature and context that is null, infinite or huge somewhere."""
     features = None
-    if block.features is not None and not np.isfinite(block.features).all():
+    if block.features is not None and not _moderate(block.features):
         features = block.features.T
     for role, names, columns in (
         ("covariate", encoder.covariates, block.columns),
@@ -170,10 +171,20 @@ def not_finite(block: Block, encoder: Encoder) -> Iterator[tuple[str, Any]]:
             finite = np.isfinite(column)
             if not finite.all():
                 yield f"null or infinite {role} {name!r}", ~finite
+            huge = finite & ~(np.abs(np.asarray(column, np.float64)) <= _LARGEST)
+            if huge.any():
+                yield f"{role} {name!r} beyond {_LARGEST:g}", huge
     coded = zip((*(f"context {name!r}" for name in encoder.levels), "group"), (*block.levels, block.group), strict=True)
     for what, codes in coded:
         if codes is not None and (codes == -1).any():
             yield f"null {what}", codes == -1
+
+
+def _moderate(features: Any) -> bool:
+    """Whether no entry is null, infinite or huge; float32 holds nothing huge."""
+    if features.dtype == np.float32:
+        return bool(np.isfinite(features).all())
+    return bool((np.abs(features) <= _LARGEST).all())
 
 
 class Tally:

@@ -1,9 +1,10 @@
-"""Frozen result types, and saving: one zip file of JSON and Arrow IPC, written whole or not at all."""
+"""Frozen result types, and saving: one zip file of JSON and NumPy arrays, written whole or not at all."""
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import tempfile
 import zipfile
@@ -15,10 +16,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.lib import format as npy
 
-from steelyard.errors import FormatError
+from steelyard.errors import FormatError, SteelyardError
 
-VERSION = 1
+VERSION = 2
+DTYPES = ("<f8", "<i8", "<i4", "|b1")
 LOADERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {}
 
 
@@ -53,6 +56,8 @@ class DropAudit:
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary name beside path, renamed to it when the block ends well and removed when it does not."""
     target = Path(path)
+    if target.exists() and not target.is_file():
+        raise OSError(f"cannot write {target}: it is there, and is not a file; choose another name")
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
     except OSError as error:
@@ -63,43 +68,64 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield Path(name)
         Path(name).chmod(0o644)
         Path(name).replace(target)
+    except pl.exceptions.PolarsError as error:
+        raise SteelyardError(f"{target} was not written: {error}") from error
     finally:
         Path(name).unlink(missing_ok=True)
 
 
 def write_archive(path: str | os.PathLike[str], kind: str, facts: dict[str, Any], arrays: dict[str, Any]) -> None:
-    """Saves facts (JSON) and arrays (NumPy or polars) under path, atomically."""
-    shapes: dict[str, Any] = {}
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, values in arrays.items():
-            if isinstance(values, pl.DataFrame):
-                frame, shapes[name] = values, None
-            else:
-                frame, shapes[name] = pl.DataFrame({"value": np.ascontiguousarray(values).ravel()}), values.shape
-            buffer = io.BytesIO()
-            frame.write_ipc(buffer)
-            archive.writestr(f"{name}.arrow", buffer.getvalue())
-        header = {"steelyard": VERSION, "kind": kind, "facts": facts, "shapes": shapes}
+    """Saves facts (JSON) and arrays (NumPy's .npy) under path, atomically."""
+    header = {"steelyard": VERSION, "kind": kind, "facts": facts, "arrays": list(arrays)}
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("result.json", json.dumps(header, indent=1))
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                npy.write_array(member, np.ascontiguousarray(values), allow_pickle=False)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Loads a saved result; runs no code from the file.
+    """Loads a saved result. Runs no code from the file, and takes no more memory than the file is long.
 
-    Raises FormatError for anything that is not a steelyard result of a known version.
+    Raises FormatError for anything that is not a whole steelyard result of a known version.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            header = json.loads(archive.read("result.json"))
-            if header.get("steelyard") != VERSION or header.get("kind") not in LOADERS:
-                raise FormatError(
-                    f"{path}: version {header.get('steelyard')!r} of kind {header.get('kind')!r}; "
-                    f"this steelyard reads version {VERSION} of {sorted(LOADERS)}"
-                )
-            arrays: dict[str, Any] = {}
-            for name, shape in header["shapes"].items():
-                frame = pl.read_ipc(io.BytesIO(archive.read(f"{name}.arrow")))
-                arrays[name] = frame if shape is None else frame["value"].to_numpy().reshape(shape)
-    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, pl.exceptions.PolarsError) as error:
-        raise FormatError(f"{path} is not a result saved by steelyard: {error}") from error
-    return LOADERS[header["kind"]](header["facts"], arrays)
+    with Path(path).open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                header = _header(archive, os.fstat(file.fileno()).st_size)
+                arrays = {name: _array(archive.read(f"{name}.npy")) for name in header["arrays"]}
+            return LOADERS[header["kind"]](header["facts"], arrays)
+        except Exception as error:  # a damaged file can fail anywhere in here, in any way
+            raise FormatError(f"{path} is not a result saved by this steelyard, or not a whole one: {error}") from error
+
+
+def _header(archive: zipfile.ZipFile, size: int) -> dict[str, Any]:
+    """What result.json says, once nothing in the archive can grow when it is read."""
+    members = archive.infolist()
+    if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > size:
+        raise FormatError("it holds compressed parts, and a result has none")
+    header: dict[str, Any] = json.loads(archive.read("result.json"))
+    version, kind = header["steelyard"], header["kind"]
+    if version != VERSION or kind not in LOADERS:
+        raise FormatError(f"version {version!r} of kind {kind!r}, where version {VERSION} of {sorted(LOADERS)} is read")
+    return header
+
+
+def _array(data: bytes) -> Any:
+    """The array of an .npy file of numbers whose header tells the truth about its length."""
+    file = io.BytesIO(data)
+    if npy.read_magic(file) != (1, 0):
+        raise FormatError("an array in it is of an unknown version")
+    shape, fortran, dtype = npy.read_array_header_1_0(file)
+    rest = data[file.tell() :]
+    if dtype.str not in DTYPES or fortran or len(rest) != dtype.itemsize * math.prod(shape):
+        raise FormatError("an array in it does not have the length that its header tells")
+    return np.frombuffer(rest, dtype).reshape(shape)
+
+
+def require(arrays: dict[str, Any], dtype: str = "<f8", **shapes: tuple[int, ...]) -> None:
+    """Refuses a loaded file whose arrays do not go together."""
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape or arrays[name].dtype.str != dtype:
+            told = f"{arrays[name].dtype.str} {arrays[name].shape}"
+            raise FormatError(f"array {name!r} holds {told} where {dtype} {shape} is due")

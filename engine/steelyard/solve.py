@@ -87,7 +87,8 @@ def newton(
             return Solution(parameter, point, iteration, norm)
         slope = float(point.score @ step)
         while True:
-            trial = evaluate(parameter + share * step)
+            with np.errstate(over="ignore", invalid="ignore"):  # a step too far has no finite value, and is halved
+                trial = evaluate(parameter + share * step)
             if trial.value >= point.value + 1e-4 * share * slope - 1e-13 * abs(point.value):
                 break
             share /= 2.0

@@ -234,7 +234,7 @@ def test_means_by_cell():
 def test_what_it_cannot_plan():
     log = scanned(worlds(np.random.default_rng(5), HAVE), context="topic")
     fit = SPEC.fit(log)
-    for call, words in ((lambda: sy.plan(fit, 0), "at least 1"), (lambda: sy.plan(fit, 5, context="x"), "text"),
+    for call, words in ((lambda: sy.plan(fit, 0), "from 1 to"), (lambda: sy.plan(fit, 5, context="x"), "text"),
                         (lambda: sy.plan(fit.naive, 5, context="topic"), "DoublyRobust")):  # fmt: skip
         with pytest.raises(ValueError, match=words):
             call()

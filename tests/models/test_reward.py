@@ -283,7 +283,7 @@ def test_tie_models_need_ties_and_drop_needs_more():
     frame = simulated(15)
     with pytest.raises(sy.NotIdentifiedError, match="no ties in the log"):
         sy.RewardModel(ties="davidson").fit(scanned(frame))
-    with pytest.raises(sy.LogError, match="only ties"):
+    with pytest.raises(sy.NotIdentifiedError, match="only ties"):
         sy.RewardModel(ties="drop").fit(scanned(frame.with_columns(y=0.5)))
 
 

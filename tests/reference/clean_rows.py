@@ -39,7 +39,7 @@ def clean_rows(
             "unknown arm": (a < 0) | (b < 0),
             "equal arms": a == b,
             "bad outcome": labelled & ~((y >= 0) & (y <= 1)),
-            "bad weight": ~(np.isfinite(w) & (w >= 0)),
+            "bad weight": ~((w == 0) | ((w >= 1e-50) & (w <= 1e50))),
             "bad count": ~whole,
             "unlabelled": ~labelled,
             "empty": (w == 0) | (c == 0),

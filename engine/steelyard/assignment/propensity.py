@@ -20,8 +20,9 @@ from steelyard.assignment.fitting import fitted_model, pairs_shown
 from steelyard.assignment.misfit import Misfit, misfit
 from steelyard.assignment.models import Logged, SoftmaxModel
 from steelyard.blocks import Block, Dictionary, Encoder
-from steelyard.errors import LogError
+from steelyard.errors import LogError, within
 from steelyard.inference.clusters import cluster_names
+from steelyard.log import needs_log
 from steelyard.pairs import good_rows, not_finite
 from steelyard.passes import run_pass
 from steelyard.rows import read_rows
@@ -256,6 +257,7 @@ class PairPropensity:
         ConvergenceError
             The solver stopped short of a gradient of 1e-9 n.
         """
+        needs_log(log)
         rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=_clusters(log)), log), threads,
                          unlabelled=True)  # fmt: skip
         return self.of_rows(rows.blocks, rows.encoder, tuple(rows.pairs.arms.to_list()), rows.pairs.dropped, log)
@@ -318,6 +320,7 @@ class GroupPropensity(_ByContext):
         NotIdentifiedError
             ridge=0 and contexts that tell the group of every row, or of more than two groups each other.
         """
+        needs_log(log)
         rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=_clusters(log)), log), threads,
                          unlabelled=True)  # fmt: skip
         return self.of_rows(rows.blocks, rows.encoder, rows.pairs.dropped, log)
@@ -356,6 +359,7 @@ class LabelPropensity(_ByContext):
         LogError
             Bad rows, null or constant contexts, no row or every row labelled.
         """
+        needs_log(log)
         rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=_clusters(log)), log), threads,
                          unlabelled=True)  # fmt: skip
         return self.of_rows(rows.blocks, rows.encoder, rows.pairs.dropped, log)
@@ -380,8 +384,7 @@ class LabelPropensity(_ByContext):
 
 # --- fitting -------------------------------------------------------------------------------------
 def _check(spec: Any) -> None:
-    if not (np.isfinite(spec.ridge) and spec.ridge >= 0):
-        raise ValueError(f"ridge must be a finite number >= 0, not {spec.ridge!r}")
+    within("ridge", spec.ridge, 0.0)
     if spec.unseen not in ("raise", "other"):
         raise ValueError(f"unseen must be 'raise' or 'other', not {spec.unseen!r}")
     for names in (spec.context or (), getattr(spec, "strata", ())):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from steelyard.assignment.overlap import (
 )
 from steelyard.assignment.weights import Sums, Weights
 from steelyard.blocks import Block, Encoder
-from steelyard.errors import LogError, OverlapError
+from steelyard.errors import LogError, OverlapError, within
 from steelyard.models.row_problem import weights as sampling_weights
 from steelyard.rows import read_rows
 from steelyard.spill import Blocks
@@ -63,10 +64,11 @@ def weigh_rows(
         raise ValueError(f"kind must be 'hajek', 'stabilized', 'overlap' or 'balance', not {kind!r}")
     if isinstance(target, str) and target not in ("uniform", "log"):
         raise ValueError(f"target must be 'uniform', 'log', a frame or margins, not {target!r}")
-    if clip is not None and not clip > 0:
-        raise ValueError(f"clip must be a positive number, not {clip!r}")
-    if trim is not None and not 0 < trim < 1:
-        raise ValueError(f"trim must lie between 0 and 1, not {trim!r}")
+    for name, most, value in (("clip", inf, clip), ("trim", 1.0, trim)):
+        if value is not None and not 0.0 < within(name, value, 0.0, most) < most:
+            raise ValueError(f"{name} must lie between 0 and {most:g}, not {value!r}")
+    within("floor", floor, 0.0, 1.0)
+    within("unsupported", unsupported, 0.0, 1.0)
     if trim is not None and kind == "balance":
         raise ValueError('trim= leaves out rows that kind="balance" has balanced with: use one of them')
     _refuse_unknown(blocks)

@@ -93,7 +93,8 @@ class Weights:
             if self.kind == "overlap":
                 with np.errstate(divide="ignore"):
                     tilt = tilt / (1.0 / propensity.model.every(block)).sum(axis=0)
-            weight = tilt * np.exp(-logp)
+            with np.errstate(over="ignore"):  # an infinite weight is refused, or null
+                weight = tilt * np.exp(-logp)
             if self.share is not None:
                 weight = weight * self.share[block.drawn]
         weight = np.where(np.isnan(logp), np.nan, weight)  # what is not known has no weight, whatever the kind
@@ -208,6 +209,7 @@ class Weights:
             raw, logp = (scattered(values, at, batch.height) for values in self.raw(kept)[:2])
             limit = np.inf if self.limit is None else self.limit
             low = np.zeros(batch.height, bool) if self.trim is None else logp < np.log(self.trim)
+            raw = np.where(np.isfinite(raw), raw, np.nan)  # where the propensity is 0 no weight is known
             columns = {"row": batch["row"], "weight": np.minimum(raw, limit), "propensity": np.exp(logp),
                        "clipped": raw > limit, "trimmed": low}  # fmt: skip
             return pl.DataFrame(columns, schema=types).with_columns(pl.col("weight", "propensity").fill_nan(None))

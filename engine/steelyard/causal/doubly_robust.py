@@ -24,6 +24,7 @@ from steelyard.graph import components
 from steelyard.inference import Influence
 from steelyard.inference.clusters import squared_sums
 from steelyard.inference.influence import multiway
+from steelyard.log import needs_log
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import Estimate
 from steelyard.models.row_problem import RowProblem, inside
@@ -121,6 +122,7 @@ class DoublyRobust:
         OverlapError
             A propensity of 0, too small an effective share, too much of the target without support.
         """
+        needs_log(log)
         ready = prepared(self, log, threads)
         naive = _naive(ready.pairs, ready.blocks, ready.clusters)
         why = apart(ready.pairs)
@@ -206,12 +208,16 @@ def pair_weights(pairs: Any, table: PairTable, joined: Any) -> Any:
 
 
 def _given_weights(pairs: Any, table: PairTable) -> Any:
-    frame = pairs if isinstance(pairs, pl.DataFrame) else pl.DataFrame(pairs)
-    if not {"a", "b", "weight"} <= set(frame.columns):
-        raise LogError(f"pairs= has the columns {frame.columns}; it needs a, b and weight")
+    try:
+        frame = pairs if isinstance(pairs, pl.DataFrame) else pl.DataFrame(pairs)
+        if not {"a", "b", "weight"} <= set(frame.columns):
+            raise LogError(f"pairs= has the columns {frame.columns}; it needs a, b and weight")
+        frame = frame.select(pl.col("a", "b").cast(pl.String), pl.col("weight").cast(pl.Float64))
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise LogError(f"pairs= is no frame with arms a, b and numbers weight: {error}") from error
     place = {name: code for code, name in enumerate(table.arms)}
     omega = np.zeros((len(place), len(place)))
-    for a, b, weight in frame.select(pl.col("a", "b").cast(pl.String), pl.col("weight").cast(pl.Float64)).iter_rows():
+    for a, b, weight in frame.select("a", "b", "weight").iter_rows():
         if a not in place or b not in place or a == b:
             raise LogError(f"pairs= has the pair {a!r}, {b!r}: the log's arms are {list(place)[:10]}")
         if weight is None or not 0.0 <= weight < np.inf:

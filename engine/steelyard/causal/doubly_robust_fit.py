@@ -15,14 +15,14 @@ from steelyard.assignment.weights import Weights
 from steelyard.blocks import Block
 from steelyard.causal.outcomes import ContextualOutcome
 from steelyard.causal.pairwise import Pairwise, Residuals
-from steelyard.errors import NotIdentifiedError
+from steelyard.errors import NotIdentifiedError, check_level
 from steelyard.inference import Bootstrap, Influence, arm_critical
 from steelyard.inference.bands import DRAWS
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_problem import weights
-from steelyard.models.score_fit import ScoreFit, Term, check_level, loaded_scores, loaded_spec, quantile
-from steelyard.result import LOADERS, write_archive
+from steelyard.models.score_fit import ScoreFit, Term, loaded_scores, loaded_spec, quantile
+from steelyard.result import LOADERS, require, write_archive
 
 if TYPE_CHECKING:
     from steelyard.causal.doubly_robust import DoublyRobust
@@ -232,7 +232,7 @@ class DoublyRobustFit(ScoreFit):
 
     # --- files -----------------------------------------------------------------------------------
     def save(self, path: str | os.PathLike[str]) -> None:
-        """One file of JSON and Arrow IPC, without the rows; read it with :func:`steelyard.load`."""
+        """One file of JSON and NumPy arrays, without the rows; read it with :func:`steelyard.load`."""
         facts, arrays = self._archive()
         plain, beside = (None, {}) if self.naive is None else self.naive._archive()
         names = ("total", "effective_size", "n", "words", "dropped")
@@ -251,6 +251,8 @@ def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> DoublyRobustFit:
     own = facts["naive"]
     naive = PairFit(BradleyTerry(**loaded_spec(own["spec"])), **loaded_scores(own, plain)) if own else None
     more = {name: facts[name] for name in ("total", "effective_size", "n", "words", "dropped")}
+    square = (len(facts["arms"]),) * 2
+    require(arrays, omega=square, win=square, answered=square)
     more |= {name: arrays.get(name) for name in ("omega", "win", "answered", "alone")}
     return DoublyRobustFit(LoadedSpec(**facts["spec"]), **loaded_scores(facts, arrays), **more, naive=naive)
 

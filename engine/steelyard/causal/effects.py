@@ -15,14 +15,14 @@ import polars as pl
 import scipy  # its parts load when first used
 
 from steelyard.blocks import Block, Dictionary, Encoder
-from steelyard.errors import LogError, NotIdentifiedError
+from steelyard.errors import LogError, NotIdentifiedError, check_level
 from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import multiway
 from steelyard.log import Column, PreferenceLog
 from steelyard.models.reward import RewardFit
 from steelyard.models.row_problem import weights
-from steelyard.models.score_fit import check_level, p_value, quantile
+from steelyard.models.score_fit import p_value, quantile
 from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks

@@ -96,13 +96,14 @@ def refuse_lone_arms(blocks: Blocks, folds: int, arms: Sequence[str]) -> None:
 def _by_group(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, str, int]]) -> Any:
     """(codes of the first column,) fold: the largest groups first, each to the smallest fold, ties by chance."""
     at, name, codes = clusters[0]
-    group = _groups(blocks, clusters)[:codes]
 
     def one(block: Block) -> Any:
         refuse_nulls(block.clusters[at], name)
         return np.bincount(block.clusters[at], minlength=codes)
 
-    rows = np.bincount(group, sum(blocks.each(one)))
+    rows = sum(blocks.each(one))
+    group = _groups(blocks, clusters)[:codes]
+    rows = np.bincount(group, rows)
     if len(rows) < folds:
         columns = " and ".join(repr(name) for _, name, _ in clusters)
         raise NotIdentifiedError(

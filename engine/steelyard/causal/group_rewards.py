@@ -23,11 +23,12 @@ from steelyard.causal.folds import fold_slices, folded
 from steelyard.causal.group_rewards_fit import GroupRewardsFit, GroupRow
 from steelyard.causal.held_out import held_out, shown
 from steelyard.causal.outcomes import sigmoid
-from steelyard.causal.prepared import check_folds
+from steelyard.causal.prepared import check_settings
 from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError
 from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import multiway
+from steelyard.log import needs_log
 from steelyard.models.reward import RewardModel
 from steelyard.models.row_problem import Identified, RowProblem, identified
 from steelyard.rows import read_rows
@@ -66,7 +67,7 @@ class GroupRewards:
     def __post_init__(self) -> None:
         if not isinstance(self.propensity, GroupPropensity):
             raise ValueError(f"propensity must be a GroupPropensity, not {self.propensity!r}")
-        check_folds(self.folds, self.ridge)
+        check_settings(self.folds, self.seed, self.ridge, self.floor, self.unsupported)
 
     def fit(self, log: PreferenceLog, threads: int | None = None) -> GroupRewardsFit:
         """Rewards and mean outcomes of every group, with one covariance for all of them.
@@ -80,6 +81,7 @@ class GroupRewards:
         OverlapError
             Contexts that tell the group, or too small an effective share of some group.
         """
+        needs_log(log)
         names, features = cluster_names(len(log.cluster)), log.feature_names()
         encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in names}, features=features)
         encoder = context_encoder(log, replace(encoder, group=Dictionary()), None)

@@ -11,10 +11,10 @@ import polars as pl
 import scipy  # its parts load when first used
 
 from steelyard.assignment.weights import Weights
-from steelyard.errors import NotIdentifiedError
+from steelyard.errors import NotIdentifiedError, check_level
 from steelyard.inference import Influence
 from steelyard.models.reward import RewardFit
-from steelyard.models.score_fit import check_level, p_value, quantile
+from steelyard.models.score_fit import p_value, quantile
 from steelyard.result import Contrast
 
 if TYPE_CHECKING:

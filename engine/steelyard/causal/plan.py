@@ -8,7 +8,6 @@ Neyman's (1934), filled up over what is there.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ import polars as pl
 from steelyard.assignment.contexts import Contexts
 from steelyard.blocks import Block
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
-from steelyard.errors import ConvergenceError, NotIdentifiedError
+from steelyard.errors import ConvergenceError, NotIdentifiedError, whole
 from steelyard.models.reward import RewardFit
 from steelyard.models.score_fit import Fit, ScoreFit
 from steelyard.solve import one_blas_thread
@@ -86,12 +85,7 @@ def plan(fit: Any, n: int, context: str | Sequence[str] = ()) -> Plan:
     >>> plan.table["comparisons"].sum()
     100
     """
-    try:
-        n = operator.index(n)
-    except TypeError:
-        n = 0
-    if n < 1:
-        raise ValueError("n must be a whole number of at least 1")
+    n = whole("n", n, 1, 10**12)
     names = (context,) if isinstance(context, str) else tuple(context or ())
     if isinstance(fit, DoublyRobustFit):
         return _of_means(fit, n, names)
@@ -263,6 +257,8 @@ def _of_means(fit: DoublyRobustFit, n: int, names: Sequence[str]) -> Plan:
 
     beside = np.clip(square - answers(held), 0.0, None) * rows[:, None]  # of contexts: new comparisons bring some too
     now = np.diag(fit.covariance)
+    if not (square.sum(axis=0) > 0).all():
+        raise NotIdentifiedError("some scores have no spread: collect a few comparisons of each arm first")
     repeated = now / square.sum(axis=0)  # what clusters make of it
     told = [repeated * (answers(held + new) + beside / np.maximum(rows + new.sum(axis=1), 1.0)[:, None]).sum(axis=0)
             for new in (more, even)]  # fmt: skip

@@ -24,11 +24,12 @@ from steelyard.causal.folds import fold_slices
 from steelyard.causal.outcomes import ArmScores, PairMeans, sigmoid
 from steelyard.causal.pairwise import refuse_thin
 from steelyard.causal.prepared import Prepared, apart, check_models, prepared
-from steelyard.errors import LogError, OverlapError
+from steelyard.errors import LogError, OverlapError, check_level
 from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import multiway
+from steelyard.log import needs_log, several
 from steelyard.models.row_problem import weights
-from steelyard.models.score_fit import check_level, quantile
+from steelyard.models.score_fit import quantile
 from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
@@ -105,11 +106,16 @@ class PolicyValue:
         NotIdentifiedError, OverlapError
             As of :meth:`DoublyRobust.fit`.
         """
+        needs_log(log)
         if isinstance(self.policy, Responses):
             return _of_responses(self, self.policy, log, threads)
         columns: dict[str, Any] = {}
         for name, policy in (("policy", self.policy), ("reference", self.reference)):
             for arm, chance in policy.items() if isinstance(policy, Mapping) else ():
+                if not isinstance(chance, Real | str | pl.Expr):
+                    raise ValueError(
+                        f"{name} gives {arm!r} {chance!r}: a probability or a column of them belongs there"
+                    )
                 columns[f"{name} of {arm}"] = pl.lit(float(chance)) if isinstance(chance, Real) else chance
         ready = prepared(self, log, threads, columns)
         names = [*(f"score of {arm}" for arm in (self.outcome if isinstance(self.outcome, Mapping) else ())), *columns]
@@ -138,6 +144,11 @@ class Responses:
     logp_reference: tuple[Column, Column]
     score: tuple[Column, Column]
     candidates: tuple[Column, Column]
+
+    def __post_init__(self) -> None:
+        for name in ("logp_policy", "logp_reference", "score", "candidates"):
+            if len(several(getattr(self, name), name)) != 2:
+                raise ValueError(f"{name} takes two columns, not {getattr(self, name)!r}")
 
 
 class _Terms(NamedTuple):
@@ -346,12 +357,13 @@ def _of_responses(spec: PolicyValue, policy: Responses, log: PreferenceLog, thre
 
 def _width(log: PreferenceLog, candidates: tuple[Column, Column]) -> int:
     """How many candidates each row has; LogError where that differs."""
-    lengths = log.frame().select(
-        pl.struct(*(
-            (pl.col(column) if isinstance(column, str) else column).list.len().alias(name)
-            for name, column in zip(("scores", "log-probabilities"), candidates, strict=True)
-        )).unique().alias("length")
-    ).collect()["length"]  # fmt: skip
+    names = ("scores", "log-probabilities")
+    lists = [log.expression(column, "candidates").alias(name) for name, column in zip(names, candidates, strict=True)]
+    for name, kind in log.frame().select(lists).collect_schema().items():
+        if not isinstance(kind, pl.List) or not kind.inner.is_numeric():
+            raise LogError(f"candidates: the {name} hold {kind}; give columns of lists of numbers (.arr.to_list())")
+    told = pl.struct(part.list.len() for part in lists).unique().alias("length")
+    lengths = log.frame().select(told).collect()["length"]
     known = {value for row in lengths for value in row.values()}
     if len(known) != 1 or None in known or 0 in known:
         raise LogError(f"candidates have lists of lengths {sorted(map(str, known))[:6]}: give every row as many")

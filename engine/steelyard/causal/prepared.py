@@ -30,7 +30,7 @@ from steelyard.causal.outcomes import (
     contextual,
     score_columns,
 )
-from steelyard.errors import LogError
+from steelyard.errors import LogError, whole, within
 from steelyard.graph import components
 from steelyard.inference.clusters import cluster_names
 from steelyard.pairs import PairTable
@@ -67,17 +67,18 @@ class Prepared:
         return getattr(self.overlap.propensity.model, "draws", 1) == 2
 
 
-def check_folds(folds: Any, ridge: float) -> None:
+def check_settings(folds: Any, seed: Any, ridge: Any, floor: Any, unsupported: Any) -> None:
     """Refuses settings that no cross-fitted model takes."""
-    if not (isinstance(folds, int) and 1 <= folds <= MOST):
-        raise ValueError(f"folds must be a whole number from 1 to {MOST}, not {folds!r}")
-    if not (np.isfinite(ridge) and ridge >= 0):
-        raise ValueError(f"ridge must be a finite number >= 0, not {ridge!r}")
+    whole("folds", folds, 1, MOST)
+    whole("seed", seed)
+    within("ridge", ridge, 0.0)
+    within("floor", floor, 0.0, 1.0)
+    within("unsupported", unsupported, 0.0, 1.0)
 
 
 def check_models(spec: Any) -> None:
     """Refuses an outcome, propensity, folds or ridge that cannot be."""
-    check_folds(spec.folds, spec.ridge)
+    check_settings(spec.folds, spec.seed, spec.ridge, spec.floor, spec.unsupported)
     if not (isinstance(spec.outcome, str | pl.Expr | Mapping) or hasattr(spec.outcome, "predict_proba")):
         raise ValueError(
             "outcome must be 'contextual', a column with the probability that a wins, {arm: column of scores} or a "

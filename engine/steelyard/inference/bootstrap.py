@@ -10,9 +10,18 @@ import numpy as np
 import polars as pl
 
 from steelyard._native.draws import multinomial
-from steelyard.errors import SteelyardError
+from steelyard.errors import SteelyardError, check_level, whole
 from steelyard.passes import over_cores
 from steelyard.solve import one_blas_thread
+
+_NO_SCORE = "no finite score: see the table of the fit"
+_FAILED = "no finite score in a tenth or more of the replicates"
+
+
+def check_replicates(replicates: Any, seed: Any) -> None:
+    """Refuses numbers that no bootstrap can be made with."""
+    whole("replicates", replicates, 2)
+    whole("seed", seed)
 
 
 @dataclass(frozen=True)
@@ -27,18 +36,23 @@ class Bootstrap:
     failed: int
 
     def table(self, level: float = 0.95) -> pl.DataFrame:
-        """Percentile intervals: arm score se low high. Null where a tenth of the replicates failed."""
-        tail = (1 - level) / 2
+        """Percentile intervals: arm score se low high reason. Null where a tenth of the replicates failed."""
+        tail = (1 - check_level(level)) / 2
         known = np.isfinite(self.draws).mean(axis=0) >= 0.9
         columns = np.full((3, len(self.arms)), np.nan)
         if known.any():
             kept = self.draws[:, known]
             columns[0, known] = np.nanstd(kept, axis=0, ddof=1)
             columns[1:, known] = np.nanquantile(kept, [tail, 1 - tail], axis=0)
+        lost = [_NO_SCORE if np.isnan(score) else _FAILED for score in self.score]
+        why = [None if settled else reason for settled, reason in zip(known, lost, strict=True)]
         frame = pl.DataFrame(
-            {"arm": self.arms, "score": self.score, "se": columns[0], "low": columns[1], "high": columns[2]}
+            {"arm": self.arms, "score": self.score, "se": columns[0], "low": columns[1], "high": columns[2],
+             "reason": pl.Series(why, dtype=pl.String)}
+        )  # fmt: skip
+        return frame.with_columns(pl.exclude("arm", "reason").fill_nan(None)).sort(
+            "score", descending=True, nulls_last=True
         )
-        return frame.with_columns(pl.exclude("arm").fill_nan(None)).sort("score", descending=True, nulls_last=True)
 
 
 def multinomial_refits(counts: Any, arms: int, refit: Callable[[Any], Any], replicates: int, seed: int) -> Any:

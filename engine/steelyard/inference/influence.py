@@ -67,7 +67,7 @@ def multiway(names: Sequence[str], squares: Sequence[Any], groups: Sequence[int]
     if len(names) == 1:
         return meat, 0.0
     values, vectors = np.linalg.eigh((meat + meat.T) / 2)
-    clipped = max(0.0, -float(values.min())) / float(values.max())
+    clipped = max(0.0, -float(values.min())) / (float(values.max()) or 1.0)
     return (vectors * np.clip(values, 0.0, None)) @ vectors.T, clipped
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from steelyard.errors import LogError, NotIdentifiedError
+from steelyard.errors import LogError, NotIdentifiedError, within
 from steelyard.graph import reasons, separated, strong_components
-from steelyard.log import several
+from steelyard.log import needs_log, several
 from steelyard.models.cells import Cells
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.pair_fit import PairFit
@@ -76,8 +76,9 @@ class BradleyTerry:
             )
         if self.link != "logistic" and self.ties not in ("half", "drop"):
             raise ValueError(f"link={self.link!r} takes ties='half' or 'drop', not {self.ties!r}")
-        if not (np.isfinite(self.ridge) and self.ridge >= 0):
-            raise ValueError(f"ridge must be a finite number >= 0, not {self.ridge!r}")
+        if not isinstance(self.position, bool):
+            raise ValueError(f"position must be True or False, not {self.position!r}")
+        within("ridge", self.ridge, 0.0)
 
     @property
     def model(self) -> str:
@@ -105,6 +106,7 @@ class BradleyTerry:
         ConvergenceError
             Newton stopped short of max |score| <= 1e-10 n.
         """
+        needs_log(log)
         kind = self.covariance or ("cluster" if log.cluster else "sandwich")
         if kind == "cluster" and not log.cluster:
             raise ValueError('covariance="cluster" needs a log scanned with cluster=')
@@ -179,6 +181,8 @@ class BradleyTerry:
             raise NotIdentifiedError(
                 f'no ties in the log: the tie parameter of ties="{self.ties}" is not identified. Use ties="half".'
             )
+        if self.ties == "drop" and not wins + losses:
+            raise NotIdentifiedError('only ties in the log: ties="drop" leaves no comparison. Use ties="half".')
         if ties and not wins + losses:
             raise NotIdentifiedError(f'only ties in the log: ties="{self.ties}" cannot tell scores. Use ties="half".')
 
@@ -199,7 +203,7 @@ def _loaded_pairs(facts: dict[str, Any], arrays: dict[str, Any]) -> PairFit:
 
 
 def _loaded_rows(facts: dict[str, Any], arrays: dict[str, Any]) -> RowFit:
-    more = {"covariates": tuple(facts["covariates"]), "terms": loaded_terms(facts), "n": facts["n"]}
+    more = {"covariates": tuple(facts["covariates"]), "terms": loaded_terms(facts, arrays), "n": facts["n"]}
     return RowFit(BradleyTerry(**loaded_spec(facts["spec"])), **loaded_scores(facts, arrays), **more)
 
 

@@ -15,9 +15,10 @@ from steelyard.errors import NotIdentifiedError
 from steelyard.graph import strong_components
 from steelyard.inference import Bootstrap, Influence
 from steelyard.inference.audit import fewest_rows
-from steelyard.inference.bootstrap import multinomial_refits
+from steelyard.inference.bootstrap import check_replicates, multinomial_refits
 from steelyard.inference.clusters import ClusterSums, Part, cluster_names, refuse_nulls
 from steelyard.inference.influence import multiway
+from steelyard.log import needs_log
 from steelyard.models.cells import Cells
 from steelyard.models.row_problem import RowProblem, inside
 from steelyard.models.score_fit import ScoreFit
@@ -90,6 +91,7 @@ class PairFit(ScoreFit):
         elif method == "multinomial":
             if self.pairs.weighted or self.pairs.soft or self.kind == "cluster":
                 raise ValueError('exact multinomial refits need unweighted, unclustered rows: use method="multiplier"')
+            check_replicates(replicates, seed)
             draws = np.full((replicates, len(self.score)), np.nan)
             draws[:, self.main] = multinomial_refits(
                 self.cells.sums, int(self.main.sum()), self._refit(), replicates, seed
@@ -164,11 +166,12 @@ class PairFit(ScoreFit):
 
     def update(self, more: PreferenceLog) -> PairFit:
         """The fit of both logs together; nothing already counted is read again."""
+        needs_log(more)
         if self.kind == "cluster":
             raise ValueError("clustered errors need the rows: fit the logs together instead")
         return self.spec.fit_table(self.pairs.plus(pair_table(more)), self.kind)
 
     # --- files -----------------------------------------------------------------------------------
     def save(self, path: str | os.PathLike[str]) -> None:
-        """One file of JSON and Arrow IPC; read it with :func:`steelyard.load`."""
+        """One file of JSON and NumPy arrays; read it with :func:`steelyard.load`."""
         write_archive(path, "pair-fit", *self._archive())

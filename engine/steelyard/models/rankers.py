@@ -13,8 +13,9 @@ import polars as pl
 
 from steelyard._native.elo import elo as elo_rows
 from steelyard.blocks import Encoder
-from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
+from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError, whole, within
 from steelyard.graph import strong_components
+from steelyard.log import needs_log
 from steelyard.models.row_problem import weights
 from steelyard.pairs import PairTable, pair_table
 from steelyard.rows import read_rows
@@ -55,8 +56,9 @@ def _connected(pairs: PairTable, method: str) -> None:
 
 
 def win_rate(wins: Any) -> Any:
-    """Share of an arm's comparisons that it won."""
-    return wins.sum(axis=1) / (wins.sum(axis=0) + wins.sum(axis=1))
+    """Share of an arm's comparisons that it won; NaN for an arm whose comparisons all weigh 0."""
+    with np.errstate(invalid="ignore"):
+        return wins.sum(axis=1) / (wins.sum(axis=0) + wins.sum(axis=1))
 
 
 def eigenvector(wins: Any) -> Any:
@@ -69,6 +71,7 @@ def eigenvector(wins: Any) -> Any:
 
 def pagerank(wins: Any, damping: float = 0.85) -> Any:
     """Stationary share of a walk from losers to winners, restarted with 1 - damping (Brin and Page 1998)."""
+    within("damping", damping, 0.0, 1.0)
     k, lost = len(wins), wins.sum(axis=0)
     walk = np.where(lost > 0, wins / np.where(lost > 0, lost, 1.0), 1.0 / k)
     return _fixed_point(lambda x: damping * (walk @ x) + (1 - damping) / k, np.full(k, 1 / k), "pagerank")
@@ -94,6 +97,9 @@ def elo(log: PreferenceLog, step: float = 4.0, permutations: int = 0, seed: int 
 
     permutations: 0 for the order of the log; more for the mean over that many random orders.
     """
+    within("step", step, 0.0)
+    whole("permutations", permutations)
+    whole("seed", seed)
     rows = read_rows(log, Encoder(dict(log.outcomes)))
     pairs, parts = rows.pairs, rows.blocks.each(lambda block: (block.a, block.b, block.y, weights(block)))
     a, b, y, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -121,7 +127,7 @@ MATRIX_METHODS: dict[str, Callable[..., Any]] = {
 
 
 def rank(log: PreferenceLog, method: str = "win-rate", **options: Any) -> pl.DataFrame:
-    """Arms by a simple method, best first: arm score rank comparisons.
+    """Arms by a simple method, best first: arm score rank comparisons; null for an arm without any weight.
 
     method: "win-rate", "elo" (step=4, permutations=0, seed=0), "eigenvector", "pagerank" (damping=0.85),
     or "newman". For scores with intervals use :class:`steelyard.BradleyTerry`.
@@ -136,6 +142,10 @@ def rank(log: PreferenceLog, method: str = "win-rate", **options: Any) -> pl.Dat
     >>> sy.rank(log)["score"].round(3).to_list()
     [0.667, 0.333]
     """
+    needs_log(log)
+    takes = {"elo": ("step", "permutations", "seed"), "pagerank": ("damping",)}.get(method, ())
+    if not set(options) <= set(takes):
+        raise TypeError(f"method={method!r} takes {' '.join(takes) or 'no options'}, not {' '.join(options)}")
     if method == "elo":
         pairs, score = elo(log, **options)
     elif method in MATRIX_METHODS:
@@ -148,8 +158,8 @@ def rank(log: PreferenceLog, method: str = "win-rate", **options: Any) -> pl.Dat
     played = np.bincount(pairs.a, pairs.rows, len(score)) + np.bincount(pairs.b, pairs.rows, len(score))
     frame = {
         "arm": pairs.arms,
-        "score": score,
-        "rank": 1 + (score[None, :] > score[:, None]).sum(axis=1),
+        "score": pl.Series(score).fill_nan(None),
+        "rank": pl.Series(1 + (score[None, :] > score[:, None]).sum(axis=1)).set(pl.Series(np.isnan(score)), None),
         "comparisons": played.astype(np.int64),
     }
-    return pl.DataFrame(frame).sort("rank", "arm")
+    return pl.DataFrame(frame).sort("rank", "arm", nulls_last=True)

@@ -13,6 +13,7 @@ from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names
+from steelyard.log import needs_log
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import WIDEST_DENSE, Estimate
 from steelyard.models.likelihood import Likelihood
@@ -22,13 +23,15 @@ from steelyard.models.score_fit import (
     Fit,
     RowWeights,
     Term,
+    loaded_estimate,
+    loaded_influence,
     loaded_spec,
     loaded_terms,
     population,
     refuse_own,
     spec_facts,
 )
-from steelyard.result import LOADERS, Contrast, write_archive
+from steelyard.result import LOADERS, Contrast, require, write_archive
 from steelyard.spill import Blocks
 
 if TYPE_CHECKING:
@@ -103,6 +106,7 @@ class RewardModel:
         ConvergenceError
             Newton stopped short of max |score| <= 1e-10 n.
         """
+        needs_log(log)
         kind = self.covariance or ("cluster" if log.cluster else "sandwich")
         if kind == "cluster" and not log.cluster:
             raise ValueError('covariance="cluster" needs a log scanned with cluster=')
@@ -117,8 +121,6 @@ class RewardModel:
         rows = read_weighted(self.weights, log, encoder, kind, threads)
         self.scores.check_labels(rows.pairs, kind)
         self.scores.check_ties(rows.pairs.sums)
-        if self.ties == "drop" and not rows.pairs.sums[:, [0, 2]].any():
-            raise LogError(f'only ties in {log.name}: ties="drop" leaves no comparison. Use ties="half".')
         groups = rows.encoder.group.labels() if self.heads == "per-group" and rows.encoder.group else []
         design = Design(tuple(features), tuple(log.covariates), tuple(contexts), tuple(pairs), tuple(groups),
                         pooled=self.ridge > 0, position=self.position)  # fmt: skip
@@ -311,7 +313,7 @@ class RewardFit(Fit):
         return margin if block.group is None else np.where(block.group < 0, np.nan, margin)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """One file of JSON and Arrow IPC, without the rows; read it with :func:`steelyard.load`."""
+        """One file of JSON and NumPy arrays, without the rows; read it with :func:`steelyard.load`."""
         refuse_own(self.own)
         spec, design, influence = self.spec, self.design, self._known_influence()
         facts = {
@@ -333,9 +335,9 @@ def _tuples(value: Any) -> Any:
 def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> RewardFit:
     spec = RewardModel(**{name: _tuples(value) for name, value in loaded_spec(facts["spec"]).items()})
     design = Design(**{name: _tuples(value) for name, value in facts["design"].items()})
-    influence = Influence(arrays["bread"], arrays["meat"], facts["clipped"])
-    estimate = Estimate(parameter=arrays["parameter"], **facts["estimate"])
-    return RewardFit(spec, design, arrays["coefficient"], estimate, influence, facts["kind"], loaded_terms(facts),
+    require(arrays, coefficient=(len(design.names),))
+    return RewardFit(spec, design, arrays["coefficient"], loaded_estimate(facts, arrays),
+                     loaded_influence(facts, arrays), facts["kind"], loaded_terms(facts, arrays),
                      facts["n"], facts["dropped"], facts["weight"])  # fmt: skip
 
 

@@ -85,7 +85,7 @@ class RowFit(ScoreFit):
         return DropAudit(rows, None if rows is None else rows / self.n, frame, before, after)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """One file of JSON and Arrow IPC, without the rows; read it with :func:`steelyard.load`."""
+        """One file of JSON and NumPy arrays, without the rows; read it with :func:`steelyard.load`."""
         facts, arrays = self._archive()
         write_archive(
             path, "row-fit", facts | {"covariates": self.covariates, "terms": self.terms, "n": self.n}, arrays

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import erfc, sqrt
+from math import erfc, isfinite, sqrt
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import polars as pl
 
-from steelyard._native.pair_likelihood import MODELS, pair_outcomes
+from steelyard._native.pair_likelihood import MODELS, pair_likelihood, pair_outcomes
 from steelyard.blocks import Block, Dictionary, Encoder
-from steelyard.errors import NotIdentifiedError
+from steelyard.errors import FormatError, NotIdentifiedError, check_level
 from steelyard.inference import Influence, arm_critical, rank_sets
 from steelyard.inference.bands import DRAWS
+from steelyard.inference.bootstrap import check_replicates
 from steelyard.inference.nuisance import Nuisance
+from steelyard.log import needs_log
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.pairs import PairTable
-from steelyard.result import Contrast, replacing
+from steelyard.result import Contrast, replacing, require
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 _SCALES = {"logit": (1.0, 0.0), "elo": (400.0 / np.log(10.0), 1000.0)}
 _MANY_ARMS = "beyond 4,000 arms: no rank set; standard error to within {:.1f} % (Monte Carlo)"
+NO_SPREAD = 1e-9  # standard error on the logit scale below which there is none
+FLAT = "every comparison has the same outcome, or the ridge holds everything: no spread, so no interval"
 _UNSETTLED = "its standard error did not settle in the Monte Carlo draws: ask for a contrast"
 
 Term = tuple[str, tuple[int, ...] | None, str | None]
@@ -137,7 +141,10 @@ class Fit(ABC):
                 continue
             along = np.zeros(len(self.estimate.parameter))
             along[[k + place for place in places]] = 1.0
-            value, se = float(along @ self.estimate.parameter), float(np.sqrt(self._variance(along)))
+            value, se = float(along @ self.estimate.parameter), float(np.sqrt(max(self._variance(along), 0.0)))
+            if not se > 0.0:
+                rows.append((term, value, None, None, None, None, FLAT))
+                continue
             rows.append((term, value, se, value - z * se, value + z * se, p_value(value / se), None))
         names = ["term", "estimate", "se", "low", "high", "p_value", "reason"]
         types = [pl.String, *[pl.Float64] * 5, pl.String]
@@ -153,8 +160,8 @@ class Fit(ABC):
         check_level(level)
         estimate = float(along @ self.estimate.parameter)
         se = float(np.sqrt(max(self._variance(along), 0.0)))
-        if se <= 1e-9:
-            return Contrast(estimate, None, None, None, None, "every comparison has the same outcome: no spread")
+        if se <= NO_SPREAD:
+            return Contrast(estimate, None, None, None, None, FLAT)
         z = quantile(level)
         return Contrast(estimate, se, estimate - z * se, estimate + z * se, p_value(estimate / se))
 
@@ -175,30 +182,39 @@ class Fit(ABC):
         pair_outcomes(MODELS[self.spec.model], np.ascontiguousarray(eta), self.estimate.tie, p_a, p_tie)
         return p_a, np.where(np.isfinite(eta), p_tie, np.nan)
 
+    def _log_likelihood(self, eta: Any, y: Any) -> Any:
+        """(n,) log-likelihood of outcomes at margins, by the kernel: exact however unlikely; NaN where it has none."""
+        n = len(eta)
+        shares = [y, np.zeros(n), 1.0 - y]
+        if self.spec.model in ("davidson", "rao-kupper"):
+            shares = [np.where(np.isin(y, (0.0, 0.5, 1.0)), y == share, np.nan) for share in (1.0, 0.5, 0.0)]
+        outcomes, out = np.ascontiguousarray(np.stack(shares, axis=1)), np.empty((6, n))
+        known = np.isfinite(eta) & np.isfinite(outcomes).all(axis=1)
+        eta, outcomes = np.where(known, eta, 0.0), np.where(known[:, None], outcomes, 0.0)
+        a, b = np.zeros(n, np.int32), np.ones(n, np.int32)  # two arms alike: the margin is all in the position effect
+        pair_likelihood(MODELS[self.spec.model], a, b, eta, outcomes, np.zeros(2), 1.0, self.estimate.tie, out)
+        return np.where(known, out[0], np.nan)
+
     # --- scoring logs ----------------------------------------------------------------------------
     def predict(self, log: PreferenceLog) -> pl.LazyFrame:
         """Rows in log order: margin p_a p_tie p_b log_likelihood; null for arms without a score."""
         names = ("margin", "p_a", "p_tie", "p_b", "log_likelihood")
         schema = pl.Schema(dict.fromkeys(names, pl.Float64))
-        self._checked(log)
+        self._checked(needs_log(log))
         selected = log.selected(self._encoder(log))
         return selected.map_batches(lambda batch: self._scored(log, batch), schema=schema, streamable=True)
 
     def _scored(self, log: PreferenceLog, batch: pl.DataFrame) -> pl.DataFrame:
         block = self._encoder(log).block(batch)
         eta = self._margin(block)
+        eta = np.where(np.isfinite(eta), eta, np.nan)
         p_a, p_tie = self._outcomes(eta)
-        p_b = 1.0 - p_a - p_tie
+        p_b = 1.0 - p_a - p_tie if self.own else self._outcomes(-eta)[0]
         y: Any = block.y
         if block.label is not None and block.value is not None:
             y = np.append(block.value, np.nan)[np.maximum(block.label, -1)]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if self.own is not None:
-                likelihood = self.own.at(eta, y)[0]
-            elif self.spec.model in ("davidson", "rao-kupper"):
-                likelihood = np.log(np.select([y == 1.0, y == 0.5, y == 0.0], [p_a, p_tie, p_b], np.nan))
-            else:
-                likelihood = y * np.log(p_a) + (1.0 - y) * np.log(p_b)
+        y = np.where((y >= 0.0) & (y <= 1.0), y, np.nan)  # other numbers are no outcome
+        likelihood = self.own.at(eta, y)[0] if self.own else self._log_likelihood(eta, y)
         columns = {"margin": eta, "p_a": p_a, "p_tie": p_tie, "p_b": p_b, "log_likelihood": likelihood}
         return pl.DataFrame({name: pl.Series(values).fill_nan(None) for name, values in columns.items()})
 
@@ -319,13 +335,13 @@ class ScoreFit(Fit):
         if self.psi is not None:
             m = int(main.sum())
             rank_low[main], rank_high[main] = rank_sets(score, self.covariance[:m, :m], self._draws, level)
-        sure = spread > 1e-9
+        sure = spread > NO_SPREAD
         se[main] = np.where(sure, spread, np.nan)
         low[main], high[main] = score - critical * se[main], score + critical * se[main]
         unknown = np.flatnonzero(main)[~sure]
         rank_low[unknown], rank_high[unknown] = 0, 0
         for j, missed in zip(unknown, np.isnan(spread[~sure]), strict=True):
-            why[j] = _UNSETTLED if missed else "every comparison has the same outcome: no spread, so no interval"
+            why[j] = _UNSETTLED if missed else FLAT
         if self.psi is None:
             why = [reason or _MANY_ARMS.format(100 * self.spread_error) for reason in why]
         frame = pl.DataFrame(
@@ -369,6 +385,7 @@ class ScoreFit(Fit):
 
     def _multiplied(self, replicates: int, seed: int) -> Any:
         """(replicates, K) scores under multipliers on the influence, NaN for arms without a score."""
+        check_replicates(replicates, seed)
         draws = np.full((replicates, len(self.score)), np.nan)
         errors = self._known_influence().draws(replicates, seed)[:, : self.main.sum()]
         draws[:, self.main] = self.score[self.main] + errors
@@ -393,12 +410,18 @@ class ScoreFit(Fit):
         return value if np.isfinite(value) else None
 
     def win_matrix(self) -> pl.DataFrame:
-        """P(row beats column), ties counted half, for every two arms; null where not identified."""
+        """P(row beats column), ties counted half, for every two arms; null where not identified.
+
+        The first column, arm, names the row; it is called _arm where an arm has that name.
+        """
         gap = self.score[:, None] - self.score[None, :]
         p_a, p_tie = self._outcomes(gap.ravel())
         matrix = (p_a + p_tie / 2).reshape(gap.shape)
         columns = {name: pl.Series(matrix[:, j]).fill_nan(None) for j, name in enumerate(self.arms)}
-        return pl.DataFrame({"arm": self.pairs.arms, **columns})
+        name = "arm"
+        while name in columns:
+            name = f"_{name}"
+        return pl.DataFrame({name: self.pairs.arms, **columns})
 
     def _encoder(self, log: PreferenceLog) -> Encoder:
         return Encoder(dict(log.outcomes), arms=Dictionary(self.arms), covariates=self.covariates or None)
@@ -415,11 +438,12 @@ class ScoreFit(Fit):
         pairs = self.pairs
         facts = {
             "spec": self._spec_facts(), "kind": self.kind,
-            "why": self.why, "soft": pairs.soft, "weighted": pairs.weighted, "dropped": pairs.dropped,
+            "arms": pairs.arms.to_list(), "why": self.why,
+            "soft": pairs.soft, "weighted": pairs.weighted, "dropped": pairs.dropped,
             "estimate": self.estimate.facts(), "clipped": self.psi.clipped if self.psi else None,
         }  # fmt: skip
         arrays = {
-            "arms": pl.DataFrame({"arm": pairs.arms}), **{name: getattr(pairs, name) for name in _TABLE},
+            **{name: getattr(pairs, name) for name in _TABLE},
             "score": self.score, "parameter": self.estimate.parameter,
         }  # fmt: skip
         if self.psi is not None:
@@ -436,11 +460,48 @@ _TABLE = ("a", "b", "first", "sums", "squares", "rows")
 def loaded_scores(facts: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
     """The fields of a ScoreFit from its archive, but for its spec."""
     told = {name: facts[name] for name in ("soft", "weighted", "dropped")}
-    pairs = PairTable(arrays["arms"]["arm"], **{name: arrays[name] for name in _TABLE}, **told)
-    influence = Influence(arrays["bread"], arrays["meat"], facts["clipped"]) if "bread" in arrays else None
-    estimate = Estimate(parameter=arrays["parameter"], **facts["estimate"])
-    return {"pairs": pairs, "score": arrays["score"], "why": facts["why"], "estimate": estimate,
-            "psi": influence, "kind": facts["kind"]}  # fmt: skip
+    arms, m = pl.Series("arm", facts["arms"], pl.String), len(arrays["a"])
+    require(arrays, "<i4", a=(m,), b=(m,))
+    require(arrays, first=(m,), sums=(m, 3), squares=(m, 3), rows=(m,), score=(len(arms),))
+    if any(m and not 0 <= code.min() <= code.max() < len(arms) for code in (arrays["a"], arrays["b"])):
+        raise FormatError(f"pairs of arms that are not among the {len(arms)}")
+    if not all(((arrays[name] >= 0) & (arrays[name] <= 1e120)).all() for name in ("sums", "squares")):
+        raise FormatError("weights that are negative, huge or no numbers")
+    if not ((arrays["rows"] >= 0) & (arrays["rows"] <= 2**53)).all():
+        raise FormatError("counts that are negative, huge or no numbers")
+    if [reason is None for reason in facts["why"]] != np.isfinite(arrays["score"]).tolist():
+        raise FormatError("arms without a score and a reason, or with both")
+    pairs = PairTable(arms, **{name: arrays[name] for name in _TABLE}, **told)
+    return {"pairs": pairs, "score": arrays["score"], "why": facts["why"], "psi": loaded_influence(facts, arrays),
+            "estimate": loaded_estimate(facts, arrays), "kind": facts["kind"]}  # fmt: skip
+
+
+def loaded_estimate(facts: dict[str, Any], arrays: dict[str, Any]) -> Estimate:
+    """The solver's answer from an archive."""
+    told = facts["estimate"]
+    if not all(isinstance(told[name], int) for name in ("k", "iterations")):
+        raise FormatError("a number of scores or iterations that is not whole")
+    if not all(isinstance(value, int | float) for value in told.values()):
+        raise FormatError("an estimate that is not a number")
+    if not all(isfinite(told[name]) for name in ("position", "tie")):
+        raise FormatError("a position effect or tie parameter that is not finite")
+    estimate = Estimate(parameter=arrays["parameter"], **told)
+    require(arrays, parameter=(arrays["parameter"].size,))
+    if not 0 <= estimate.k <= len(estimate.parameter) or not np.isfinite(estimate.parameter).all():
+        raise FormatError(f"{estimate.k} scores among {len(estimate.parameter)} parameters, or some not finite")
+    return estimate
+
+
+def loaded_influence(facts: dict[str, Any], arrays: dict[str, Any]) -> Influence | None:
+    """The moments of the influence from an archive; null where none were saved."""
+    if "bread" not in arrays:
+        return None
+    p = len(arrays["parameter"])
+    require(arrays, bread=(p, p), meat=(p, p))
+    for name in ("bread", "meat"):
+        if not (np.abs(arrays[name]) <= 1e120).all() or (np.diag(arrays[name]) < 0).any():
+            raise FormatError("a covariance with entries that are negative, huge or no numbers")
+    return Influence(arrays["bread"], arrays["meat"], facts["clipped"])
 
 
 def refuse_own(own: Likelihood | None) -> None:
@@ -449,14 +510,12 @@ def refuse_own(own: Likelihood | None) -> None:
         raise ValueError(f"{own!r} is code, and files hold none: save the table and the coefficients instead")
 
 
-def loaded_terms(facts: dict[str, Any]) -> list[Term]:
+def loaded_terms(facts: dict[str, Any], arrays: dict[str, Any]) -> list[Term]:
     """Terms as JSON brings them back."""
-    return [(name, None if places is None else tuple(places), why) for name, places, why in facts["terms"]]
-
-
-def check_level(level: float) -> None:
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must lie between 0 and 1, not {level!r}")
+    terms = [(name, None if places is None else tuple(places), why) for name, places, why in facts["terms"]]
+    if any(not 0 <= place < len(arrays["parameter"]) for _, places, _ in terms for place in places or ()):
+        raise FormatError("terms of parameters that are not there")
+    return terms
 
 
 def quantile(level: float) -> float:

@@ -7,6 +7,8 @@ reads the objective off the shared map of both responses, through a reversed gra
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +77,18 @@ class Trained:
             return self.network(e, torch.as_tensor(objective, dtype=torch.int64))[0].double().numpy()
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Batches this small gain nothing from a second thread, lose much on a busy machine, and keep their bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def trained(kind: str, a: Any, b: Any, objective: Any, label: Any, c: int, lam: float, seed: int) -> Trained:
     """Trains on 85 % of the comparisons, keeps the epoch that is most accurate on the others."""
     if len(a) < LEAST:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import scipy  # its parts load when first used
 
-from steelyard.errors import ConvergenceError, LogError
+from steelyard.errors import ConvergenceError, LogError, within
 from steelyard.log import scan
 from steelyard.models.reward import RewardModel
 from steelyard.objectives.erasure import Erasure, erasure
@@ -32,8 +32,7 @@ def _check(spec: Any) -> None:
     rank, lam = getattr(spec, "rank", None), getattr(spec, "lam", 1.0)
     if spec.kind not in ("linear", "network"):
         raise ValueError(f"kind must be 'linear' or 'network', not {spec.kind!r}")
-    if not (np.isfinite(spec.ridge) and spec.ridge >= 0):
-        raise ValueError(f"ridge must be a finite number >= 0, not {spec.ridge!r}")
+    within("ridge", spec.ridge, 0.0)
     if rank is not None and (spec.kind == "network" or not isinstance(rank, int) or rank < 1):
         raise ValueError(f"rank must be a whole number of at least 1, of a linear model, not {rank!r}")
     if not 0.0 <= lam < np.inf or (spec.kind == "linear" and lam > 1.0):

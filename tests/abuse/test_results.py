@@ -1,0 +1,121 @@
+"""Saved results that were damaged or forged: FormatError, or a result whose tables are sound."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import zipfile
+from contextlib import suppress
+
+import numpy as np
+import polars as pl
+import pytest
+import steelyard as sy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.abuse.contract import kept
+from tests.abuse.test_bad_input import LOOSE, scanned
+
+MODELS = {
+    "pairs": lambda: sy.BradleyTerry(position=True).fit(scanned()),
+    "rows": lambda: sy.BradleyTerry().fit(scanned(covariates={"x": "x"}, cluster="who")),
+    "rewards": lambda: sy.RewardModel().fit(scanned(features=("fa", "fb"))),
+    "robust": lambda: sy.DoublyRobust(**LOOSE).fit(scanned(context="kind")),
+}
+VALUES = st.sampled_from([None, -1, 0, 1, 2, 10**9, 1.5, float("nan"), "x", "", [], {}, [1, 2], True, False])
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def parts(request, tmp_path_factory):
+    """The members of a saved file, and a place to forge another."""
+    place = tmp_path_factory.mktemp("saved")
+    MODELS[request.param]().save(place / "good.sy")
+    with zipfile.ZipFile(place / "good.sy") as archive:
+        return {name: archive.read(name) for name in archive.namelist()}, place
+
+
+def written(members, path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+def used(path):
+    """Loads it, and asks for what a user would."""
+    fit = sy.load(path)
+    tables = [fit.coefficients(), fit]
+    if hasattr(fit, "table"):
+        tables += [fit.table(), fit.contrast(fit.arms[0], fit.arms[-1]), fit.win_matrix()]
+    return tables
+
+
+def test_every_cut_and_flip_of_a_byte_is_seen(parts):
+    _, place = parts
+    good, chance, path = (place / "good.sy").read_bytes(), random.Random(0), place / "bad.sy"
+    want = used(place / "good.sy")[0]
+    for _ in range(150):
+        data = bytearray(good)
+        if chance.random() < 0.3:
+            del data[chance.randrange(len(data)) :]
+        else:
+            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        path.write_bytes(data)
+        with suppress(sy.FormatError):
+            assert used(path)[0].equals(want)  # a byte that nothing reads
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_forged_facts_and_arrays(parts, data):
+    members, place = dict(parts[0]), parts[1]
+    header = json.loads(members["result.json"])
+    if data.draw(st.booleans()):
+        inside = header["facts"]
+        while True:
+            key = data.draw(st.sampled_from(sorted(inside)))
+            if not isinstance(inside[key], dict) or not inside[key] or data.draw(st.booleans()):
+                inside[key] = data.draw(VALUES)
+                break
+            inside = inside[key]
+        members["result.json"] = json.dumps(header).encode()
+    else:
+        name = f"{data.draw(st.sampled_from(header['arrays']))}.npy"
+        array = np.load(io.BytesIO(members[name]))
+        change = data.draw(st.sampled_from([
+            lambda x: x[:-1], lambda x: x.T, lambda x: x.astype(np.int64), lambda x: -x.astype(float), lambda x: x * 0,
+            lambda x: np.resize(x, (len(x) + 1, *x.shape[1:])), lambda x: np.full(x.shape, np.nan), lambda x: x.ravel(),
+            lambda x: x.astype(object), lambda x: x + 1_000_000 if x.dtype.kind == "i" else x * 1e300,
+        ]))  # fmt: skip
+        buffer = io.BytesIO()
+        with np.errstate(all="ignore"):
+            np.save(buffer, change(array), allow_pickle=True)
+        members[name] = buffer.getvalue()
+    written(members, place / "forged.sy")
+    kept(lambda: used(place / "forged.sy"))
+
+
+def test_nothing_in_a_file_is_run(tmp_path):
+    class Loud:
+        def __reduce__(self):
+            return (pytest.fail, ("code from a file was run",))
+
+    sy.BradleyTerry().fit(scanned()).save(tmp_path / "good.sy")
+    with zipfile.ZipFile(tmp_path / "good.sy") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([Loud()], dtype=object), allow_pickle=True)
+    written(members | {"score.npy": buffer.getvalue()}, tmp_path / "bad.sy")
+    with pytest.raises(sy.FormatError):
+        sy.load(tmp_path / "bad.sy")
+
+
+def test_other_files_are_named(tmp_path):
+    pl.DataFrame({"x": [1]}).write_parquet(tmp_path / "x.parquet")
+    (tmp_path / "empty.sy").touch()
+    for name in ("x.parquet", "empty.sy"):
+        with pytest.raises(sy.FormatError, match="not a result saved by"):
+            sy.load(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        sy.load(tmp_path / "none.sy")
