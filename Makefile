@@ -4,7 +4,11 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check install --quiet
 SOURCES := pyproject.toml setup.py $(wildcard kernels/*.c kernels/*.h bindings/*.pyx)
 STUBS := $(wildcard engine/steelyard/_native/*.pyi)
 
-.PHONY: .venv demo test lint bench paper clean
+SANITIZED := build/sanitized/lib
+SANITIZERS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CC ?= cc
+
+.PHONY: .venv demo test lint sanitize fuzz dist docs bench coverage-study paper clean
 
 .venv: .venv/.test
 
@@ -25,9 +29,15 @@ STUBS := $(wildcard engine/steelyard/_native/*.pyi)
 	$(PIP) -e '.[test,dev]'
 	@touch .venv/.base .venv/.test $@
 
-.venv/.bench: .venv/bin/python $(SOURCES)
-	$(PIP) -e '.[test,bench]'
+.venv/.docs: .venv/bin/python $(SOURCES)
+	$(PIP) -e '.[test,docs]'
 	@touch .venv/.base .venv/.test $@
+
+# The peers have pins of their own, so they live apart.
+.venv-bench/.ready: $(SOURCES)
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip --disable-pip-version-check install --quiet -e '.[bench]'
+	@touch $@
 
 demo: .venv/.base
 	.venv/bin/steelyard demo
@@ -43,13 +53,44 @@ lint: .venv/.lint
 	.venv/bin/lint-imports
 	$(if $(STUBS),.venv/bin/stubtest $(patsubst engine/steelyard/_native/%.pyi,steelyard._native.%,$(STUBS)))
 
-bench: .venv/.bench
-	.venv/bin/python -m pytest benchmarks --benchmark-only
+# The kernels under address and undefined-behaviour sanitizers, over the tests of the bindings.
+sanitize: .venv/.test
+	CFLAGS="$(SANITIZERS)" LDFLAGS="-fsanitize=address,undefined" .venv/bin/python setup.py --quiet build \
+		--build-base build/sanitized --build-lib $(SANITIZED) build_ext --parallel 2
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
+		PYTHONPATH=$(SANITIZED) STEELYARD_FROM=$(SANITIZED) .venv/bin/python -m pytest tests/native
+
+# libFuzzer on the loader of saved results.
+fuzz: .venv/.lint
+	PYTHONPATH=. .venv/bin/python -m tests.abuse.fuzz_load -max_total_time=$(or $(SECONDS_OF_FUZZ),20)
+
+# The source distribution, the wheel made from it, and the tests against that wheel, away from the checkout.
+dist: .venv/.lint
+	rm -rf dist build/outside
+	.venv/bin/python -m build --quiet
+	.venv/bin/twine check --strict dist/*
+	.venv/bin/check-wheel-contents dist/*.whl
+	mkdir build/outside
+	tar -xzf dist/*.tar.gz -C build/outside --strip-components 1
+	$(PIP) --no-deps --target build/outside/installed dist/*.whl
+	place=$$(mktemp -d) && trap 'rm -rf $$place' EXIT && mv build/outside/installed build/outside/tests build/outside/pyproject.toml $$place \
+		&& cd $$place && PYTHONPATH=$$place/installed STEELYARD_FROM=$$place/installed \
+		$(CURDIR)/.venv/bin/python -m pytest -q -p no:cacheprovider -m 'not slow' tests/native tests/models tests/test_log.py tests/test_cli.py
+
+docs: .venv/.docs
+	.venv/bin/sphinx-build --fail-on-warning --keep-going --quiet docs build/site
+	@echo "the site is at build/site/index.html"
+
+bench: .venv-bench/.ready
+	.venv-bench/bin/python -m benchmarks.side_by_side --scale $(or $(SCALE),1)
+
+coverage-study: .venv/.test
+	.venv/bin/python -m benchmarks.coverage $(REPEATS)
 
 paper: .venv/.test
 	.venv/bin/python -m benchmarks.paper
 
 clean:
-	rm -rf .venv build dist paper report.html debiased.html .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .benchmarks
+	rm -rf .venv .venv-bench build dist paper report.html debiased.html .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .benchmarks
 	rm -rf engine/*.egg-info engine/steelyard/_native/*.so
 	find engine tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

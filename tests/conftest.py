@@ -1,5 +1,6 @@
 """Fixtures every test may use, and a guard that refuses to test a stale build."""
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,6 +33,9 @@ def pytest_sessionstart() -> None:
     spec = find_spec("steelyard")
     if spec is None or spec.origin is None:
         pytest.exit(f"steelyard is not installed. Install it: {BUILD}", returncode=3)
+    meant = os.environ.get("STEELYARD_FROM")
+    if meant and not Path(spec.origin).resolve().is_relative_to(Path(meant).resolve()):
+        pytest.exit(f"{spec.origin} would be tested, but {meant} is meant", returncode=3)
     if Path(spec.origin).resolve().is_relative_to(ROOT / "engine"):
         problem = stale_build(ROOT)
         if problem is not None:

@@ -88,6 +88,9 @@ def _noting() -> Iterator[None]:
 @contextmanager
 def _working(what: str) -> Iterator[None]:
     """A bar on stderr that counts the rows read by every pass, while the work lasts."""
+    if not sys.stderr.isatty():  # a bar in a log file is noise, whatever FORCE_COLOR says
+        yield
+        return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None, rows="")

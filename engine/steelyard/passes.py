@@ -62,7 +62,7 @@ def run_pass(
 
 def cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def over_cores(function: Callable[[T], S], items: Iterable[T]) -> list[S]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -56,12 +57,12 @@ class DropAudit:
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary name beside path, renamed to it when the block ends well and removed when it does not."""
     target = Path(path)
-    if target.exists() and not target.is_file():
-        raise OSError(f"cannot write {target}: it is there, and is not a file; choose another name")
     try:
+        if target.exists() and not target.is_file():
+            raise OSError(errno.EEXIST, "it is there, and is not a file")
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
     except OSError as error:
-        advice = f"cannot write {target}: {error.strerror}; choose a folder that can be written to"
+        advice = f"cannot write {target}: {error.strerror}; choose another name, in a folder that can be written to"
         raise type(error)(advice) from error
     os.close(handle)
     try:

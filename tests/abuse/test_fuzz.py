@@ -27,7 +27,7 @@ def of(choice: int, *options: Any) -> Any:
     return options[choice % len(options)]
 
 
-@fuzzed(max_examples=400)
+@fuzzed(max_examples=350)
 @given(logs(), CHOICES)
 def test_logs(case, choice):
     log = scanned(case)
@@ -35,7 +35,7 @@ def test_logs(case, choice):
     kept(log.pairs)
     kept(lambda: sy.rank(log, of(choice, "win-rate", "elo", "eigenvector", "pagerank", "newman")))
     kept(lambda: sy.latent_overlap(log).frame())
-    kept(log.quarantined)
+    kept(lambda: log.quarantined().height)
 
 
 @fuzzed(max_examples=700)
@@ -61,7 +61,8 @@ def test_scores(case, choice):
         kept(lambda: fit.audit(fit.arms[0], over=fit.arms[-1]).before)
         kept(lambda: sy.plan(fit, 1 + choice).table)
         kept(lambda: str(sy.card(fit)))
-        kept(lambda: fit.update(log).table())
+        if hasattr(fit, "update"):
+            kept(lambda: fit.update(log).table())
 
 
 @fuzzed(max_examples=350)

@@ -161,7 +161,9 @@ def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any, Any]:
     """
     d = len(raw.mean)
     firsts = blocks.each(lambda block: raw.raw(block.where(slice(0, 1))))
-    origin = next(first for first in firsts if first.shape[1])
+    origin = next((first for first in firsts if first.shape[1]), None)
+    if origin is None:
+        raise LogError("no row is left to fit to: every one is bad, or has no outcome")
 
     def one(block: Block) -> tuple[Any, Any, Any]:
         y = np.asarray(block.y)

@@ -36,7 +36,7 @@ class LatentOverlap:
         """One row a feature: feature inflation closest correlation informative.
 
         closest: the feature it is most correlated with; informative: share of the comparisons in which these two
-        pull in different directions, 1/2 - arcsin(|rho|)/pi were they normal.
+        pull in different directions, 1/2 - arcsin(r)/pi for a correlation of r or -r, were they normal.
         """
         size = np.abs(self.correlation)
         np.fill_diagonal(size, -1.0)

@@ -133,6 +133,8 @@ class PolicyValue:
 class Responses:
     """Responses with logged probabilities, and candidates to average the policy over.
 
+    Parameters
+    ----------
     logp_policy, logp_reference : columns of a's and of b's log-probability under the policy and under the model that
         wrote them both
     score : columns of a's and of b's score by a reward model, logits; never trusted to be right

@@ -104,7 +104,7 @@ class BradleyTerry:
         NotIdentifiedError
             One arm, a position or tie effect that the log cannot tell, or ``separation="raise"``.
         ConvergenceError
-            Newton stopped short of max |score| <= 1e-10 n.
+            Newton stopped short of the largest score entry <= 1e-10 n.
         """
         needs_log(log)
         kind = self.covariance or ("cluster" if log.cluster else "sandwich")

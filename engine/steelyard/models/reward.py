@@ -104,7 +104,7 @@ class RewardModel:
         NotIdentifiedError
             Features that tell every outcome, without ridge; one cluster only.
         ConvergenceError
-            Newton stopped short of max |score| <= 1e-10 n.
+            Newton stopped short of the largest score entry <= 1e-10 n.
         """
         needs_log(log)
         kind = self.covariance or ("cluster" if log.cluster else "sandwich")

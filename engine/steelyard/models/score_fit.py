@@ -206,7 +206,8 @@ class Fit(ABC):
 
     def _scored(self, log: PreferenceLog, batch: pl.DataFrame) -> pl.DataFrame:
         block = self._encoder(log).block(batch)
-        eta = self._margin(block)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is null
+            eta = self._margin(block)
         eta = np.where(np.isfinite(eta), eta, np.nan)
         p_a, p_tie = self._outcomes(eta)
         p_b = 1.0 - p_a - p_tie if self.own else self._outcomes(-eta)[0]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from rich.markup import escape
-from rich.table import Table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from steelyard.causal.doubly_robust_fit import DoublyRobustFit
     from steelyard.pairs import Check
 
@@ -25,6 +25,9 @@ def text(value: Any) -> str:
 
 def frame_table(frame: pl.DataFrame, title: str) -> Table:
     """Any frame as a rich table, numbers to the right; an all-null reason column is left out."""
+    from rich.markup import escape  # for the command line only
+    from rich.table import Table
+
     if "reason" in frame.columns and frame["reason"].is_null().all():
         frame = frame.drop("reason")
     table = Table(title=title)
@@ -37,6 +40,8 @@ def frame_table(frame: pl.DataFrame, title: str) -> Table:
 
 def check_table(check: Check) -> Table:
     """What a log holds, and its components when there is more than one."""
+    from rich.markup import escape
+
     table = frame_table(check.frame(), "Preference log")
     if len(check.components) > 1:
         for group in sorted(check.components, key=len, reverse=True)[:5]:
