@@ -30,12 +30,12 @@ CC ?= cc
 	@touch .venv/.base .venv/.test $@
 
 .venv/.docs: .venv/bin/python $(SOURCES)
-	$(PIP) -e '.[test,docs]'
-	@touch .venv/.base .venv/.test $@
+	$(PIP) -e '.[test,dev,docs]'
+	@touch .venv/.base .venv/.test .venv/.lint $@
 
 # The peers have pins of their own, so they live apart.
-.venv-bench/.ready: $(SOURCES)
-	$(PYTHON) -m venv .venv-bench
+.venv-bench/.ready: .venv/bin/python $(SOURCES)
+	.venv/bin/python -m venv .venv-bench
 	.venv-bench/bin/python -m pip --disable-pip-version-check install --quiet -e '.[bench]'
 	@touch $@
 
@@ -54,7 +54,7 @@ lint: .venv/.lint
 	$(if $(STUBS),.venv/bin/stubtest $(patsubst engine/steelyard/_native/%.pyi,steelyard._native.%,$(STUBS)))
 
 # The kernels under address and undefined-behaviour sanitizers, over the tests of the bindings.
-sanitize: .venv/.test
+sanitize: .venv/.lint
 	CFLAGS="$(SANITIZERS)" LDFLAGS="-fsanitize=address,undefined" .venv/bin/python setup.py --quiet build \
 		--build-base build/sanitized --build-lib $(SANITIZED) build_ext --parallel 2
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \

@@ -9,7 +9,7 @@ from setuptools import Extension, setup
 
 # Vector loops without -ffast-math: no value changes, but blends are allowed where a branch would stop them.
 VECTORS = ["-fopenmp-simd", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"]
-LEVEL = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O3"]  # sanitizers and debuggers ask for less
+LEVEL = [] if "-fsanitize" in os.environ.get("CFLAGS", "") else ["-O3"]  # sanitizers ask for less
 ARGUMENTS = ["/O2", "/std:c11"] if sys.platform == "win32" else [*LEVEL, "-std=c11", *VECTORS]
 
 modules = [

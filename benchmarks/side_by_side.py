@@ -87,14 +87,16 @@ def battles(n: int, k: int, ties: float = 0.15) -> tuple[Any, Any, Any]:
 
 @cache
 def battle_file(n: int, k: int) -> Path:
-    """The same as strings, in Parquet."""
+    """The same as strings, in Parquet, in the folder of the run; names in the order of the codes."""
+    path = Path(os.environ["STEELYARD_BENCH"]) / f"battles-{n}-{k}.parquet"
+    if path.exists():
+        return path
     a, b, y = battles(n, k)
-    names = pl.Series([f"organisation-{i % 37:02d}/model-name-{i:04d}" for i in range(k)])
+    names = pl.Series([f"model-{i:04d}/of-organisation-{i % 37:02d}" for i in range(k)])
     labels = pl.Series(["model_b", "tie", "model_a"])
     frame = pl.DataFrame(
         {"model_a": names.gather(a), "model_b": names.gather(b), "winner": labels.gather((2 * y).astype(np.int32))}
     )
-    path = Path(tempfile.mkdtemp()) / "battles.parquet"
     frame.write_parquet(path)
     return path
 
@@ -198,29 +200,57 @@ def scores(scale: float) -> list[Contender]:
     ]
 
 
-def intervals(scale: float) -> list[Contender]:
-    n, k = int(1_000_000 * scale), 300
+@cache
+def sandwich_by_hand(n: int, k: int) -> Any:
+    """(k,) standard errors A^+ (sum s s') A^+ of scores with mean 0, from counts."""
     a, b, y = battles(n, k)
-    mine = sy.BradleyTerry().fit(integers(n, k))
+    theta = exact_scores(n, k)
+    p = sigmoid(theta[a] - theta[b])
+    laplacians = []
+    for weight in (p * (1.0 - p), (y - p) ** 2):
+        pair = np.bincount(a.astype(np.int64) * k + b, weight, k * k).reshape(k, k)
+        pair = pair + pair.T
+        laplacians.append(np.diag(pair.sum(1)) - pair)
+    bread = np.linalg.pinv(laplacians[0], hermitian=True)
+    return np.sqrt(np.diag(bread @ laplacians[1] @ bread))
+
+
+def with_errors(n: int, k: int) -> Callable[[Any], str]:
+    """How far scores are from the maximum, and errors from the sandwich, in the median."""
 
     def far(found: Any) -> str:
         score, se = found
-        wide = float(np.median(se / by_code(mine.table(), "se")) - 1.0)
+        wide = float(np.median(se / sandwich_by_hand(n, k)) - 1.0)
         return f"{np.abs(score - exact_scores(n, k)).max():.0e} off, se {100 * wide:+.1f} % of the sandwich"
+
+    return far
+
+
+def intervals(scale: float) -> list[Contender]:
+    n, k = int(1_000_000 * scale), 300
+    a, b, y = battles(n, k)
 
     def sandwich() -> Any:
         table = sy.BradleyTerry().fit(integers(n, k)).table()
         return by_code(table), by_code(table, "se")
+
+    return [
+        Contender("steelyard, and rank sets", sandwich, with_errors(n, k)),
+        Contender("arena-rank", lambda: peers.arena_rank_codes(a, b, y, k, intervals=True), with_errors(n, k)),
+    ]
+
+
+def bootstraps(scale: float) -> list[Contender]:
+    n, k = int(1_000_000 * scale), 300
+    a, b, y = battles(n, k)
 
     def refits() -> Any:
         table = sy.BradleyTerry().fit(integers(n, k)).bootstrap(100, seed=1).table()
         return by_code(table), by_code(table, "se")
 
     return [
-        Contender("steelyard, sandwich and rank sets", sandwich, far),
-        Contender("steelyard, 100 exact refits", refits, far),
-        Contender("arena-rank, sandwich", lambda: peers.arena_rank_codes(a, b, y, k, intervals=True), far),
-        Contender("evalica, 100 refits by hand", lambda: peers.evalica_bootstrap(a, b, y, k, 100), far),
+        Contender("steelyard, exact refits", refits, with_errors(n, k)),
+        Contender("evalica, weights by hand", lambda: peers.evalica_bootstrap(a, b, y, k, 100), with_errors(n, k)),
     ]
 
 
@@ -295,9 +325,11 @@ def scoring(scale: float) -> list[Contender]:
     n, k = int(1_000_000 * scale), 300
     path = battle_file(n, k)
     out = path.parent / "out.parquet"
-    fit = sy.BradleyTerry().fit(sy.scan(path, "arena"))
+    model = path.with_suffix(".sy")
+    if not model.exists():
+        sy.BradleyTerry().fit(sy.scan(path, "arena")).save(model)
     return [
-        Contender("steelyard", lambda: fit.sink(sy.scan(path, "arena"), out)),
+        Contender("steelyard", lambda: sy.load(model).sink(sy.scan(path, "arena"), out)),
         Contender("floor: polars reads, and writes as many floats", lambda: peers.polars_writes(path, out), floor=True),
     ]
 
@@ -418,7 +450,8 @@ JOBS = [
     Job("A leaderboard from a Parquet file of strings", leaderboard,
         "1 million rows, 300 arms: scores; ours with standard errors and rank sets."),
     Job("Scores from integer codes", scores, "The same rows as arrays in memory."),
-    Job("Scores with intervals", intervals, "The same; errors beside those of the sandwich."),
+    Job("Scores with sandwich errors", intervals, "The same; errors beside a sandwich by hand."),
+    Job("100 bootstrap refits", bootstraps, "The same; errors beside a sandwich by hand, from 100 draws."),
     Job("Elo in the order of the rows", ratings, "The same, step 4."),
     Job("Style control", style, "300,000 votes, 100 arms, 8 covariates; errors of coefficients."),
     Job("A reward on 20 features", narrow, "500,000 comparisons."),
@@ -624,8 +657,14 @@ def versions() -> str:
 
 
 def run(scale: float, place: Path, jobs: list[Job] = JOBS, alone: bool = True) -> None:
-    """Times every job, and writes RESULTS.md, results.json and the figures into a folder."""
+    """Times every job, and writes RESULTS.md, the figures and all times (results.json) into a folder."""
     warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["STEELYARD_BENCH"] = folder  # files of logs, for processes of their own too
+        _run(scale, place, jobs, alone)
+
+
+def _run(scale: float, place: Path, jobs: list[Job], alone: bool) -> None:
     results = []
     for job in jobs:
         found = timed(job, scale)
@@ -633,7 +672,7 @@ def run(scale: float, place: Path, jobs: list[Job] = JOBS, alone: bool = True) -
             one.memory = memory(JOBS.index(job), one.name, scale) if alone else None
         results.append((job, found))
         print(section(job, found), "\n", flush=True)
-        for data in (battles, battle_file, rows, treated, exact_scores):
+        for data in (battles, battle_file, rows, treated, exact_scores, sandwich_by_hand):
             data.cache_clear()
     over = curves(scale)
     drawn(results, over, place)

@@ -111,7 +111,7 @@ def _print(table: Any) -> None:
 
 @contextmanager
 def _outputs(log: str, *paths: Path | None, table: Path | None = None) -> Iterator[list[Path | None]]:
-    """Temporary names for outputs, refused before anything is computed; all get their names at the end, or none does.
+    """Temporary names for outputs, refused before anything is computed; they get their own when all are written.
 
     The table's comes last.
     """
@@ -182,6 +182,7 @@ def check(
             _assignment(scanned, sy.PairPropensity(), "pairs of arms")
         if context and group and not found.bad:
             _assignment(scanned, sy.GroupPropensity(), "groups of raters")
+    with _errors():  # once the table of what is bad has been written
         if found.bad:
             raise sy.LogError(f"{log} has bad rows: correct them, or rank with --on-bad drop")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -288,7 +288,7 @@ def scan(
     outcomes
         Label to value, 1 (a wins), 0 (b wins) or 0.5 (tie); common spellings are known by default.
     weight, count
-        Sampling weight of a row (>= 0), and how many identical comparisons it stands for.
+        Sampling weight of a row (0, or from 1e-50 to 1e50), and how many identical comparisons it stands for.
     position
         Boolean: whether being shown first counts in this row (default: everywhere).
     context
@@ -399,9 +399,9 @@ def _name(column: Column) -> str:
 def several(columns: Any, role: str = "columns") -> tuple[Any, ...]:
     """One column, or several, as a tuple; none for None."""
     listed = (columns,) if isinstance(columns, str | pl.Expr) else columns
-    if not isinstance(listed, Sequence | None):
+    if not isinstance(listed, Iterable | None):
         raise TypeError(f"{role} takes names of columns or polars expressions, not {columns!r}")
-    return tuple(_column(column, role) for column in listed or ())
+    return tuple(_column(column, role) for column in (() if listed is None else listed))
 
 
 def _column(column: Any, role: str) -> Any:

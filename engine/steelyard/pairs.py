@@ -312,8 +312,9 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
             strange = [label for label in encoder.labels.labels() if label not in log.outcomes]
             text += f" {strange[:5]}" if strange else " (numbers must lie in [0, 1])"
         parts.append(text)
+    named = " name the labels with outcomes=," if "unknown outcome" in bad else ""
     return (
-        f"{log.name}: {'; '.join(parts)}. Correct them, name the labels with outcomes=, "
+        f"{log.name}: {'; '.join(parts)}. Correct them,{named} "
         'or leave such rows out, counted, with on_bad="drop" or "quarantine".'
     )
 

@@ -37,7 +37,13 @@ def saved() -> list[bytes]:
     frame = frame.with_columns(pl.col("l", "r").cast(pl.String))
     log = sy.scan(frame, **ROLES, covariates={"x": "x"}, features=(["y"], ["z"]))
     seeds = []
-    for fit in (sy.BradleyTerry(covariates=()).fit(log), sy.BradleyTerry().fit(log), sy.RewardModel().fit(log)):
+    robust = sy.DoublyRobust(folds=2, floor=0.0).fit(sy.scan(frame, **ROLES, context="x"))
+    for fit in (
+        robust,
+        sy.BradleyTerry(covariates=()).fit(log),
+        sy.BradleyTerry().fit(log),
+        sy.RewardModel().fit(log),
+    ):
         fit.save(PLACE / "seed.sy")
         with zipfile.ZipFile(PLACE / "seed.sy") as archive:
             members = {name: archive.read(name) for name in archive.namelist()}

@@ -394,8 +394,7 @@ def _refuse(made: Weights, facts: Overlap, floor: float, unsupported: float) -> 
         what = {"pair": "pair", "group": "group", "label": "answer"}[made.propensity.assigned.kind]
         raise OverlapError(
             f"the contexts tell the {what} of every row: no context was seen with another, so support is empty and the "
-            f"effective share is 0 ({figures}; they rest on the model alone). Use coarser contexts, or collect rows in "
-            "which it varies."
+            "effective share is 0. Use coarser contexts, or collect rows in which it varies."
         )
     if facts.unsupported > unsupported:
         cells = ", ".join(f"{row['context']}={row['value']} has no {row['label']}"

@@ -170,7 +170,7 @@ class BradleyTerry:
             )
         if self.separation == "raise" and not main.all():
             names = [f"{name}: {reason}" for name, reason in zip(pairs.arms, why, strict=True) if reason]
-            raise NotIdentifiedError(f"{len(names)} arms have no finite score ({'; '.join(names[:5])}).")
+            raise NotIdentifiedError(f"{len(names)} of {k} arms have no finite score ({'; '.join(names[:5])}).")
         return main, why
 
     def check_ties(self, sums: Any) -> None:

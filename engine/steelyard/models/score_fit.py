@@ -466,8 +466,8 @@ def loaded_scores(facts: dict[str, Any], arrays: dict[str, Any]) -> dict[str, An
     require(arrays, first=(m,), sums=(m, 3), squares=(m, 3), rows=(m,), score=(len(arms),))
     if any(m and not 0 <= code.min() <= code.max() < len(arms) for code in (arrays["a"], arrays["b"])):
         raise FormatError(f"pairs of arms that are not among the {len(arms)}")
-    if not all(((arrays[name] >= 0) & (arrays[name] <= 1e120)).all() for name in ("sums", "squares")):
-        raise FormatError("weights that are negative, huge or no numbers")
+    if (arrays["sums"] < 0).any() or not all(np.isfinite(arrays[name]).all() for name in ("sums", "squares")):
+        raise FormatError("weights that are negative or no numbers")  # squares of soft labels may be negative
     if not ((arrays["rows"] >= 0) & (arrays["rows"] <= 2**53)).all():
         raise FormatError("counts that are negative, huge or no numbers")
     if [reason is None for reason in facts["why"]] != np.isfinite(arrays["score"]).tolist():
@@ -500,8 +500,8 @@ def loaded_influence(facts: dict[str, Any], arrays: dict[str, Any]) -> Influence
     p = len(arrays["parameter"])
     require(arrays, bread=(p, p), meat=(p, p))
     for name in ("bread", "meat"):
-        if not (np.abs(arrays[name]) <= 1e120).all() or (np.diag(arrays[name]) < 0).any():
-            raise FormatError("a covariance with entries that are negative, huge or no numbers")
+        if not np.isfinite(arrays[name]).all() or (np.diag(arrays[name]) < 0).any():
+            raise FormatError("a covariance with entries that are negative or no numbers")
     return Influence(arrays["bread"], arrays["meat"], facts["clipped"])
 
 

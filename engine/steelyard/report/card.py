@@ -56,8 +56,9 @@ class Card:
         lines = [f"Estimand: {self.estimand}.", f"Comparisons: {self.n:,}", "", "Assumptions"]
         for each in self.assumptions:
             lines += [f"  {each.name}: {each.statement}.", f"    here: {each.evidence}."]
-        lines += ["", "Overlap", *(f"  {name}: {_print(value)}" for name, value in self.overlap.items())]
-        lines += ["", "Numerics", *(f"  {name}: {_print(value)}" for name, value in self.numerics.items())]
+        for title, figures in (("Overlap", self.overlap), ("Numerics", self.numerics)):
+            if figures:
+                lines += ["", title, *(f"  {name}: {_print(value)}" for name, value in figures.items())]
         return "\n".join([*lines, "", f"Sensitivity: {self.sensitivity}."])
 
 
