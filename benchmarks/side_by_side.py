@@ -624,6 +624,7 @@ def drawn(results: list[tuple[Job, list[Timed]]], over: dict[str, Any], place: P
     colours = ["#999999" if floor else "#2a6f97" if ratio >= 1 else "#b24a3a" for _, _, ratio, floor in rows]
     axis.barh(np.arange(len(rows)), [np.log10(ratio) for _, _, ratio, _ in rows], color=colours)
     axis.set_yticks(np.arange(len(rows)), names, fontsize=7)
+    axis.margins(y=0.01)
     axis.invert_yaxis()
     ticks = [-2, -1, 0, 1, 2]
     axis.set_xticks(ticks, ["1/100", "1/10", "1", "10", "100"])
