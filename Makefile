@@ -43,7 +43,7 @@ demo: .venv/.base
 	.venv/bin/steelyard demo
 
 test: .venv/.test
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 lint: .venv/.lint
 	.venv/bin/ruff check .

@@ -1,6 +1,7 @@
 """Scores and standard errors against an independent row likelihood, on real logs and in closed form."""
 
 from dataclasses import replace
+from importlib.resources import files
 
 import choix
 import evalica
@@ -21,7 +22,7 @@ MODELS = {
 
 def logs(data):
     """The real logs: frame with a, b, y, times; and the steelyard log of the same file."""
-    fao = pl.read_parquet(data.parent.parent / "engine/steelyard/data/llmfao.parquet")
+    fao = pl.read_parquet(str(files("steelyard") / "data/llmfao.parquet"))
     yield (
         "llmfao",
         sy.scan(fao, a="left", b="right", outcome="winner"),

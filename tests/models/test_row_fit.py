@@ -1,6 +1,7 @@
 """Fits with covariates: independent references on rows, real logs, known truth, and bad input."""
 
 import tempfile
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ MODELS = {
 
 
 def llmfao():
-    frame = pl.read_parquet(DATA.parent.parent / "engine/steelyard/data/llmfao.parquet")
+    frame = pl.read_parquet(str(files("steelyard") / "data/llmfao.parquet"))
     frame = frame.filter(pl.col("judge") == "crowd")
     return frame.select(
         pl.col("left").alias("a"), pl.col("right").alias("b"), pl.col("judge_id").alias("cluster"),

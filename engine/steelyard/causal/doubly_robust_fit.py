@@ -209,7 +209,7 @@ class DoublyRobustFit(ScoreFit):
         frame = pl.DataFrame(
             {
                 "arm": np.repeat(self.arms, len(terms)), "context": terms * k, "shown": mean.ravel(),
-                "target": np.tile(target[1:] / target[0], k), "slope": theta[:, 1:].ravel(),
+                "target": np.tile(np.round(target[1:] / target[0], 12), k), "slope": theta[:, 1:].ravel(),
             },
             schema_overrides={"arm": pl.String, "context": pl.String},
         )  # fmt: skip
