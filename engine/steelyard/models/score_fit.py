@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _SCALES = {"logit": (1.0, 0.0), "elo": (400.0 / np.log(10.0), 1000.0)}
 _MANY_ARMS = "beyond 4,000 arms: no rank set; standard error to within {:.1f} % (Monte Carlo)"
+_LARGEST = float(np.finfo(float).max)
 NO_SPREAD = 1e-9  # standard error on the logit scale below which there is none
 FLAT = "every comparison has the same outcome, or the ridge holds everything: no spread, so no interval"
 _UNSETTLED = "its standard error did not settle in the Monte Carlo draws: ask for a contrast"
@@ -502,6 +503,9 @@ def loaded_influence(facts: dict[str, Any], arrays: dict[str, Any]) -> Influence
     for name in ("bread", "meat"):
         if not np.isfinite(arrays[name]).all() or (np.diag(arrays[name]) < 0).any():
             raise FormatError("a covariance with entries that are negative or no numbers")
+    bread, meat = (float(np.abs(arrays[name]).max(initial=0.0)) for name in ("bread", "meat"))
+    if p * p * meat * bread > _LARGEST / max(bread, 1.0):
+        raise FormatError("a covariance beyond all numbers")
     return Influence(arrays["bread"], arrays["meat"], facts["clipped"])
 
 
