@@ -1,4 +1,7 @@
-"""Malformed frames for every public entry: over 2,000 cases, none crashes, hangs or tells a NaN without a reason."""
+"""Malformed frames for every public entry: none crashes, hangs or tells a NaN without a reason.
+
+With the files of test_files.py and test_results.py some 2,500 cases.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def of(choice: int, *options: Any) -> Any:
     return options[choice % len(options)]
 
 
-@fuzzed(max_examples=350)
+@fuzzed(max_examples=175)
 @given(logs(), CHOICES)
 def test_logs(case, choice):
     log = scanned(case)
@@ -38,7 +41,7 @@ def test_logs(case, choice):
     kept(lambda: log.quarantined().height)
 
 
-@fuzzed(max_examples=700)
+@fuzzed(max_examples=350)
 @given(logs(), CHOICES)
 def test_scores(case, choice):
     log = scanned(case)
@@ -65,7 +68,7 @@ def test_scores(case, choice):
             kept(lambda: fit.update(log).table())
 
 
-@fuzzed(max_examples=350)
+@fuzzed(max_examples=175)
 @given(logs(), CHOICES)
 def test_rewards(case, choice):
     log = scanned(case)
@@ -82,7 +85,7 @@ def test_rewards(case, choice):
     kept(lambda: sy.effects(log, attributes={"t": ("x", "f1"), "u": ("kind", "kind")}))
 
 
-@fuzzed(max_examples=300)
+@fuzzed(max_examples=150)
 @given(logs(), CHOICES)
 def test_assignment(case, choice):
     log = scanned(case)
@@ -104,7 +107,7 @@ def test_assignment(case, choice):
         kept(lambda: sy.BradleyTerry(weights=told[-2]).fit(log).table())
 
 
-@fuzzed(max_examples=350)
+@fuzzed(max_examples=175)
 @given(logs(least=4), CHOICES)
 def test_causal(case, choice):
     log = scanned(case)
