@@ -129,7 +129,8 @@ def evalica_elo(a: Any, b: Any, y: Any, k: int) -> Any:
 
 
 # --- rows ----------------------------------------------------------------------------------------
-def _styled(a: Any, b: Any, k: int) -> Any:
+def styled(a: Any, b: Any, k: int) -> Any:
+    """Sparse rows of +1 and -1, the first arm left out."""
     import scipy.sparse as sp
 
     n = len(a)
@@ -143,7 +144,7 @@ def glum_style(a: Any, b: Any, z: Any, y: Any, k: int) -> Any:
     import glum
     import tabmat
 
-    arms = _styled(a, b, k).tocsc()
+    arms = styled(a, b, k).tocsc()
     arms.indices, arms.indptr = arms.indices.astype(np.int32), arms.indptr.astype(np.int32)
     x = tabmat.SplitMatrix([tabmat.SparseMatrix(arms), tabmat.DenseMatrix(np.asfortranarray(z))])
     model = glum.GeneralizedLinearRegressor(
@@ -157,7 +158,7 @@ def sklearn_style(a: Any, b: Any, z: Any, y: Any, k: int) -> Any:
     import scipy.sparse as sp
     from sklearn.linear_model import LogisticRegression
 
-    x = sp.hstack([_styled(a, b, k), sp.csr_array(z)], format="csr")
+    x = sp.hstack([styled(a, b, k), sp.csr_array(z)], format="csr")
     model = LogisticRegression(C=np.inf, fit_intercept=False, solver="newton-cholesky", tol=1e-10, max_iter=2000)
     return model.fit(x, y.astype(int)).coef_[0][k - 1 :]
 

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 import steelyard as sy
-from sklearn.linear_model import LogisticRegression
 from steelyard._native.all_pairs import ROWS, all_pairs, pair_along, pair_ends
+
+from benchmarks import peers
 
 N, D, FOLDS = 1_000_000, 20, 5
 
@@ -33,24 +34,6 @@ def estimated(x, arm, y):
     return lambda: sy.DoublyRobust(propensity=shown, pairs=pairs, folds=FOLDS).fit(log)
 
 
-def by_scikit_learn(x, arm, y, solver):
-    """AIPW means of every arm with their errors, nuisances by fold; one array of psi."""
-    arms, fold = int(arm.max()) + 1, np.random.default_rng(1).integers(0, FOLDS, len(x))
-
-    def run():
-        psi = np.empty((len(x), arms), np.float64)
-        for f in range(FOLDS):
-            out, test = fold != f, fold == f
-            pi = LogisticRegression(solver=solver).fit(x[out], arm[out]).predict_proba(x[test])
-            for j in range(arms):
-                mine = out & (arm == j)
-                mu = LogisticRegression(solver="newton-cholesky").fit(x[mine], y[mine]).predict_proba(x[test])[:, 1]
-                psi[test, j] = mu + (arm[test] == j) / pi[:, j] * (y[test] - mu)
-        return psi.mean(axis=0), np.cov(psi.T) / len(x)
-
-    return run
-
-
 @pytest.fixture(scope="module", params=[2, 50])
 def treated(request):
     return request.param, against_reference(request.param)
@@ -66,7 +49,7 @@ def test_steelyard_aipw(benchmark, treated):
 def test_scikit_learn_aipw(benchmark, treated):
     arms, (x, arm, y) = treated
     benchmark.extra_info["arms"] = arms
-    benchmark.pedantic(by_scikit_learn(x, arm, y, "newton-cholesky" if arms == 2 else "lbfgs"), rounds=1)
+    benchmark.pedantic(peers.sklearn_aipw, (x, arm, y, FOLDS), rounds=1)
 
 
 @pytest.fixture(scope="module")

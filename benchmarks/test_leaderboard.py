@@ -1,12 +1,11 @@
 """Speed of the leaderboard as ratios within one run: beside polars reading the same columns, pipelines by
 hand, and peers.
 
-Run with `make bench`; STEELYARD_ROWS sets the size (10 million by default).
+Run with `pytest benchmarks/test_leaderboard.py`; STEELYARD_ROWS sets the size (10 million by default).
 """
 
 import os
 
-import evalica
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
@@ -14,6 +13,8 @@ import pytest
 import scipy.sparse
 import steelyard as sy
 from sklearn.linear_model import LogisticRegression
+
+from benchmarks import peers
 
 N, K = int(os.environ.get("STEELYARD_ROWS", 10_000_000)), 300
 COLUMNS = ["model_a", "model_b", "winner"]
@@ -104,34 +105,23 @@ def votes():
     a = rng.integers(0, 100, n)
     b = (a + rng.integers(1, 100, n)) % 100
     y = (rng.random(n) < 1 / (1 + np.exp(theta[b] - theta[a]))).astype(float)
-    return sy.BradleyTerry().fit(sy.scan({"a": a, "b": b, "y": y}, a="a", b="b", outcome="y"))
+    return (a, b, y), sy.BradleyTerry().fit(sy.scan({"a": a, "b": b, "y": y}, a="a", b="b", outcome="y"))
 
 
 @pytest.mark.benchmark(group="100 bootstrap refits of 1 million votes")
 def test_steelyard_bootstrap(benchmark, votes):
-    benchmark(lambda: votes.bootstrap(100))
+    benchmark(lambda: votes[1].bootstrap(100))
 
 
 @pytest.mark.benchmark(group="100 bootstrap refits of 1 million votes")
 def test_multinomial_loop_around_evalica(benchmark, votes):
-    cells = votes.cells
-    names = np.array(votes.arms)
-    xs, ys = np.tile(names[cells.a], 2).tolist(), np.tile(names[cells.b], 2).tolist()
-    winners = [evalica.Winner.X] * len(cells.a) + [evalica.Winner.Y] * len(cells.a)
-    counts = np.concatenate([cells.sums[:, 0], cells.sums[:, 2]])
-    rng = np.random.default_rng(0)
-
-    def loop():
-        for _ in range(100):
-            drawn = rng.multinomial(int(counts.sum()), counts / counts.sum()).astype(float)
-            evalica.bradley_terry(xs, ys, winners, weights=drawn.tolist())
-
-    benchmark.pedantic(loop, rounds=2)
+    benchmark.pedantic(peers.evalica_bootstrap, (*votes[0], 100, 100), rounds=2)
 
 
 @pytest.mark.benchmark(group="100 bootstrap refits of 1 million votes")
 def test_multinomial_loop_in_numpy(benchmark, votes):
-    cells, k = votes.cells, len(votes.arms)
+    fit = votes[1]
+    cells, k = fit.cells, len(fit.arms)
     wins = np.zeros((k, k))
     wins[cells.a, cells.b], wins[cells.b, cells.a] = cells.sums[:, 0], cells.sums[:, 2]
     rng = np.random.default_rng(0)
@@ -139,7 +129,7 @@ def test_multinomial_loop_in_numpy(benchmark, votes):
     def loop():
         for _ in range(100):
             drawn = rng.multinomial(int(wins.sum()), wins.ravel() / wins.sum()).reshape(k, k).astype(float)
-            newton_by_hand(drawn, drawn + drawn.T, votes.score.copy(), wins.sum())
+            newton_by_hand(drawn, drawn + drawn.T, fit.score.copy(), wins.sum())
 
     benchmark.pedantic(loop, rounds=2)
 

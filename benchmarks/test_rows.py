@@ -1,6 +1,6 @@
 """Speed of fits on rows as ratios within one run: scores at equal covariates beside glum, rewards beside scikit-learn.
 
-Run with `make bench`; STEELYARD_VOTES sets the size (1 million by default).
+Run with `pytest benchmarks/test_rows.py`; STEELYARD_VOTES sets the size (1 million by default).
 """
 
 import os

@@ -15,21 +15,12 @@ import polars as pl
 from steelyard.blocks import is_label
 from steelyard.errors import LogError
 from steelyard.formats import FORMATS, OUTCOMES
+from steelyard.sources import opened, reader
 
 if TYPE_CHECKING:
     from steelyard.blocks import Encoder
 
 Column = str | pl.Expr
-READERS: dict[str, Any] = {
-    ".parquet": pl.scan_parquet,
-    ".pq": pl.scan_parquet,
-    ".csv": pl.scan_csv,
-    ".ndjson": pl.scan_ndjson,
-    ".jsonl": pl.scan_ndjson,
-    ".arrow": pl.scan_ipc,
-    ".ipc": pl.scan_ipc,
-    ".feather": pl.scan_ipc,
-}
 
 
 @dataclass(frozen=True)
@@ -77,7 +68,7 @@ class PreferenceLog:
         if not found:
             raise LogError(f"{self.name} is not a folder or a glob of files")
         root = Path(os.path.commonpath([path.parent for path in found]))
-        return [(str(path.relative_to(root)), replace(self, source=_reader([str(path)]), name=str(path), files=()))
+        return [(str(path.relative_to(root)), replace(self, source=reader([str(path)]), name=str(path), files=()))
                 for path in found]  # fmt: skip
 
     def pairs(self) -> pl.DataFrame:
@@ -357,7 +348,7 @@ def scan(
     twice = sorted({column for column in contexts if contexts.count(column) > 1})
     if twice:
         raise LogError(f"several context columns are named {twice}: leave one out, or rename it with .alias()")
-    frame, name, paths = _open(source)
+    frame, name, paths = opened(source)
     return PreferenceLog(
         source=frame,
         name=name,
@@ -433,63 +424,6 @@ def _features(columns: Any, schema: pl.Schema) -> pl.Expr:
     if text:
         raise LogError(f"columns {text} (role features) do not hold numbers: cast or encode them")
     return pl.concat_arr([part.cast(pl.Float64) for part in parts])
-
-
-def _open(source: Any) -> tuple[pl.LazyFrame, str, tuple[str, ...]]:
-    """The frame, what to call it in messages, and the paths or globs that it was read from."""
-    if isinstance(source, pl.LazyFrame):
-        return source, "the lazy frame", ()
-    if isinstance(source, pl.DataFrame):
-        return source.lazy(), "the frame", ()
-    if isinstance(source, str | Path) or (isinstance(source, Sequence) and source):
-        return _open_files(source)
-    if isinstance(source, Mapping):
-        lengths = {name: len(column) if hasattr(column, "__len__") else 1 for name, column in source.items()}
-        if len(set(lengths.values())) > 1:
-            raise LogError(f"columns of different lengths: {lengths}; every column needs one entry a row")
-        return _frame(source, "the columns")
-    if hasattr(source, "__arrow_c_stream__"):
-        return _frame(source, f"the {type(source).__name__}")
-    raise LogError(
-        f"cannot read a log from {type(source).__name__}: give a path, a glob, a polars frame, "
-        "a mapping of columns, or anything with __arrow_c_stream__"
-    )
-
-
-def _frame(source: Any, name: str) -> tuple[pl.LazyFrame, str, tuple[str, ...]]:
-    try:
-        return pl.DataFrame(source).lazy(), name, ()
-    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
-        raise LogError(f"{name} cannot be made a frame: {error}") from error
-
-
-def _open_files(source: Any) -> tuple[pl.LazyFrame, str, tuple[str, ...]]:
-    listed = [source] if isinstance(source, str | Path) else list(source)
-    if not all(isinstance(path, str | Path) for path in listed):
-        raise LogError("a list is one of paths or globs: put frames together with polars.concat first")
-    paths = [str(path) for path in listed]
-    first = Path(paths[0])
-    suffix = first.suffix.lower()
-    if first.is_dir():
-        found = next((p for p in sorted(first.rglob("*")) if p.suffix.lower() in READERS), None)
-        if found is None:
-            raise LogError(f"{first}: no Parquet, CSV, NDJSON or Arrow IPC file in this folder")
-        suffix = found.suffix.lower()
-        paths = [f"{path}/**/*{suffix}" for path in paths]
-    elif not any(c in paths[0] for c in "*?[") and "://" not in paths[0] and not first.exists():
-        raise LogError(f"{first}: no such file")
-    if suffix not in READERS:
-        raise LogError(f"{first}: unknown kind of file; known endings are {', '.join(READERS)}")
-    name = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-    return _reader(paths), name, tuple(paths)
-
-
-def _reader(paths: list[str]) -> pl.LazyFrame:
-    """Files of one kind; folders named column=value become columns."""
-    suffix = Path(paths[0]).suffix.lower()
-    hive = suffix in (".parquet", ".pq") and any(c in paths[0] for c in "*=")
-    frame: pl.LazyFrame = READERS[suffix](paths, **({"hive_partitioning": True} if hive else {}))
-    return frame
 
 
 def _expression(column: Column, schema: pl.Schema, role: str) -> pl.Expr:

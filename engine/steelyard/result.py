@@ -118,10 +118,10 @@ def _array(data: bytes) -> Any:
     if npy.read_magic(file) != (1, 0):
         raise FormatError("an array in it is of an unknown version")
     shape, fortran, dtype = npy.read_array_header_1_0(file)
-    rest = data[file.tell() :]
-    if dtype.str not in DTYPES or fortran or len(rest) != dtype.itemsize * math.prod(shape):
-        raise FormatError("an array in it does not have the length that its header tells")
-    return np.frombuffer(rest, dtype).reshape(shape)
+    start = file.tell()
+    if dtype.str not in DTYPES or fortran or start % 64 or len(data) - start != dtype.itemsize * math.prod(shape):
+        raise FormatError("an array in it does not have the length that its header tells, or is not where it should be")
+    return np.frombuffer(data, dtype, offset=start).reshape(shape)
 
 
 def require(arrays: dict[str, Any], dtype: str = "<f8", **shapes: tuple[int, ...]) -> None:

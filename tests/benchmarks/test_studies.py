@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import steelyard as sy
 
-from benchmarks import coverage, side_by_side
+from benchmarks import coverage, jobs, side_by_side
 
 ASKED_TOO_MUCH = ("every topic alike", "clusters ignored")
 
@@ -45,14 +45,14 @@ def test_the_truths_are_those_of_a_large_log():
 
 def _vote(rng):
     chance = np.stack([coverage.wins(1.0)[topic] for topic in (-1.0, 1.0)])
-    return lambda a, b, topic: rng.random(len(a)) < chance[(topic > 0).astype(int), a, b]
+    return lambda a, b, topic, rows: rng.random(len(a)) < chance[(topic > 0).astype(int), a, b]
 
 
 @pytest.mark.peers
 def test_side_by_side_writes_a_page_and_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(side_by_side, "curves", lambda scale: {"rows": {"us": [(1, 1.0)]}, "arms": {"us": [(1, 1.0)]}})
-    jobs = [job for job in side_by_side.JOBS if job.contenders in (side_by_side.scores, side_by_side.two_arms)]
-    side_by_side.run(0.02, tmp_path, jobs, alone=False)
+    some = [job for job in jobs.JOBS if job.contenders in (jobs.scores, jobs.two_arms)]
+    side_by_side.run(0.02, tmp_path, some, alone=False)
     page = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "## Scores from integer codes" in page
     assert page.count("| steelyard | ") == 2

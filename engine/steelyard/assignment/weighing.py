@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,9 +63,10 @@ def weigh_rows(
         raise ValueError(f"kind must be 'hajek', 'stabilized', 'overlap' or 'balance', not {kind!r}")
     if isinstance(target, str) and target not in ("uniform", "log"):
         raise ValueError(f"target must be 'uniform', 'log', a frame or margins, not {target!r}")
-    for name, most, value in (("clip", inf, clip), ("trim", 1.0, trim)):
-        if value is not None and not 0.0 < within(name, value, 0.0, most) < most:
-            raise ValueError(f"{name} must lie between 0 and {most:g}, not {value!r}")
+    if clip is not None and not within("clip", clip, 0.0) > 0.0:
+        raise ValueError(f"clip must be a positive number, not {clip!r}")
+    if trim is not None and not 0.0 < within("trim", trim, 0.0, 1.0) < 1.0:
+        raise ValueError(f"trim must lie between 0 and 1, not {trim!r}")
     within("floor", floor, 0.0, 1.0)
     within("unsupported", unsupported, 0.0, 1.0)
     if trim is not None and kind == "balance":

@@ -21,7 +21,8 @@ from steelyard.inference.bands import DRAWS
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_problem import weights
-from steelyard.models.score_fit import ScoreFit, Term, loaded_scores, loaded_spec, quantile
+from steelyard.models.saved import loaded_scores, loaded_spec
+from steelyard.models.score_fit import ScoreFit, Term, quantile
 from steelyard.result import LOADERS, require, write_archive
 
 if TYPE_CHECKING:

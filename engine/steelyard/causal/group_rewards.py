@@ -67,7 +67,7 @@ class GroupRewards:
     def __post_init__(self) -> None:
         if not isinstance(self.propensity, GroupPropensity):
             raise ValueError(f"propensity must be a GroupPropensity, not {self.propensity!r}")
-        check_settings(self.folds, self.seed, self.ridge, self.floor, self.unsupported)
+        check_settings(self)
 
     def fit(self, log: PreferenceLog, threads: int | None = None) -> GroupRewardsFit:
         """Rewards and mean outcomes of every group, with one covariance for all of them.

@@ -67,18 +67,18 @@ class Prepared:
         return getattr(self.overlap.propensity.model, "draws", 1) == 2
 
 
-def check_settings(folds: Any, seed: Any, ridge: Any, floor: Any, unsupported: Any) -> None:
+def check_settings(spec: Any) -> None:
     """Refuses settings that no cross-fitted model takes."""
-    whole("folds", folds, 1, MOST)
-    whole("seed", seed)
-    within("ridge", ridge, 0.0)
-    within("floor", floor, 0.0, 1.0)
-    within("unsupported", unsupported, 0.0, 1.0)
+    whole("folds", spec.folds, 1, MOST)
+    whole("seed", spec.seed)
+    within("ridge", spec.ridge, 0.0)
+    within("floor", spec.floor, 0.0, 1.0)
+    within("unsupported", spec.unsupported, 0.0, 1.0)
 
 
 def check_models(spec: Any) -> None:
     """Refuses an outcome, propensity, folds or ridge that cannot be."""
-    check_settings(spec.folds, spec.seed, spec.ridge, spec.floor, spec.unsupported)
+    check_settings(spec)
     if not (isinstance(spec.outcome, str | pl.Expr | Mapping) or hasattr(spec.outcome, "predict_proba")):
         raise ValueError(
             "outcome must be 'contextual', a column with the probability that a wins, {arm: column of scores} or a "

@@ -18,7 +18,8 @@ from steelyard.models.cells import Cells
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_fit import RowFit, fit_rows
-from steelyard.models.score_fit import RowWeights, loaded_scores, loaded_spec, loaded_terms
+from steelyard.models.saved import loaded_scores, loaded_spec, loaded_terms
+from steelyard.models.score_fit import RowWeights
 from steelyard.pairs import PairTable, pair_table
 from steelyard.result import LOADERS
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import erfc, isfinite, sqrt
+from math import erfc, sqrt
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,7 +17,7 @@ import polars as pl
 
 from steelyard._native.pair_likelihood import MODELS, pair_likelihood, pair_outcomes
 from steelyard.blocks import Block, Dictionary, Encoder
-from steelyard.errors import FormatError, NotIdentifiedError, check_level
+from steelyard.errors import NotIdentifiedError, check_level
 from steelyard.inference import Influence, arm_critical, rank_sets
 from steelyard.inference.bands import DRAWS
 from steelyard.inference.bootstrap import check_replicates
@@ -25,8 +25,9 @@ from steelyard.inference.nuisance import Nuisance
 from steelyard.log import needs_log
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
+from steelyard.models.saved import TABLE, refuse_own, spec_facts
 from steelyard.pairs import PairTable
-from steelyard.result import Contrast, replacing, require
+from steelyard.result import Contrast, replacing
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 _SCALES = {"logit": (1.0, 0.0), "elo": (400.0 / np.log(10.0), 1000.0)}
 _MANY_ARMS = "beyond 4,000 arms: no rank set; standard error to within {:.1f} % (Monte Carlo)"
-_LARGEST = float(np.finfo(float).max)
 NO_SPREAD = 1e-9  # standard error on the logit scale below which there is none
 FLAT = "every comparison has the same outcome, or the ridge holds everything: no spread, so no interval"
 _UNSETTLED = "its standard error did not settle in the Monte Carlo draws: ask for a contrast"
@@ -55,35 +55,6 @@ class RowWeights(Protocol):
     def nuisances(self) -> Sequence[Nuisance]: ...
     def asked_of(self, encoder: Encoder) -> Encoder: ...
     def weighed(self, block: Block) -> Block: ...
-
-
-@dataclass(frozen=True)
-class LoadedWeights:
-    """What a loaded fit knows of its weights: the words."""
-
-    estimand: str
-
-    @property
-    def nuisances(self) -> Sequence[Nuisance]:
-        raise ValueError("a loaded fit has lost its weights: make them again from the propensity")
-
-    def asked_of(self, encoder: Encoder) -> Encoder:
-        raise ValueError("a loaded fit has lost its weights: make them again from the propensity")
-
-    def weighed(self, block: Block) -> Block:
-        raise ValueError("a loaded fit has lost its weights: make them again from the propensity")
-
-
-def spec_facts(spec: Any) -> dict[str, Any]:
-    """The fields of a model as a file holds them: of weights only the words."""
-    facts = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
-    return facts | {"weights": None if spec.weights is None else spec.weights.estimand}
-
-
-def loaded_spec(facts: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a model from :func:`spec_facts`."""
-    words = facts.get("weights")
-    return facts | {"weights": None if words is None else LoadedWeights(words)}
 
 
 def population(weights: RowWeights | None) -> str:
@@ -445,7 +416,7 @@ class ScoreFit(Fit):
             "estimate": self.estimate.facts(), "clipped": self.psi.clipped if self.psi else None,
         }  # fmt: skip
         arrays = {
-            **{name: getattr(pairs, name) for name in _TABLE},
+            **{name: getattr(pairs, name) for name in TABLE},
             "score": self.score, "parameter": self.estimate.parameter,
         }  # fmt: skip
         if self.psi is not None:
@@ -454,73 +425,6 @@ class ScoreFit(Fit):
 
     def _spec_facts(self) -> dict[str, Any]:
         return spec_facts(self.spec)
-
-
-_TABLE = ("a", "b", "first", "sums", "squares", "rows")
-
-
-def loaded_scores(facts: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a ScoreFit from its archive, but for its spec."""
-    told = {name: facts[name] for name in ("soft", "weighted", "dropped")}
-    arms, m = pl.Series("arm", facts["arms"], pl.String), len(arrays["a"])
-    require(arrays, "<i4", a=(m,), b=(m,))
-    require(arrays, first=(m,), sums=(m, 3), squares=(m, 3), rows=(m,), score=(len(arms),))
-    if any(m and not 0 <= code.min() <= code.max() < len(arms) for code in (arrays["a"], arrays["b"])):
-        raise FormatError(f"pairs of arms that are not among the {len(arms)}")
-    if (arrays["sums"] < 0).any() or not all(np.isfinite(arrays[name]).all() for name in ("sums", "squares")):
-        raise FormatError("weights that are negative or no numbers")  # squares of soft labels may be negative
-    if not ((arrays["rows"] >= 0) & (arrays["rows"] <= 2**53)).all():
-        raise FormatError("counts that are negative, huge or no numbers")
-    if [reason is None for reason in facts["why"]] != np.isfinite(arrays["score"]).tolist():
-        raise FormatError("arms without a score and a reason, or with both")
-    pairs = PairTable(arms, **{name: arrays[name] for name in _TABLE}, **told)
-    return {"pairs": pairs, "score": arrays["score"], "why": facts["why"], "psi": loaded_influence(facts, arrays),
-            "estimate": loaded_estimate(facts, arrays), "kind": facts["kind"]}  # fmt: skip
-
-
-def loaded_estimate(facts: dict[str, Any], arrays: dict[str, Any]) -> Estimate:
-    """The solver's answer from an archive."""
-    told = facts["estimate"]
-    if not all(isinstance(told[name], int) for name in ("k", "iterations")):
-        raise FormatError("a number of scores or iterations that is not whole")
-    if not all(isinstance(value, int | float) for value in told.values()):
-        raise FormatError("an estimate that is not a number")
-    if not all(isfinite(told[name]) for name in ("position", "tie")):
-        raise FormatError("a position effect or tie parameter that is not finite")
-    estimate = Estimate(parameter=arrays["parameter"], **told)
-    require(arrays, parameter=(arrays["parameter"].size,))
-    if not 0 <= estimate.k <= len(estimate.parameter) or not np.isfinite(estimate.parameter).all():
-        raise FormatError(f"{estimate.k} scores among {len(estimate.parameter)} parameters, or some not finite")
-    return estimate
-
-
-def loaded_influence(facts: dict[str, Any], arrays: dict[str, Any]) -> Influence | None:
-    """The moments of the influence from an archive; null where none were saved."""
-    if "bread" not in arrays:
-        return None
-    p = len(arrays["parameter"])
-    require(arrays, bread=(p, p), meat=(p, p))
-    for name in ("bread", "meat"):
-        if not np.isfinite(arrays[name]).all() or (np.diag(arrays[name]) < 0).any():
-            raise FormatError("a covariance with entries that are negative or no numbers")
-    bread, meat = (float(np.abs(arrays[name]).max(initial=0.0)) for name in ("bread", "meat"))
-    if p * p * meat * bread > _LARGEST / max(bread, 1.0):
-        raise FormatError("a covariance beyond all numbers")
-    return Influence(arrays["bread"], arrays["meat"], facts["clipped"])
-
-
-def refuse_own(own: Likelihood | None) -> None:
-    """Refuses to save what a file cannot hold."""
-    if own is not None:
-        raise ValueError(f"{own!r} is code, and files hold none: save the table and the coefficients instead")
-
-
-def loaded_terms(facts: dict[str, Any], arrays: dict[str, Any]) -> list[Term]:
-    """Terms as JSON brings them back."""
-    terms = [(name, None if places is None else tuple(places), why) for name, places, why in facts["terms"]]
-    if any(not 0 <= place < len(arrays["parameter"]) for _, places, _ in terms for place in places or ()):
-        raise FormatError("terms of parameters that are not there")
-    return terms
 
 
 def quantile(level: float) -> float:
