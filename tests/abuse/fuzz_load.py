@@ -54,7 +54,8 @@ def saved() -> list[bytes]:
 
 def used() -> list[object]:
     fit = sy.load(PLACE / "input.sy")
-    return [fit.coefficients(), *([fit.table(), fit.win_matrix()] if hasattr(fit, "table") else [])]
+    asked = [name for name in ("coefficients", "table", "win_matrix", "win_rates") if hasattr(fit, name)]
+    return [getattr(fit, name)() for name in asked]
 
 
 def one(data: bytes) -> None:

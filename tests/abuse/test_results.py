@@ -49,6 +49,8 @@ def used(path):
     tables = [fit.coefficients(), fit]
     if hasattr(fit, "table"):
         tables += [fit.table(), fit.contrast(fit.arms[0], fit.arms[-1]), fit.win_matrix()]
+    if hasattr(fit, "win_rates"):
+        tables.append(fit.win_rates())
     return tables
 
 

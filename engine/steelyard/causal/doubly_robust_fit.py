@@ -15,7 +15,7 @@ from steelyard.assignment.weights import Weights
 from steelyard.blocks import Block
 from steelyard.causal.outcomes import ContextualOutcome
 from steelyard.causal.pairwise import Pairwise, Residuals
-from steelyard.errors import NotIdentifiedError, check_level
+from steelyard.errors import FormatError, NotIdentifiedError, check_level
 from steelyard.inference import Bootstrap, Influence, arm_critical
 from steelyard.inference.bands import DRAWS
 from steelyard.models.bradley_terry import BradleyTerry
@@ -252,10 +252,19 @@ def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> DoublyRobustFit:
     own = facts["naive"]
     naive = PairFit(BradleyTerry(**loaded_spec(own["spec"])), **loaded_scores(own, plain)) if own else None
     more = {name: facts[name] for name in ("total", "effective_size", "n", "words", "dropped")}
-    square = (len(facts["arms"]),) * 2
-    require(arrays, omega=square, win=square, answered=square)
+    _check_pairs(len(facts["arms"]), facts["total"], arrays["omega"], arrays["win"], arrays["answered"])
     more |= {name: arrays.get(name) for name in ("omega", "win", "answered", "alone")}
     return DoublyRobustFit(LoadedSpec(**facts["spec"]), **loaded_scores(facts, arrays), **more, naive=naive)
+
+
+def _check_pairs(k: int, total: float, omega: Any, win: Any, answered: Any) -> None:
+    """Refuses a loaded file whose (K, K) arrays are not of pairs of different arms, the same both ways round."""
+    require({"omega": omega, "win": win, "answered": answered}, omega=(k, k), win=(k, k), answered=(k, k))
+    for values, most in ((omega, 2.0), (answered, 2.0**53)):
+        if not ((values >= 0) & (values <= most)).all() or (values != values.T).any() or np.diag(values).any():
+            raise FormatError("pairs whose weights or counts are no such numbers, or not the same both ways round")
+    if (np.isfinite(win) != (omega > 0)).any() or (np.abs(win[omega > 0]) > 1e50).any() or not 0 < total < np.inf:
+        raise FormatError("pairs of the target without an outcome, others with one, or outcomes beyond all numbers")
 
 
 LOADERS["doubly-robust"] = _loaded
