@@ -69,9 +69,11 @@ def loaded_scores(facts: dict[str, Any], arrays: dict[str, Any]) -> dict[str, An
         raise FormatError("counts that are negative, huge or no numbers")
     if [reason is None for reason in facts["why"]] != np.isfinite(arrays["score"]).tolist():
         raise FormatError("arms without a score and a reason, or with both")
-    pairs = PairTable(arms, **{name: arrays[name] for name in TABLE}, **told)
+    pairs, estimate = PairTable(arms, **{name: arrays[name] for name in TABLE}, **told), loaded_estimate(facts, arrays)
+    if estimate.k != np.isfinite(arrays["score"]).sum():
+        raise FormatError(f"{estimate.k} estimated scores where {np.isfinite(arrays['score']).sum()} arms have one")
     return {"pairs": pairs, "score": arrays["score"], "why": facts["why"], "psi": loaded_influence(facts, arrays),
-            "estimate": loaded_estimate(facts, arrays), "kind": facts["kind"]}  # fmt: skip
+            "estimate": estimate, "kind": facts["kind"]}  # fmt: skip
 
 
 def loaded_estimate(facts: dict[str, Any], arrays: dict[str, Any]) -> Estimate:
@@ -114,6 +116,7 @@ def refuse_own(own: Likelihood | None) -> None:
 def loaded_terms(facts: dict[str, Any], arrays: dict[str, Any]) -> list[Term]:
     """Terms as JSON brings them back."""
     terms = [(name, None if places is None else tuple(places), why) for name, places, why in facts["terms"]]
-    if any(not 0 <= place < len(arrays["parameter"]) for _, places, _ in terms for place in places or ()):
+    free = len(arrays["parameter"]) - facts["estimate"]["k"]
+    if any(not 0 <= place < free for _, places, _ in terms for place in places or ()):
         raise FormatError("terms of parameters that are not there")
     return terms
