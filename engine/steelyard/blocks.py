@@ -1,6 +1,6 @@
 """From a polars batch to a block of codes and numbers that kernels read.
 
-A block is up to 2^17 rows, cut by global row position. String columns become codes through the
+A block is up to 2^17 rows, fewer where they carry wide features, cut by global row position. String columns become codes through the
 Arrow string views that polars already holds (kernels/encode_views.c); nothing copies the strings.
 """
 
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK_ROWS = 1 << 17
+_BLOCK_CELLS = 1 << 22  # of features
 _WIDEST_TABLE = 1 << 22  # integer labels below this are looked up by position
+
+
+def block_rows(features: int) -> int:
+    """Rows of a block: 2^17, or the power of two whose rows hold at most 2^22 features in all."""
+    return int(min(BLOCK_ROWS, 1 << max(_BLOCK_CELLS // max(features, 1), 1).bit_length() - 1))
 
 
 def is_label(kind: pl.DataType) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 
-from steelyard.blocks import BLOCK_ROWS, Block, Encoder
+from steelyard.blocks import Block, Encoder, block_rows
 from steelyard.errors import LogError
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def in_order(function: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
 
 
 def batches(log: PreferenceLog, encoder: Encoder):  # type: ignore[no-untyped-def]
-    """The log's columns as frames of exactly 2^17 rows (the last one shorter)."""
+    """The log's columns as frames of exactly as many rows as a block has (the last one shorter)."""
     frame = log.selected(encoder)
     try:
-        for batch in frame.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True):
+        for batch in frame.collect_batches(chunk_size=block_rows(len(encoder.features)), maintain_order=True):
             if batch.height:
                 yield batch
     except (pl.exceptions.PolarsError, OSError) as error:

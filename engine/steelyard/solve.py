@@ -65,6 +65,42 @@ class Solution(NamedTuple):
     gradient_norm: float
 
 
+class QuasiNewton:
+    """Solves (Hessian) x = v nearly: by a solver near it, and by how the score changed over the last steps.
+
+    The two loops of L-BFGS (Nocedal 1980) around that solver.
+    """
+
+    def __init__(self, near: Callable[[Any], Any]) -> None:
+        self._last: tuple[Any, Any] | None = None
+        self.renew(near)
+
+    def renew(self, near: Callable[[Any], Any]) -> None:
+        """Starts again from another solver."""
+        self._near, self.learned = near, 0
+        self._steps: list[tuple[Any, Any, float]] = []
+
+    def learn(self, parameter: Any, score: Any) -> None:
+        """Takes note of the score at a parameter."""
+        self.learned += 1
+        if self._last is not None:
+            step, change = parameter - self._last[0], self._last[1] - score
+            curve = float(step @ change)
+            if curve > 1e-10 * float(np.linalg.norm(step) * np.linalg.norm(change)):
+                self._steps.append((step, change, curve))
+        self._last = (parameter, score)
+
+    def __call__(self, v: Any) -> Any:
+        shares = []
+        for step, change, curve in reversed(self._steps):
+            shares.append(float(step @ v) / curve)
+            v = v - shares[-1] * change
+        x = self._near(v)
+        for (step, change, curve), share in zip(self._steps, reversed(shares), strict=True):
+            x = x + (share - float(change @ x) / curve) * step
+        return x
+
+
 def newton(
     evaluate: Callable[[Any], Point],
     start: Any,

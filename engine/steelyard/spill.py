@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from steelyard.blocks import BLOCK_ROWS, Block
+from steelyard.blocks import Block, block_rows
 from steelyard.passes import in_order
 
 S = TypeVar("S")
@@ -75,7 +75,8 @@ class Blocks:
         groups: list[list[Block]] = []
         for block in self.parts:
             assert isinstance(block, Block)
-            if not groups or sum(other.n for other in groups[-1]) + block.n > BLOCK_ROWS:
+            most = block_rows(0 if block.features is None else block.features.shape[1])
+            if not groups or sum(other.n for other in groups[-1]) + block.n > most:
                 groups.append([])
             groups[-1].append(block)
         return Blocks([_concatenated(group) for group in groups])

@@ -5,7 +5,7 @@ import pytest
 import steelyard as sy
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from steelyard import counters, graph, pairs, passes
+from steelyard import blocks, counters, graph, pairs
 
 SPECS = [{}, {"ties": "davidson"}, {"ties": "rao-kupper"}, {"link": "probit"}]
 
@@ -77,11 +77,11 @@ def test_threads_give_the_same_bits_and_block_sizes_rounding_only(monkeypatch):
     rng, a, b, y = rows(1, n=20_000)
     log = sy.scan({"a": a, "b": b, "y": y, "w": rng.random(len(y)), "g": rng.integers(0, 99, len(y))},
                   a="a", b="b", outcome="y", weight="w", cluster="g")  # fmt: skip
-    monkeypatch.setattr(passes, "BLOCK_ROWS", 1 << 10)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 1 << 10)
     one, two = (sy.BradleyTerry().fit(log, threads=n) for n in (1, 2))
     assert one.score.tobytes() == two.score.tobytes()
     assert one.covariance.tobytes() == two.covariance.tobytes()
-    monkeypatch.setattr(passes, "BLOCK_ROWS", 1 << 13)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 1 << 13)
     other = sy.BradleyTerry().fit(log)
     assert np.allclose(one.score, other.score, rtol=1e-11, atol=1e-12)
     assert np.allclose(one.covariance, other.covariance, rtol=1e-9)
@@ -97,7 +97,7 @@ def test_dense_and_sparse_tables_are_one(seed, roles, waiting, monkeypatch):
     dense = pairs.pair_table(log)
     monkeypatch.setattr(pairs, "WIDEST_DENSE", 0)
     monkeypatch.setattr(counters, "_MOST_WAITING", waiting)
-    monkeypatch.setattr(passes, "BLOCK_ROWS", 1 << 8)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 1 << 8)
     sparse = pairs.pair_table(log)
     for name in ("a", "b", "first", "sums", "squares", "rows"):
         assert np.array_equal(getattr(dense, name), getattr(sparse, name)), name

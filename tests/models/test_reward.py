@@ -43,7 +43,8 @@ def lists(frame, dtype=pl.Float64):
 
 @pytest.mark.parametrize("widest", [32, 0])
 def test_equals_statsmodels(monkeypatch, widest):
-    monkeypatch.setattr(reward, "WIDEST_FUSED", widest)
+    for room in (reward, row_problem):
+        monkeypatch.setattr(room, "WIDEST_FUSED", widest)
     monkeypatch.setattr(row_problem, "_WIDE_CELLS", 300)
     frame = simulated(1)
     peer = sm.GLM(frame["y"].to_numpy(), deltas(frame), family=sm.families.Binomial())
@@ -70,7 +71,8 @@ def test_wide_and_narrow_are_one(monkeypatch, spec, ridge, covariance):
     )
     log = scanned(frame, weight="w", count="c", cluster="rater")
     narrow = sy.RewardModel(ridge=ridge, covariance=covariance, **spec).fit(log)
-    monkeypatch.setattr(reward, "WIDEST_FUSED", 0)
+    for room in (reward, row_problem):
+        monkeypatch.setattr(room, "WIDEST_FUSED", 0)
     monkeypatch.setattr(row_problem, "_WIDE_CELLS", 100)
     monkeypatch.setattr(row_problem, "CLUSTER_BYTES", 400)  # some 10 of the 40 raters in each pass
     wide = sy.RewardModel(ridge=ridge, covariance=covariance, **spec).fit(log)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import statsmodels.api as sm
 import steelyard as sy
-from steelyard import passes, spill
+from steelyard import blocks, passes, spill
 from steelyard.models.row_fit import fit_rows
 
 from tests.reference.row_fit import RowFit
@@ -277,6 +277,20 @@ def test_embeddings_beyond_memory(monkeypatch):
     monkeypatch.setattr(spill, "MOST_IN_MEMORY", 0)
     fit = sy.RewardModel(ridge=1.0).fit(log)
     assert (fit.coefficient == want.coefficient).all()
+
+
+def test_wide_features_are_cut_into_smaller_blocks(monkeypatch):
+    assert [blocks.block_rows(m) for m in (0, 32, 33, 384, 1024, 10**8)] == [1 << 17, 1 << 17, 1 << 16, 8192, 4096, 1]
+    rng = np.random.default_rng(3)
+    wide = pl.DataFrame({"y": rng.integers(0, 2, 5000) * 1.0, **{s: pl.Series(rng.normal(size=(5000, 40))) for s in "pq"}})
+    log = sy.scan(wide, outcome="y", features=("p", "q"))
+    want = sy.RewardModel().fit(log)
+    monkeypatch.setattr(blocks, "_BLOCK_CELLS", 40 * 512)
+    fits = [sy.RewardModel().fit(log, threads=threads) for threads in (1, 2)]
+    assert max(fit.iterations for fit in fits) < 12
+    assert (fits[0].coefficient == fits[1].coefficient).all()
+    assert (fits[0].covariance == fits[1].covariance).all()
+    np.testing.assert_allclose(fits[0].coefficient, want.coefficient, atol=1e-9)
 
 
 def test_a_disk_too_small_is_told_and_left_clean(monkeypatch, tmp_path):

@@ -151,8 +151,8 @@ class RewardModel:
         problem = RowProblem(
             blocks, 0, tuple(names), self.model, penalty, self.scores.own, *stacked(self.weights, rest)
         )
-        problem, start, place, reasons = identified(problem, _TIE_START)
-        estimate, known = problem.maximise(start)
+        problem, start, place, reasons, information = identified(problem, _TIE_START)
+        estimate, known = problem.maximise(start, information)
         influence = problem.influence(estimate, known, kind, clusters)
         terms: list[Term] = [
             (name, None if set(parts) & set(reasons) else tuple(place[j] for j in parts),

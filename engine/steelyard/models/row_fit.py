@@ -147,7 +147,7 @@ def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kin
     penalty = np.zeros(k + len(columns) + cells.has_tie)
     penalty[:k] = spec.ridge
     problem = RowProblem(blocks, k, columns, spec.model, penalty, spec.own, *stacked(spec.weights, rest))
-    problem, start, at, reasons = identified(problem, cells.tie_start if cells.has_tie else 0.0)
+    problem, start, at, reasons, _ = identified(problem, cells.tie_start if cells.has_tie else 0.0)
     estimate, known = problem.maximise(start)
     terms: list[Term] = [(name, (at[j],) if j in at else None, reasons.get(j)) for j, name in enumerate(columns)]
     terms += [("tie", (problem.d,), None)] * problem.ties

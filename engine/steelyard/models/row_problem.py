@@ -21,13 +21,14 @@ from steelyard.inference.influence import multiway
 from steelyard.inference.nuisance import Nuisance
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
-from steelyard.solve import Point, centred_inverse, dense_solver, newton, one_blas_thread, pinned
+from steelyard.solve import Point, QuasiNewton, Solution, centred_inverse, dense_solver, newton, one_blas_thread, pinned
 from steelyard.spill import Blocks
 
 WIDEST_FUSED = 32  # columns up to which the kernel does all; beyond, their Gram matrix is BLAS's
 _WIDE_CELLS = 1 << 19  # entries of a feature matrix that are widened to double at a time
 _LONG = 1 << 18  # rows
 _THINNED = 16
+_PATIENCE = 10  # scores, after which a wide fit takes a new Hessian
 _DEPENDENT = 1e-10  # share of a column's variance that must be left beside the columns before it
 _SEPARATED = (
     "the fit has no finite maximum, or the solver stopped short of it: some combination of scores, covariates and "
@@ -87,8 +88,7 @@ class RowProblem:
 
         def one(block: Block) -> tuple[float, Any, Any]:
             score, matrix = np.zeros(p), np.zeros((p, p))
-            evaluate = self._narrow if block.features is None else self._wide
-            return evaluate(block, parameter, meat, None, score, matrix), score, matrix
+            return self._evaluate(block, parameter, meat, None, score, matrix), score, matrix
 
         total, score, matrix = 0.0, np.zeros(p), np.zeros((p, p))
         for value, some, more in self.blocks.each(one):
@@ -96,6 +96,22 @@ class RowProblem:
             score += some
             matrix += more
         return total, score, np.triu(matrix) + np.triu(matrix, 1).T
+
+    def slope(self, parameter: Any) -> tuple[float, Any]:
+        """One pass: log-likelihood and score (p,), for a fraction of what :meth:`sums` costs where columns are many."""
+
+        def one(block: Block) -> tuple[float, Any]:
+            score = np.zeros(self.size)
+            return self._evaluate(block, parameter, False, None, score, None), score
+
+        total, score = 0.0, np.zeros(self.size)
+        for value, some in self.blocks.each(one):
+            total += value
+            score += some
+        return total, score
+
+    def _evaluate(self, block: Block, *asked: Any) -> float:
+        return self._narrow(block, *asked) if block.features is None else self._wide(block, *asked)
 
     def _narrow(self, block: Block, parameter: Any, meat: bool, by_eta: Any, score: Any, matrix: Any) -> float:
         """All in the kernel; matrix (p, p), its upper triangle, or None."""
@@ -143,48 +159,84 @@ class RowProblem:
         kept = self.blocks.each(lambda block: block.where(slice(None, None, _THINNED)))
         return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / _THINNED + 1.0)
 
-    def maximise(self, start: Any) -> tuple[Estimate, Influence]:
+    def maximise(self, start: Any, information: Any = None) -> tuple[Estimate, Influence]:
         """Newton from `start` (p,), and the model-based influence, whose meat is the information itself.
 
         A long log is first maximised on every 16th row, slightly shrunk so that this cannot fail for rare arms.
+        information: (p, p) at the start, if known; it saves a pass where columns are many.
         """
         few = self.thinned
         if few is not self:
             with contextlib.suppress(ConvergenceError, NotIdentifiedError):
-                start = few.maximise(start)[0].parameter
-        scale = self._scale()
-        unit, penalty = np.outer(scale, scale), self.penalty / scale**2
-        last: list[Any] = [None]
-
-        def evaluate(scaled: Any) -> Point:
-            parameter = scaled / scale
-            if self.model == "rao-kupper" and parameter[-1] <= 0:
-                return Point(-np.inf, np.zeros(self.size), lambda v: v)
-            value, score, hessian = self.sums(parameter)
-
-            def solve(v: Any) -> Any:
-                last[0] = hessian  # asked for where the solver stands, so in the end at the maximum
-                return dense_solver(pinned(hessian / unit, self.k, penalty))(v)
-
-            value -= 0.5 * float(self.penalty @ parameter**2)
-            return Point(value, (score - self.penalty * parameter) / scale, solve)
-
+                solved, known = few.maximise(start)
+                start, information = solved.parameter, _THINNED * known.meat
         try:
             with one_blas_thread():
-                solution = newton(evaluate, start * scale, self.totals.weight)
-                bread = centred_inverse(last[0] / unit, self.k, penalty) / unit
+                climb = self._climb_wide if not self.k and self.d > WIDEST_FUSED else self._climb
+                solution, hessian = climb(start * self.scale, information)
+                unit = np.outer(self.scale, self.scale)
+                bread = centred_inverse(hessian / unit, self.k, self.penalty / self.scale**2) / unit
         except (ConvergenceError, NotIdentifiedError) as error:
             raise type(error)(f"{_SEPARATED} ({error})") from error
-        parameter, k = solution.parameter / scale, self.k
+        parameter, k = solution.parameter / self.scale, self.k
         if not self.penalty[:k].any():
             parameter[:k] -= parameter[:k].mean() if k else 0.0
         penalised = 0.5 * float(self.penalty @ parameter**2)
         tie = float(parameter[-1]) if self.ties else 0.0
         estimate = Estimate(parameter, k, 0.0, tie, solution.point.value + penalised, solution.iterations,
                             solution.gradient_norm)  # fmt: skip
-        return estimate, Influence(bread, last[0])
+        return estimate, Influence(bread, hessian)
 
-    def _scale(self) -> Any:
+    def _climb(self, start: Any, _: Any) -> tuple[Solution, Any]:
+        """The maximum, in units of the scale, by Newton steps, and the Hessian there."""
+        last: list[Any] = [None]
+
+        def evaluate(scaled: Any) -> Point:
+            if self._outside(scaled):
+                return Point(-np.inf, np.zeros(self.size), lambda v: v)
+            value, score, hessian = self.sums(scaled / self.scale)
+
+            def solve(v: Any) -> Any:
+                last[0] = hessian  # asked for where the solver stands, so in the end at the maximum
+                return self._solver(hessian)(v)
+
+            return Point(*self._penalised(scaled, value, score), solve)
+
+        return newton(evaluate, start, self.totals.weight), last[0]
+
+    def _climb_wide(self, start: Any, information: Any) -> tuple[Solution, Any]:
+        """The same where a Hessian costs more than many scores: one near the start, few or none on the way."""
+        inverse = QuasiNewton(self._solver(self.sums(start / self.scale)[2] if information is None else information))
+
+        def evaluate(scaled: Any) -> Point:
+            if self._outside(scaled):
+                return Point(-np.inf, np.zeros(self.size), lambda v: v)
+            value, score = self._penalised(scaled, *self.slope(scaled / self.scale))
+            inverse.learn(scaled, score)
+
+            def solve(v: Any) -> Any:
+                if inverse.learned > _PATIENCE:
+                    inverse.renew(self._solver(self.sums(scaled / self.scale)[2]))
+                return inverse(v)
+
+            return Point(value, score, solve)
+
+        solution = newton(evaluate, start, self.totals.weight)
+        return solution, self.sums(solution.parameter / self.scale)[2]
+
+    def _outside(self, scaled: Any) -> bool:
+        return self.model == "rao-kupper" and bool(scaled[-1] <= 0)
+
+    def _penalised(self, scaled: Any, value: float, score: Any) -> tuple[float, Any]:
+        parameter = scaled / self.scale
+        return value - 0.5 * float(self.penalty @ parameter**2), (score - self.penalty * parameter) / self.scale
+
+    def _solver(self, hessian: Any) -> Any:
+        unit = np.outer(self.scale, self.scale)
+        return dense_solver(pinned(hessian / unit, self.k, self.penalty / self.scale**2))
+
+    @cached_property
+    def scale(self) -> Any:
         """(p,) root mean square of each column: the solver's unit, so that columns of any size are solved alike."""
         square, scale = self.totals.squares, np.ones(self.size)
         scale[self.k : self.k + self.d] = np.sqrt(np.where(square > 0, square / self.totals.rows, 1.0))
@@ -291,8 +343,7 @@ class RowProblem:
     def row_scores(self, block: Block, estimate: Estimate) -> Any:
         """(2, n) d log p / d eta and / d tie of a block's rows, with their weights."""
         by_eta = np.empty((4, block.n))
-        evaluate = self._narrow if block.features is None else self._wide
-        evaluate(block, estimate.parameter, False, by_eta, np.zeros(self.size), None)
+        self._evaluate(block, estimate.parameter, False, by_eta, np.zeros(self.size), None)
         return by_eta[:2]
 
     def cluster_sums(self, block: Block, estimate: Estimate, column: int, low: int = 0) -> Part:
@@ -393,12 +444,16 @@ def position_column(block: Block) -> Any:
 
 
 class Identified(NamedTuple):
-    """A problem with the columns that can be told apart. start: (p,). place: of each kept column. why: the others."""
+    """A problem with the columns that can be told apart. start: (p,). place: of each kept column. why: the others.
+
+    information: (p, p) at the start, where all of the rows had to be asked.
+    """
 
     problem: RowProblem
     start: Any
     place: dict[int, int]
     why: dict[int, str]
+    information: Any
 
 
 def identified(problem: RowProblem, tie: float) -> Identified:
@@ -416,21 +471,30 @@ def identified(problem: RowProblem, tie: float) -> Identified:
     start = np.zeros(problem.size)
     start[problem.k + problem.d :] = tie
     places = np.flatnonzero(problem.penalty[problem.k : problem.k + problem.d] == 0).tolist()
-    why = _told_apart(problem, start, places, [names[j] for j in places]) if places else {}
+    why, information = _told_apart(problem, start, places) if places else ({}, None)
     kept = [j for j in range(problem.d) if j not in why]
     if why:
-        problem, start = problem.only(kept), np.delete(start, [problem.k + j for j in why])
-    return Identified(problem, start, {j: at for at, j in enumerate(kept)}, why)
+        left = [problem.k + j for j in why]
+        problem, start = problem.only(kept), np.delete(start, left)
+        information = None if information is None else np.delete(np.delete(information, left, 0), left, 1)
+    return Identified(problem, start, {j: at for at, j in enumerate(kept)}, why, information)
 
 
-def _told_apart(problem: RowProblem, start: Any, places: Sequence[int], names: Sequence[str]) -> dict[int, str]:
-    """Of the columns at `places`, those that cannot be told from the scores and the ones before, with the reason."""
-    k, few = problem.k, problem.thinned
-    used = [*range(k), *(k + place for place in places)]
-    why = _dependent(few.sums(start)[2][np.ix_(used, used)], k, names)
+@one_blas_thread()
+def _told_apart(problem: RowProblem, start: Any, places: Sequence[int]) -> tuple[dict[int, str], Any]:
+    """Of the columns at `places`, those that cannot be told from the scores and the ones before, with the reason.
+
+    And the information of all rows at the start, where it was needed.
+    """
+    k, few, names = problem.k, problem.thinned, [problem.names[j] for j in places]
+    used = np.ix_(*[[*range(k), *(k + place for place in places)]] * 2)
+    information = few.sums(start)[2]
+    why = _dependent(information[used], k, names)
     if why and few is not problem:  # what some rows can tell apart, all can; not the other way round
-        why = _dependent(problem.sums(start)[2][np.ix_(used, used)], k, names)
-    return {places[j]: reason for j, reason in why.items()}
+        information = problem.sums(start)[2]
+        why = _dependent(information[used], k, names)
+    known = few is problem or bool(why)
+    return {places[j]: reason for j, reason in why.items()}, information if known else None
 
 
 def _dependent(hessian: Any, k: int, names: Sequence[str]) -> dict[int, str]:
