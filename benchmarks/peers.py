@@ -211,6 +211,75 @@ def sklearn_groups(x: Any, group: Any) -> Any:
     return model.predict_proba(x)[np.arange(len(x)), group]
 
 
+def scipy_own(x: Any, y: Any) -> Any:
+    """A likelihood of one's own with its score, in NumPy, by SciPy's BFGS."""
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    def one(beta: Any) -> Any:
+        eta = x @ beta
+        return np.mean(np.logaddexp(0.0, eta) - y * eta), x.T @ (expit(eta) - y) / len(y)
+
+    return minimize(one, np.zeros(x.shape[1]), jac=True, method="BFGS", options={"gtol": 1e-10}).x
+
+
+# --- assignment ----------------------------------------------------------------------------------
+def scipy_two_draws(x: Any, a: Any, b: Any, k: int) -> Any:
+    """(n,) probability of the pair, by two draws without replacement with softmax chances; L-BFGS, ridge 1."""
+    from scipy.optimize import minimize
+    from scipy.special import softmax
+
+    n, at = len(a), np.arange(len(a))
+    design = np.column_stack([np.ones(n), (x - x.mean(axis=0)) / x.std(axis=0)])
+
+    def drawn(q: Any) -> tuple[Any, Any]:
+        """(2, n) probability of either order."""
+        pa, pb = q[at, a], q[at, b]
+        return np.stack([pa * pb / (1.0 - pa), pa * pb / (1.0 - pb)])
+
+    def one(flat: Any) -> Any:
+        gamma = flat.reshape(k, -1)
+        q = softmax(design @ gamma.T, axis=1)
+        orders = drawn(q)
+        total = orders.sum(axis=0)
+        slope = -q
+        for order, first in zip(orders, (a, b), strict=True):
+            left = q * (order / total / (1.0 - q[at, first]))[:, None]
+            left[at, first] = 0.0
+            slope -= left
+        slope[at, a] += 1.0
+        slope[at, b] += 1.0
+        shrunk = gamma * (np.arange(gamma.shape[1]) > 0)
+        value = np.log(total).sum() - 0.5 * (shrunk**2).sum()
+        return -value / n, -(slope.T @ design - shrunk).ravel() / n
+
+    found = minimize(one, np.zeros(k * design.shape[1]), jac=True, method="L-BFGS-B", options={"ftol": 0, "gtol": 1e-8})
+    return drawn(softmax(design @ found.x.reshape(k, -1).T, axis=1)).sum(axis=0)
+
+
+def scipy_balance(x: Any, group: Any) -> Any:
+    """(n,) flattest weights that give every group the means of all rows; the dual of each group by SciPy."""
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp, softmax
+
+    weight = np.empty(len(group))
+    for g in range(int(group.max()) + 1):
+        own = group == g
+        away = x[own] - x.mean(axis=0)
+
+        def curve(v: Any, away: Any = away) -> Any:
+            p = softmax(away @ v)
+            mean = p @ away
+            return (away * p[:, None]).T @ away - np.outer(mean, mean)
+
+        found = minimize(
+            lambda v, away=away: logsumexp(away @ v), np.zeros(x.shape[1]), method="trust-exact", hess=curve,
+            jac=lambda v, away=away: softmax(away @ v) @ away, options={"gtol": 1e-10},
+        )  # fmt: skip
+        weight[own] = softmax(away @ found.x)
+    return weight
+
+
 # --- treatments ----------------------------------------------------------------------------------
 def _learner(solver: str = "newton-cholesky") -> Any:
     from sklearn.linear_model import LogisticRegression
@@ -260,14 +329,65 @@ def econml_means(x: Any, arm: Any, y: Any, folds: int = 5) -> Any:
     return np.ravel(told.point_estimate)[0], np.ravel(told.stderr)[0]
 
 
+# --- afterwards ----------------------------------------------------------------------------------
+def statsmodels_effects(levels: Any, y: Any) -> Any:
+    """OLS on both profiles of every comparison, clustered by comparison. levels: (2, n, m) codes; effects, se."""
+    import statsmodels.api as sm
+
+    profiles = levels.reshape(-1, levels.shape[2])
+    dummies = [profiles[:, j] == v for j in range(profiles.shape[1]) for v in range(1, profiles[:, j].max() + 1)]
+    x = sm.add_constant(np.column_stack(dummies).astype(float))
+    groups = np.tile(np.arange(len(y)), 2)
+    told = sm.OLS(np.concatenate([y, 1.0 - y]), x).fit(
+        cov_type="cluster", cov_kwds={"groups": groups, "use_correction": False}
+    )
+    return told.params[1:], told.bse[1:]
+
+
+def highs_bounds(pair: Any, topic: Any, y: Any, lam: float) -> Any:
+    """(P, 2) least and largest mean outcome of each pair over all topics, weights off by lam; a linear program each."""
+    from scipy.optimize import linprog
+
+    pairs = int(pair.max()) + 1
+    bounds = np.zeros((pairs, 2))
+    for cell in np.unique(topic):
+        for j in range(pairs):
+            at = (pair == j) & (topic == cell)
+            rows, off = (topic == cell).sum(), (topic == cell).sum() / at.sum() - 1.0
+            for end, sign in enumerate((1.0, -1.0)):
+                found = linprog(
+                    sign * y[at], A_eq=np.ones((1, at.sum())), b_eq=[rows], bounds=(1.0 + off / lam, 1.0 + off * lam)
+                )
+                bounds[j, end] += found.x @ y[at] / len(y)
+    return bounds
+
+
+def slsqp_shares(have: Any, x: Any, unit: Any, n: float) -> Any:
+    """(P,) shares of n comparisons with the least sum of variances. x: (P, K); unit: information of one."""
+    from scipy.optimize import minimize
+
+    def inverse(z: Any) -> Any:
+        return np.linalg.pinv(have + (x.T * (n * z * unit)) @ x, hermitian=True)
+
+    def slope(z: Any) -> Any:
+        along = x @ inverse(z)
+        return -1e3 * n * unit * (along * along).sum(axis=1)
+
+    found = minimize(
+        lambda z: 1e3 * np.trace(inverse(z)), np.full(len(x), 1.0 / len(x)), jac=slope, bounds=[(0, 1)] * len(x),
+        method="SLSQP", constraints={"type": "eq", "fun": lambda z: z.sum() - 1.0},
+        options={"ftol": 1e-9, "maxiter": 500},
+    )  # fmt: skip
+    return found.x
+
+
 # --- floors --------------------------------------------------------------------------------------
 def polars_reads(path: Any) -> Any:
     return pl.read_parquet(path, columns=["model_a", "model_b", "winner"])
 
 
-def polars_writes(path: Any, out: Any) -> Any:
-    """Reads the log and writes as many columns of floats as a prediction has."""
-    length = pl.col("model_a", "model_b").str.len_bytes().cast(pl.Float64)
-    both = pl.sum_horizontal(length)
-    pl.scan_parquet(path).select((both * i).alias(f"f{i}") for i in range(5)).sink_parquet(out)
+def polars_writes(path: Any, floats: pl.DataFrame, out: Any) -> Any:
+    """Reads the log, and writes as many columns of floats as a prediction has: the prediction itself."""
+    polars_reads(path)
+    floats.lazy().sink_parquet(out)
     return out

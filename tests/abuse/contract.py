@@ -10,14 +10,19 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import steelyard as sy
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+fuzzed = partial(
+    settings, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=True
+)  # the same cases every time; the alarm in `kept` is the deadline
 HOME = Path(sy.__file__).parent
 SECONDS = 60  # a case takes a fraction of one; what takes this long hangs
 MAY_BE_INFINITE = {"inflation"}  # of features that others tell

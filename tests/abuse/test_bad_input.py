@@ -42,9 +42,12 @@ def fitted(**more):
     return sy.BradleyTerry().fit(scanned(**more))
 
 
+def shown():
+    return sy.PairPropensity().fit(scanned(context="kind"))
+
+
 def propensity():
-    log = scanned(context="kind")
-    return sy.PairPropensity().fit(log).weights(log, **LOOSE)
+    return shown().weights(scanned(context="kind"), **LOOSE)
 
 
 REFUSED = {
@@ -77,6 +80,10 @@ REFUSED = {
     ),
     "a frame for a log": (lambda: sy.BradleyTerry().fit(FRAME), "made by steelyard.scan"),
     "a frame to predict": (lambda: fitted().predict(FRAME), "made by steelyard.scan"),
+    "a frame to weigh": (lambda: shown().weights(FRAME), "made by steelyard.scan"),
+    "a frame of propensities": (lambda: shown().probability(FRAME), "made by steelyard.scan"),
+    "a frame of weights": (lambda: propensity().frame(FRAME), "made by steelyard.scan"),
+    "a frame of features": (lambda: sy.latent_overlap(FRAME), "made by steelyard.scan"),
     "a level of one": (lambda: fitted().table(1 - 1e-16), "level must be"),
     "text for a level": (lambda: fitted().table("0.95"), "level must be"),
     "no replicates": (lambda: fitted().bootstrap(0), "at least 2"),

@@ -1,23 +1,20 @@
 """Malformed frames for every public entry: none crashes, hangs or tells a NaN without a reason.
 
-With the files of test_files.py and test_results.py some 2,500 cases.
+With the files of test_files.py and test_results.py 2,805 cases.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
+import numpy as np
 import polars as pl
 import steelyard as sy
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.abuse.contract import kept, logs
+from tests.abuse.contract import ODD, fuzzed, kept, logs
 
-fuzzed = partial(
-    settings, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=True
-)  # the same cases every time; the alarm in `kept` is the deadline
 CHOICES = st.integers(0, 2**20)
 
 
@@ -138,3 +135,49 @@ def test_causal(case, choice):
         kept(lambda: sy.plan(fit, 50).table)
     kept(valued)
     kept(grouped)
+
+
+@fuzzed(max_examples=100)
+@given(logs(), CHOICES)
+def test_lazy_frames(case, choice):
+    frame, roles = case
+    fit = sy.BradleyTerry().fit(sy.scan({"a": ["x", "y"] * 4, "b": ["y", "x"] * 4, "o": [1, 0, 0, 1, 1, 1, 0, 1]},
+                                        a="a", b="b", outcome="o"))  # fmt: skip
+    lazy = frame.lazy().filter(pl.lit(choice & 1 == 0) | (pl.col("x") != 1.0))
+    kept(lambda: lazy.sy.pairs(**roles).collect())
+    kept(lambda: lazy.sy.predict(fit, **roles).select("margin", "p_a", "p_tie", "p_b", "log_likelihood").collect())
+
+
+ROWS, ANY = st.integers(0, 12), st.sampled_from([*ODD, 0.2, 0.5, 0.9])
+
+
+@st.composite
+def arrays(draw: Any, width: int) -> Any:
+    """(n, width) numbers, every third time all tame."""
+    shape, tame = (draw(ROWS) * 3, width), not draw(st.integers(0, 2))
+    rng = np.random.default_rng(draw(CHOICES))
+    out = rng.normal(size=shape)
+    if not tame and out.size:
+        out.flat[rng.integers(0, out.size, 3)] = draw(ANY)
+    return out
+
+
+@fuzzed(max_examples=150)
+@given(arrays(2), arrays(2), arrays(2), ANY, CHOICES)
+def test_simulations_and_objectives(a, b, rewards, rho, choice):
+    size = choice % 200
+    kept(lambda: sy.simulate.effective_share(rho))
+    kept(lambda: sy.simulate.factors_accuracy(rho, trained=of(choice, None, 0.5, rho), disagree=bool(choice & 2)))
+    for made in (sy.simulate.factors, sy.simulate.confounded):
+        kept(lambda made=made: made(size, rho, seed=choice).log().check().frame())
+    kind, wrong = np.arange(len(a)) % 2, of(choice, 0, 0, 2, -1)
+    spec = of(choice, sy.objectives.Base(), sy.objectives.Multihead(), sy.objectives.Multihead(rank=1),
+              sy.objectives.Adversarial(lam=0.5))  # fmt: skip
+
+    def fitted() -> Any:
+        data = sy.simulate.compared(a, b, kind + wrong, rewards, rewards[::-1], rho, seed=choice)
+        told = [float(x) for x in spec.fit(*data.parts).rewards(data.a, data.objective)]
+        return [*told, data.ceiling]
+
+    kept(fitted)
+    kept(lambda: spec.fit(a, b, kind, rewards[:, 0]).accuracy(sy.simulate.factors(20, 0.5)).get("all"))

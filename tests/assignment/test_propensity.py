@@ -1,5 +1,7 @@
 """Propensities: peers on the same rows, closed forms, what is refused and in which words."""
 
+import warnings
+
 import numpy as np
 import polars as pl
 import pytest
@@ -252,6 +254,9 @@ def test_a_context_that_tells_the_outcome_is_warned_of():
     frame = simulated(n=400).with_columns(y=pl.Series(np.arange(400) % 2 * 1.0), verdict=pl.Series(["no", "yes"] * 200))
     with pytest.warns(UserWarning, match="'verdict=yes' tells the outcome in every row"):
         sy.PairPropensity().fit(scanned(frame, ["x0", "verdict"]))
+    with warnings.catch_warnings():  # of an outcome that is always the same, nothing can be said
+        warnings.simplefilter("error")
+        sy.PairPropensity().fit(scanned(frame.with_columns(y=pl.lit(1.0)), ["x0", "verdict"]))
 
 
 def test_logged_propensities_are_checked():

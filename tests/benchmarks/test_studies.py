@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import steelyard as sy
 
-from benchmarks import coverage, jobs, side_by_side
+from benchmarks import causal_jobs, coverage, jobs, side_by_side
 
 ASKED_TOO_MUCH = ("every topic alike", "clusters ignored")
 
@@ -51,7 +51,7 @@ def _vote(rng):
 @pytest.mark.peers
 def test_side_by_side_writes_a_page_and_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(side_by_side, "curves", lambda scale: {"rows": {"us": [(1, 1.0)]}, "arms": {"us": [(1, 1.0)]}})
-    some = [job for job in jobs.JOBS if job.contenders in (jobs.scores, jobs.two_arms)]
+    some = [job for job in side_by_side.JOBS if job.contenders in (jobs.scores, causal_jobs.two_arms)]
     side_by_side.run(0.02, tmp_path, some, alone=False)
     page = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "## Scores from integer codes" in page

@@ -282,7 +282,9 @@ def test_embeddings_beyond_memory(monkeypatch):
 def test_wide_features_are_cut_into_smaller_blocks(monkeypatch):
     assert [blocks.block_rows(m) for m in (0, 32, 33, 384, 1024, 10**8)] == [1 << 17, 1 << 17, 1 << 16, 8192, 4096, 1]
     rng = np.random.default_rng(3)
-    wide = pl.DataFrame({"y": rng.integers(0, 2, 5000) * 1.0, **{s: pl.Series(rng.normal(size=(5000, 40))) for s in "pq"}})
+    wide = pl.DataFrame(
+        {"y": rng.integers(0, 2, 5000) * 1.0, **{s: pl.Series(rng.normal(size=(5000, 40))) for s in "pq"}}
+    )
     log = sy.scan(wide, outcome="y", features=("p", "q"))
     want = sy.RewardModel().fit(log)
     monkeypatch.setattr(blocks, "_BLOCK_CELLS", 40 * 512)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy  # its parts load when first used
 
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError
@@ -64,7 +63,8 @@ class Balancing:
 def _margin(coefficient: Any, members: Any, x: Any) -> Any:
     margin = np.zeros(x.shape[1])
     for codes in members:
-        margin += np.einsum("nd,dn->n", coefficient[codes], x)
+        for own, column in zip(coefficient.T, x, strict=True):
+            margin += own[codes] * column
     return margin
 
 
@@ -110,19 +110,18 @@ def balance(
 
 def _moments(members: Any, x: Any, w: Any, size: int) -> tuple[Any, Any]:
     """(M, D) sums of w z, and (M D, M D) of w z z', through the second moments of each cell of members."""
-    d, n = x.shape
+    d = len(x)
     low, high = members.min(axis=0), members.max(axis=0)
-    cells, place = np.unique(low.astype(np.int64) * size + high, return_inverse=True)
-    first = np.zeros((len(cells), d))
-    second = np.zeros((len(cells), d, d))
-    step = max(1, (1 << 22) // (d * d))
-    for start in range(0, n, step):
-        cut = slice(start, start + step)
-        shown = scipy.sparse.coo_array((w[cut], (place[cut], np.arange(len(w[cut])))), shape=(len(cells), len(w[cut])))
-        few = x[:, cut].T
-        first += shown.tocsr() @ few
-        second += (shown.tocsr() @ (few[:, :, None] * few[:, None, :]).reshape(-1, d * d)).reshape(-1, d, d)
-    i, j = cells // size, cells % size
+    code = (low.astype(np.int64) * size + high).astype(np.min_scalar_type(size * size))  # short ones sort faster
+    order = np.argsort(code, kind="stable")
+    code, x, w = code[order], x[:, order], w[order]
+    starts = np.flatnonzero(np.r_[True, code[1:] != code[:-1]]) if len(code) else np.zeros(0, np.int64)
+    first, second = np.empty((len(starts), d)), np.empty((len(starts), d, d))
+    for cell, (start, end) in enumerate(zip(starts, np.r_[starts[1:], len(code)], strict=True)):
+        part = x[:, start:end]
+        weighted = part * w[start:end]
+        first[cell], second[cell] = weighted.sum(axis=1), weighted @ part.T
+    i, j = np.divmod(code[starts].astype(np.int64), size)
     moment, curve = np.zeros((size, d)), np.zeros((size, d, size, d))
     np.add.at(moment, i, first)
     for one, other in [(i, i)] + [(j, j), (i, j), (j, i)] * (len(members) > 1):

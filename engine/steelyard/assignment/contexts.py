@@ -183,10 +183,12 @@ def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any, Any]:
     variance = np.maximum(squares[:, 0] / total[0] - mean**2, 0.0)
     variance[variance <= 1e-14 * (squares[:, 0] / total[0])] = 0.0
     _, n, y, yy = total
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.sqrt((squares[:, 1] - sums[:, 1] ** 2 / n) * (yy - y**2 / n))
-        told = (sums[:, 2] - sums[:, 1] * y / n) / spread
-    return origin[:, 0] + mean, np.sqrt(variance), told if n > 2 else np.zeros(d)
+    told = np.zeros(d)
+    if n > 2 and yy - y**2 / n > 1e-12 * yy:
+        left = squares[:, 1] - sums[:, 1] ** 2 / n
+        varies = left > 1e-12 * squares[:, 1]
+        told[varies] = (sums[:, 2] - sums[:, 1] * y / n)[varies] / np.sqrt(left[varies] * (yy - y**2 / n))
+    return origin[:, 0] + mean, np.sqrt(variance), told
 
 
 def _warn_of_outcomes(terms: Sequence[str], told: Any) -> None:

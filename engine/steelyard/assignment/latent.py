@@ -11,6 +11,7 @@ import polars as pl
 
 from steelyard.blocks import Block, Encoder
 from steelyard.errors import LogError
+from steelyard.log import needs_log
 from steelyard.models.row_problem import weights
 from steelyard.rows import read_rows
 
@@ -73,7 +74,7 @@ def latent_overlap(log: PreferenceLog) -> LatentOverlap:
     >>> sy.latent_overlap(log).frame()["feature"].to_list()
     ['la', 'na']
     """
-    names = tuple(log.feature_names())
+    names = tuple(needs_log(log).feature_names())
     if len(names) < 2:
         raise LogError(f"{log.name} has one feature, {names[0]!r}: overlap is between two or more")
     rows = read_rows(log, Encoder(dict(log.outcomes), covariates=(), features=names), unlabelled=True)

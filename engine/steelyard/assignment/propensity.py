@@ -50,8 +50,8 @@ def scattered(values: Any, at: Any, n: int) -> Any:
 
 
 def refuse_tallies(log: PreferenceLog) -> None:
-    """Refuses to speak of single rows of a log whose rows are unfolded into outcomes."""
-    if log.tallies:
+    """Refuses to speak of single rows of a log whose rows are unfolded into outcomes, or of what is no log."""
+    if needs_log(log).tallies:
         raise LogError("format 'pairs' has no single comparisons to speak of: each row is unfolded into its outcomes")
 
 

@@ -23,6 +23,7 @@ from steelyard.assignment.overlap import (
 from steelyard.assignment.weights import Sums, Weights
 from steelyard.blocks import Block, Encoder
 from steelyard.errors import LogError, OverlapError, within
+from steelyard.log import needs_log
 from steelyard.models.row_problem import weights as sampling_weights
 from steelyard.rows import read_rows
 from steelyard.spill import Blocks
@@ -41,7 +42,7 @@ def weigh(
     floor: float, unsupported: float,
 ) -> Weights:  # fmt: skip
     """The weights of :meth:`Propensity.weights`, of rows that are read for them."""
-    encoder = propensity.asked_of(Encoder(dict(log.outcomes)), learn=True)
+    encoder = propensity.asked_of(Encoder(dict(needs_log(log).outcomes)), learn=True)
     rows = read_rows(log, encoder, unlabelled=True)
     if propensity.assigned.kind == "pair":  # the table has sorted the arms; the propensity has its own order
         names = rows.pairs.arms.to_list()
