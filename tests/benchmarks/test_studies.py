@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import steelyard as sy
 
-from benchmarks import causal_jobs, coverage, jobs, side_by_side
+from benchmarks import causal_jobs, coverage, coverage_worlds, jobs, side_by_side
 
 ASKED_TOO_MUCH = ("every topic alike", "clusters ignored")
 
@@ -35,16 +35,16 @@ def test_a_page_of_coverage():
 
 
 def test_the_truths_are_those_of_a_large_log():
-    a, b, _, y = coverage.drawn(np.random.default_rng(0), "confounded", 400_000, _vote(np.random.default_rng(1)))
-    fit = sy.BradleyTerry().fit(coverage.scanned(a, b, y * 1.0))
-    logged, even, rates = coverage.truths("confounded", coverage.wins(1.0))
+    a, b, _, y = coverage_worlds.drawn(np.random.default_rng(0), "confounded", 400_000, _vote(np.random.default_rng(1)))
+    fit = sy.BradleyTerry().fit(coverage_worlds.scanned(a, b, y * 1.0))
+    logged, even, rates = coverage_worlds.truths("confounded", coverage_worlds.wins(1.0))
     np.testing.assert_allclose(fit.score, logged, atol=5 * fit.table()["se"].max())
     assert np.abs(logged - even).max() > 0.05
     assert rates.mean() == pytest.approx(0.5)
 
 
 def _vote(rng):
-    chance = np.stack([coverage.wins(1.0)[topic] for topic in (-1.0, 1.0)])
+    chance = np.stack([coverage_worlds.wins(1.0)[topic] for topic in (-1.0, 1.0)])
     return lambda a, b, topic, rows: rng.random(len(a)) < chance[(topic > 0).astype(int), a, b]
 
 

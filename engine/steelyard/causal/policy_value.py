@@ -362,9 +362,9 @@ def _width(log: PreferenceLog, candidates: tuple[Column, Column]) -> int:
     names = ("scores", "log-probabilities")
     lists = [log.expression(column, "candidates").alias(name) for name, column in zip(names, candidates, strict=True)]
     for name, kind in log.frame().select(lists).collect_schema().items():
-        if not isinstance(kind, pl.List) or not kind.inner.is_numeric():
-            raise LogError(f"candidates: the {name} hold {kind}; give columns of lists of numbers (.arr.to_list())")
-    told = pl.struct(part.list.len() for part in lists).unique().alias("length")
+        if not isinstance(kind, pl.List | pl.Array) or not kind.inner.is_numeric():
+            raise LogError(f"candidates: the {name} hold {kind}; give columns of lists of numbers, one a candidate")
+    told = pl.struct(part.cast(pl.List(pl.Float64)).list.len() for part in lists).unique().alias("length")
     lengths = log.frame().select(told).collect()["length"]
     known = {value for row in lengths for value in row.values()}
     if len(known) != 1 or None in known or 0 in known:
