@@ -29,6 +29,7 @@ from steelyard.models.pair_fit import PairFit
 from steelyard.models.rankers import rank
 from steelyard.models.reward import RewardFit, RewardModel
 from steelyard.models.row_fit import RowFit
+from steelyard.ray import RayExecutor
 from steelyard.report.card import Card, card
 from steelyard.result import Contrast, DropAudit, load
 
@@ -60,6 +61,7 @@ __all__ = [
     "PolicyValueFit",
     "PreferenceLog",
     "Propensity",
+    "RayExecutor",
     "Responses",
     "RewardFit",
     "RewardModel",

@@ -261,7 +261,7 @@ class Encoder:
             y = np.full(batch.height, np.nan)
         else:
             label = self._codes(self.labels, outcome)
-            value = np.array([self.outcomes.get(text, np.nan) for text in self.labels.labels()] or [np.nan])
+            value = self.label_values()
         return Block(
             start=start, n=batch.height, arms=len(self.arms), a=a, b=b, label=label, value=value, y=y,
             weight=_optional(batch, "weight"), count=_optional(batch, "count"),
@@ -274,6 +274,10 @@ class Encoder:
             group=None if self.group is None else self.group.encode(batch["group"]),
             propensity=_optional(batch, "propensity"),
         )  # fmt: skip
+
+    def label_values(self) -> NDArray[np.float64]:
+        """The value of each outcome label met so far, NaN for one that is not an outcome."""
+        return np.array([self.outcomes.get(text, np.nan) for text in self.labels.labels()] or [np.nan])
 
     def _differences(self, batch: pl.DataFrame) -> Any:
         start = self.rows - batch.height

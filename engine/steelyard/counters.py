@@ -54,6 +54,9 @@ class Square:
         self._own = threading.local()
         self._tables: list[list[Any]] = []  # of each worker: its table and how many rows it has taken
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Square, ()  # tables are of this process's workers; a copy that is sent elsewhere starts empty
+
     def take(self, block: Block) -> int:
         """Counts rows up to the first that is not plain; returns how many."""
         place = None

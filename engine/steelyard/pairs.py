@@ -15,7 +15,7 @@ from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.counters import Hashed, Plain, Square
 from steelyard.errors import LogError
 from steelyard.graph import components
-from steelyard.passes import run_pass
+from steelyard.passes import elsewhere, run_pass
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,6 +131,7 @@ class _Partial:
     plain: NDArray[np.int64] | None = None
     sparse: tuple[Any, ...] | None = None
     soft: int = 0
+    weighted: bool = False
     bad: dict[str, tuple[int, list[int]]] = field(default_factory=dict)
 
 
@@ -197,11 +198,15 @@ class Tally:
         self._unfolded = unfolded
         self._total, self._counts, self._plain, self._soft = Hashed(), Square(), Plain(), 0
         self._weighted = False
+        self._here = elsewhere.get() is None
         self.bad: dict[str, tuple[int, list[int]]] = {}
 
     def count(self, block: Block) -> _Partial:
-        """Plain rows go to a square table, or among many arms to a sort; others through verdicts and cells."""
-        bare = block.weight is None and block.count is None and block.first is None
+        """Plain rows go to a square table, or among many arms to a sort; others through verdicts and cells.
+
+        Elsewhere all go through cells: a square table would stay with the worker that counted.
+        """
+        bare = self._here and block.weight is None and block.count is None and block.first is None
         if bare and block.arms > WIDEST_DENSE:
             keys = self._plain.take(block)
             if keys is not None:
@@ -212,7 +217,6 @@ class Tally:
                 return _Partial()
             block = block.rest(done)
         kept, bad, _ = clean(block)
-        self._weighted |= block.weight is not None
         local = Hashed()
         cell = local.cells(kept.a, kept.b, kept.first)
         m = int(local.count[0])
@@ -221,10 +225,12 @@ class Tally:
         soft = pair_sums(
             kept.a, kept.b, kept.first, cell, kept.y, kept.weight, kept.count, block.arms, sums, squares, rows
         )
-        return _Partial(None, (*local.decoded(), np.column_stack([sums, squares, rows])), soft, bad)
+        cells = (*local.decoded(), np.column_stack([sums, squares, rows]))
+        return _Partial(None, cells, soft, block.weight is not None, bad)
 
     def merge(self, part: _Partial) -> None:
         self._soft += part.soft
+        self._weighted |= part.weighted
         if part.plain is not None:
             self._plain.add(part.plain)
         if part.sparse is not None:

@@ -1,7 +1,8 @@
 """One pass: map a kernel over the blocks of a log and merge the statistics in block order.
 
 The calling thread pulls batches, one thread encodes them in row order, a pool maps the kernel, and
-results are merged in block order, so that any number of threads gives the same bits.
+results are merged in block order, so that any number of threads gives the same bits. An executor does the same
+elsewhere (ray.py), on the same blocks, merged in the same order.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import polars as pl
 
@@ -27,6 +28,31 @@ progress: ContextVar[Callable[[int], object]] = ContextVar("progress", default=l
 """Told how many rows were read, each time a block is done; set by whoever shows progress."""
 
 
+class Executor(Protocol):
+    """Where passes run, if not on the threads of this process."""
+
+    def run_pass(
+        self, log: PreferenceLog, encoder: Encoder, kernel: Callable[[Block], Any], merge: Callable[[Any], None]
+    ) -> None:
+        """As :func:`run_pass`."""
+
+    def store(self) -> Any:
+        """What takes the blocks that a pass keeps, as a Spill does; they stay where they are."""
+
+
+elsewhere: ContextVar[Executor | None] = ContextVar("elsewhere", default=None)
+"""The executor of the fit that is under way; None: threads."""
+
+
+def on(executor: Executor, fit: Callable[..., S], *arguments: Any) -> S:
+    """fit(*arguments), its passes run by the executor."""
+    token = elsewhere.set(executor)
+    try:
+        return fit(*arguments)
+    finally:
+        elsewhere.reset(token)
+
+
 def run_pass(
     log: PreferenceLog,
     encoder: Encoder,
@@ -36,8 +62,13 @@ def run_pass(
 ) -> None:
     """Calls merge(kernel(block)) for every block, in block order. A block's arrays live until it is merged.
 
-    threads: how many run the kernel; default all cores this process may use.
+    threads: how many run the kernel; default all cores this process may use. Where the fit has an executor, that one
+    runs it; a Block beside a statistic, (statistic, block), then stays there, and merge gets what its store takes.
     """
+    executor = elsewhere.get()
+    if executor is not None:
+        executor.run_pass(log, encoder, kernel, merge)
+        return
     workers = threads or cores()
     pending: deque[Future[tuple[Block, Future[S]]]] = deque()
     with ThreadPoolExecutor(1) as encoding, ThreadPoolExecutor(workers) as pool:
@@ -83,9 +114,10 @@ def in_order(function: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
             yield pending.popleft().result()
 
 
-def batches(log: PreferenceLog, encoder: Encoder):  # type: ignore[no-untyped-def]
-    """The log's columns as frames of exactly as many rows as a block has (the last one shorter)."""
+def batches(log: PreferenceLog, encoder: Encoder, rows: slice | None = None) -> Iterator[pl.DataFrame]:
+    """The log's columns, or some rows of them, as frames of exactly as many rows as a block has, the last but less."""
     frame = log.selected(encoder)
+    frame = frame if rows is None else frame.slice(rows.start, rows.stop - rows.start)
     try:
         for batch in frame.collect_batches(chunk_size=block_rows(len(encoder.features)), maintain_order=True):
             if batch.height:

@@ -10,7 +10,7 @@ import numpy as np
 
 from steelyard.blocks import Block, Encoder
 from steelyard.pairs import PairTable, Tally, clean, not_finite
-from steelyard.passes import run_pass
+from steelyard.passes import elsewhere, run_pass
 from steelyard.spill import Blocks, Spill
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def read_rows(
     Raises LogError for bad rows, null or infinite covariates, features and contexts among them, as the log's
     on_bad says.
     """
-    tally, spill = Tally(log.unfolded), Spill()
+    executor = elsewhere.get()
+    tally, store = Tally(log.unfolded), Spill() if executor is None else executor.store()
 
     def take(block: Block) -> tuple[Any, Block]:
         kept, bad, at = clean(block, unlabelled)
@@ -61,10 +62,10 @@ def read_rows(
     def merge(taken: tuple[Any, Block]) -> None:
         part, block = taken
         tally.merge(part)
-        spill.add(block)
+        store.add(block)
 
     run_pass(log, encoder, take, merge, threads)
     pairs, code = tally.table(encoder)
     tally.refuse(log, encoder, pairs.rows.sum() + unlabelled * tally.bad.get("not labelled", (0, []))[0])
-    blocks = spill.done().map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
+    blocks = store.done().map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
     return Rows(pairs, blocks, encoder)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -45,14 +45,32 @@ _ARRAYS = (
 
 
 _ABSENT: dict[str, Any] = {field.name: None for field in fields(Block)}
+Changes = tuple[Callable[[Block], Block], ...]
+
+
+class Place(Protocol):
+    """Where blocks live that are not in this process, and passes over them run."""
+
+    def each(self, function: Callable[[Block], S], parts: Sequence[Any], changes: Changes) -> Iterator[S]:
+        """function(block) for every block, changed, in order."""
+
+    def kept(self, parts: Sequence[Any], changes: Changes) -> list[Any]:
+        """The blocks with their changes made once and for all, where they are."""
+
+    def packed(self, parts: Sequence[Any], changes: Changes) -> list[Any]:
+        """The same, in few full blocks."""
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Blocks in log order. parts: blocks, or functions that read one; changes: made to each as it is read."""
+    """Blocks in log order. parts: blocks, or what reads one when called; changes: made to each as it is read.
+
+    place: where they are, if not here.
+    """
 
     parts: list[Block | Callable[[], Block]]
-    changes: tuple[Callable[[Block], Block], ...] = ()
+    changes: Changes = ()
+    place: Place | None = None
 
     @property
     def in_memory(self) -> bool:
@@ -66,20 +84,18 @@ class Blocks:
 
     def each(self, function: Callable[[Block], S]) -> Iterator[S]:
         """function(block) for every block, in order, on all cores."""
-        return in_order(lambda part: function(_changed(part, self.changes)), self.parts)
+        if self.place is not None:
+            return self.place.each(function, self.parts, self.changes)
+        return in_order(lambda part: function(changed(part, self.changes)), self.parts)
 
     def packed(self) -> Blocks:
         """The same rows in few full blocks, where they are in memory: some passes cost more a block than a row."""
+        if self.place is not None:
+            return Blocks(self.place.packed(self.parts, self.changes), place=self.place)
         if not self.in_memory:
             return self
-        groups: list[list[Block]] = []
-        for block in self.parts:
-            assert isinstance(block, Block)
-            most = block_rows(0 if block.features is None else block.features.shape[1])
-            if not groups or sum(other.n for other in groups[-1]) + block.n > most:
-                groups.append([])
-            groups[-1].append(block)
-        return Blocks([_concatenated(group) for group in groups])
+        blocks = [part for part in self.parts if isinstance(part, Block)]
+        return Blocks([concatenated([blocks[i] for i in group]) for group in packs([size(block) for block in blocks])])
 
     def split(self, folds: int) -> list[Blocks]:
         """The rows of each fold; blocks know the fold of their rows."""
@@ -90,6 +106,8 @@ def settled(blocks: Blocks) -> Blocks:
     """The blocks with their changes made once and for all; those that are read from a file go to another one."""
     if blocks.in_memory:  # where changes are made at once
         return blocks
+    if blocks.place is not None:
+        return Blocks(blocks.place.kept(blocks.parts, blocks.changes), place=blocks.place)
     spill = Spill()
     for block in blocks.each(lambda block: block):
         spill.add(block)
@@ -100,18 +118,46 @@ def joined(several: Sequence[Blocks]) -> Blocks:
     """The blocks of several, one after the other."""
     parts: list[Block | Callable[[], Block]] = []
     for blocks in several:
-        parts += [partial(_changed, part, blocks.changes) if blocks.changes else part for part in blocks.parts]
-    return Blocks(parts)
+        parts += [Later(part, blocks.changes) if blocks.changes else part for part in blocks.parts]
+    return Blocks(parts, place=next((blocks.place for blocks in several), None))
 
 
-def _changed(part: Block | Callable[[], Block], changes: Sequence[Callable[[Block], Block]]) -> Block:
+@dataclass(frozen=True)
+class Later:
+    """A block that is read and changed when called."""
+
+    part: Block | Callable[[], Block]
+    changes: Changes
+
+    def __call__(self) -> Block:
+        return changed(self.part, self.changes)
+
+
+def changed(part: Block | Callable[[], Block], changes: Changes) -> Block:
+    """The block of a part, with changes made to it."""
     block = part if isinstance(part, Block) else part()
     for change in changes:
         block = change(block)
     return block
 
 
-def _concatenated(group: list[Block]) -> Block:
+def size(block: Block) -> tuple[int, int]:
+    """Rows, and how many features each has."""
+    return block.n, 0 if block.features is None else block.features.shape[1]
+
+
+def packs(sizes: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Which neighbours, by their :func:`size`, make one block together."""
+    groups: list[list[int]] = []
+    for i, (n, features) in enumerate(sizes):
+        if not groups or sum(sizes[j][0] for j in groups[-1]) + n > block_rows(features):
+            groups.append([])
+        groups[-1].append(i)
+    return groups
+
+
+def concatenated(group: Sequence[Block]) -> Block:
+    """One block of several."""
     if len(group) == 1:
         return group[0]
     arrays = {name: np.concatenate([_arrays(block)[name] for block in group], 0 if name == "features" else -1)

@@ -24,7 +24,7 @@ from steelyard.errors import LogError, within
 from steelyard.inference.clusters import cluster_names
 from steelyard.log import needs_log
 from steelyard.pairs import good_rows, not_finite
-from steelyard.passes import run_pass
+from steelyard.passes import Executor, on, run_pass
 from steelyard.rows import read_rows
 from steelyard.spill import Blocks
 
@@ -245,8 +245,10 @@ class PairPropensity:
             raise ValueError("strata go with method='frequency'")
         _check(self)
 
-    def fit(self, log: PreferenceLog, threads: int | None = None) -> Propensity:
+    def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> Propensity:
         """The propensity of every row's pair; rows without an outcome count too, for they were shown.
+
+        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
 
         Raises
         ------
@@ -258,6 +260,8 @@ class PairPropensity:
             The solver stopped short of a gradient of 1e-9 n.
         """
         needs_log(log)
+        if executor is not None:
+            return on(executor, self.fit, log)
         rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=_clusters(log)), log), threads,
                          unlabelled=True)  # fmt: skip
         return self.of_rows(rows.blocks, rows.encoder, tuple(rows.pairs.arms.to_list()), rows.pairs.dropped, log)
@@ -310,8 +314,10 @@ class GroupPropensity(_ByContext):
         of log-odds; of more, on the coefficients of every group, as scikit-learn has it
     """
 
-    def fit(self, log: PreferenceLog, threads: int | None = None) -> Propensity:
+    def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> Propensity:
         """The propensity of every row's group.
+
+        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
 
         Raises
         ------
@@ -321,6 +327,8 @@ class GroupPropensity(_ByContext):
             ridge=0 and contexts that tell the group of every row, or of more than two groups each other.
         """
         needs_log(log)
+        if executor is not None:
+            return on(executor, self.fit, log)
         rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=_clusters(log)), log), threads,
                          unlabelled=True)  # fmt: skip
         return self.of_rows(rows.blocks, rows.encoder, rows.pairs.dropped, log)
@@ -351,8 +359,10 @@ class LabelPropensity(_ByContext):
     context, ridge, classifier, unseen : as in :class:`PairPropensity`
     """
 
-    def fit(self, log: PreferenceLog, threads: int | None = None) -> Propensity:
+    def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> Propensity:
         """The propensity of being labelled; a null outcome is a row that was shown and not answered.
+
+        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
 
         Raises
         ------
@@ -360,6 +370,8 @@ class LabelPropensity(_ByContext):
             Bad rows, null or constant contexts, no row or every row labelled.
         """
         needs_log(log)
+        if executor is not None:
+            return on(executor, self.fit, log)
         rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=_clusters(log)), log), threads,
                          unlabelled=True)  # fmt: skip
         return self.of_rows(rows.blocks, rows.encoder, rows.pairs.dropped, log)

@@ -128,12 +128,13 @@ class ContextualProblem:
             )  # fmt: skip
             return _Sums(value, score, hessian)
 
-        total = _Sums(0.0, np.zeros(p), None)
+        value, score, hessian = 0.0, np.zeros(p), np.zeros((p, p)) if curved else None
         for some in part.each(one):
-            if total.hessian is not None:
-                np.add(some.hessian, total.hessian, out=some.hessian)
-            total = _Sums(total.value + some.value, total.score + some.score, some.hessian)
-        return total
+            value += some.value
+            score += some.score
+            if hessian is not None:
+                hessian += some.hessian
+        return _Sums(value, score, hessian)
 
     def _maximise(self, start: Any) -> tuple[Any, list[_Sums], int, float]:
         """The maximum over all rows (p,), and each fold's sums there, their Hessians of a point near by."""

@@ -29,6 +29,7 @@ from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import Estimate
 from steelyard.models.row_problem import RowProblem, inside
 from steelyard.pairs import PairTable
+from steelyard.passes import Executor, on
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
 
@@ -108,10 +109,12 @@ class DoublyRobust:
         if isinstance(self.pairs, str) and self.pairs not in ("uniform", "log"):
             raise ValueError(f"pairs must be 'uniform', 'log' or a frame with a, b and weight, not {self.pairs!r}")
 
-    def fit(self, log: PreferenceLog, threads: int | None = None) -> DoublyRobustFit:
+    def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> DoublyRobustFit:
         """Scores and win rates of every arm that the target's pairs join.
 
         One pass to encode the rows; a few for the outcome model and the propensity; two for the estimate.
+
+        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
 
         Raises
         ------
@@ -123,6 +126,8 @@ class DoublyRobust:
             A propensity of 0, too small an effective share, too much of the target without support.
         """
         needs_log(log)
+        if executor is not None:
+            return on(executor, self.fit, log)
         ready = prepared(self, log, threads)
         naive = _naive(ready.pairs, ready.blocks, ready.clusters)
         why = apart(ready.pairs)

@@ -31,6 +31,7 @@ from steelyard.inference.influence import multiway
 from steelyard.log import needs_log
 from steelyard.models.reward import RewardModel
 from steelyard.models.row_problem import Identified, RowProblem, identified
+from steelyard.passes import Executor, on
 from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks, settled
@@ -69,8 +70,10 @@ class GroupRewards:
             raise ValueError(f"propensity must be a GroupPropensity, not {self.propensity!r}")
         check_settings(self)
 
-    def fit(self, log: PreferenceLog, threads: int | None = None) -> GroupRewardsFit:
+    def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> GroupRewardsFit:
         """Rewards and mean outcomes of every group, with one covariance for all of them.
+
+        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
 
         Raises
         ------
@@ -82,6 +85,8 @@ class GroupRewards:
             Contexts that tell the group, or too small an effective share of some group.
         """
         needs_log(log)
+        if executor is not None:
+            return on(executor, self.fit, log)
         names, features = cluster_names(len(log.cluster)), log.feature_names()
         encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in names}, features=features)
         encoder = context_encoder(log, replace(encoder, group=Dictionary()), None)

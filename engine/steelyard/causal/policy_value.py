@@ -30,6 +30,7 @@ from steelyard.inference.influence import multiway
 from steelyard.log import needs_log, several
 from steelyard.models.row_problem import weights
 from steelyard.models.score_fit import quantile
+from steelyard.passes import Executor, on
 from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
@@ -96,8 +97,10 @@ class PolicyValue:
                 if own is not default and (name == "target" or own != default):
                     raise ValueError(f"{name}= is not for Responses: they bring their probabilities and scores along")
 
-    def fit(self, log: PreferenceLog, threads: int | None = None) -> PolicyValueFit:
+    def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> PolicyValueFit:
         """The policy's value with its interval.
+
+        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
 
         Raises
         ------
@@ -107,6 +110,8 @@ class PolicyValue:
             As of :meth:`DoublyRobust.fit`.
         """
         needs_log(log)
+        if executor is not None:
+            return on(executor, self.fit, log)
         if isinstance(self.policy, Responses):
             return _of_responses(self, self.policy, log, threads)
         columns: dict[str, Any] = {}

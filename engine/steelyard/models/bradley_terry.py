@@ -21,6 +21,7 @@ from steelyard.models.row_fit import RowFit, fit_rows
 from steelyard.models.saved import loaded_scores, loaded_spec, loaded_terms
 from steelyard.models.score_fit import RowWeights
 from steelyard.pairs import PairTable, pair_table
+from steelyard.passes import Executor, on
 from steelyard.result import LOADERS
 
 if TYPE_CHECKING:
@@ -93,10 +94,12 @@ class BradleyTerry:
         """The likelihood of one's own, where there is one."""
         return self.link if isinstance(self.link, Likelihood) else None
 
-    def fit(self, log: PreferenceLog, threads: int | None = None) -> PairFit | RowFit:
+    def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> PairFit | RowFit:
         """Scores of every arm that the log identifies.
 
         One pass, and one more for clusters; with covariates the rows are kept, and read once a Newton step.
+
+        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
 
         Raises
         ------
@@ -108,6 +111,8 @@ class BradleyTerry:
             Newton stopped short of the largest score entry <= 1e-10 n.
         """
         needs_log(log)
+        if executor is not None:
+            return on(executor, self.fit, log)
         kind = self.covariance or ("cluster" if log.cluster else "sandwich")
         if kind == "cluster" and not log.cluster:
             raise ValueError('covariance="cluster" needs a log scanned with cluster=')

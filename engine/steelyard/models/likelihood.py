@@ -42,14 +42,14 @@ class Likelihood:
     """
 
     def __init__(self, value: Scalar, first: Scalar, second: Scalar) -> None:
-        self._functions = (value, first, second)
-        compiled = [_compiled(function, what) for function, what in zip(self._functions, _ROLES, strict=True)]
+        self.functions = (value, first, second)
+        compiled = [_compiled(function, what) for function, what in zip(self.functions, _ROLES, strict=True)]
         self._block = _block(*compiled)
         self.address = int(self._block.address)
         self._check()
 
     def __repr__(self) -> str:
-        return f"Likelihood({', '.join(function.__name__ for function in self._functions)})"
+        return f"Likelihood({', '.join(function.__name__ for function in self.functions)})"
 
     def at(self, eta: Any, y: Any) -> tuple[Any, Any, Any]:
         """l and its two derivatives at eta and y, (n,) each."""
@@ -62,7 +62,7 @@ class Likelihood:
     def _check(self) -> None:
         eta, y = (grid.ravel() for grid in np.meshgrid(_ETA, _OUTCOMES))
         here, up, down = (self.at(eta + step, y) for step in (0.0, _STEP, -_STEP))
-        for what, function, values in zip(_ROLES, self._functions, here, strict=True):
+        for what, function, values in zip(_ROLES, self.functions, here, strict=True):
             if not np.isfinite(values).all():
                 i = int(np.flatnonzero(~np.isfinite(values))[0])
                 raise ValueError(
@@ -73,7 +73,7 @@ class Likelihood:
             wrong = np.abs(slope - here[order]) > 1e-6 * (1.0 + np.abs(slope))
             if wrong.any():
                 i = int(np.flatnonzero(wrong)[0])
-                name, below = (self._functions[k].__name__ for k in (order, order - 1))
+                name, below = (self.functions[k].__name__ for k in (order, order - 1))
                 raise ValueError(
                     f"the {_ROLES[order]} {name!r} is {here[order][i]:.8g} at eta = {eta[i]}, y = {y[i]}, "
                     f"but differences of {below!r} give {slope[i]:.8g}"

@@ -21,6 +21,7 @@ from steelyard.models.row_fit import read_weighted, stacked
 from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, identified, position_column, usable
 from steelyard.models.saved import loaded_estimate, loaded_influence, loaded_spec, loaded_terms, refuse_own, spec_facts
 from steelyard.models.score_fit import Fit, RowWeights, Term, population
+from steelyard.passes import Executor, on
 from steelyard.result import LOADERS, Contrast, require, write_archive
 from steelyard.spill import Blocks
 
@@ -82,10 +83,12 @@ class RewardModel:
         """The kernel's name of the likelihood."""
         return self.scores.model
 
-    def fit(self, log: PreferenceLog, threads: int | None = None) -> RewardFit:
+    def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> RewardFit:
         """The reward of every feature that the log identifies.
 
         One pass to encode the rows, one a Newton step, one for the errors.
+
+        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
 
         Raises
         ------
@@ -97,6 +100,8 @@ class RewardModel:
             Newton stopped short of the largest score entry <= 1e-10 n.
         """
         needs_log(log)
+        if executor is not None:
+            return on(executor, self.fit, log)
         kind = self.covariance or ("cluster" if log.cluster else "sandwich")
         if kind == "cluster" and not log.cluster:
             raise ValueError('covariance="cluster" needs a log scanned with cluster=')

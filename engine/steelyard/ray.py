@@ -1,0 +1,321 @@
+"""Passes on a Ray cluster: the same blocks, the same kernels, merged in the same order, so the same bits.
+
+Tasks encode ranges of rows with dictionaries of their own; the driver learns their labels in row order, as a single
+reader would, and tasks renumber and count. Encoded rows that a fit reads again stay in the workers' memory. A task
+whose worker dies is run again.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+import polars as pl
+
+from steelyard.blocks import Block, Dictionary, Encoder, block_rows
+from steelyard.errors import SteelyardError, whole
+from steelyard.models.likelihood import Likelihood
+from steelyard.passes import batches, progress
+from steelyard.solve import one_blas_thread
+from steelyard.spill import Blocks, Changes, Later, changed, concatenated, packs, size
+
+if TYPE_CHECKING:
+    from steelyard.log import PreferenceLog
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class RayExecutor:
+    """Runs the passes of a fit on Ray: ``fit(log, executor=sy.RayExecutor())``. Needs the extra ``ray``.
+
+    The result has the bits of a fit on this machine's threads, on processors of one kind. Workers read the log
+    themselves: paths must be theirs too, and a frame in memory is sent to them. Large logs do best as Parquet, of which
+    a task reads its rows alone.
+
+    Parameters
+    ----------
+    address : of the cluster, as :func:`ray.init` takes it; None: one that was started before, or this machine
+    blocks : how many blocks of 2^17 rows a task reads; fewer for small workers, more for large row groups
+
+    Examples
+    --------
+    >>> import steelyard as sy
+    >>> sy.RayExecutor(address="auto").blocks
+    8
+    """
+
+    address: str | None = None
+    blocks: int = 8
+
+    def __post_init__(self) -> None:
+        whole("blocks", self.blocks, 1, 1 << 20)
+
+    def run_pass(
+        self, log: PreferenceLog, encoder: Encoder, kernel: Callable[[Block], Any], merge: Callable[[Any], None]
+    ) -> None:
+        """As :func:`steelyard.passes.run_pass`; an encoder that learns has learned all labels at the end."""
+        ray, tasks = _started(self.address)
+        asked, job = ray.put(_packed((log, encoder))), ray.put(_packed(kernel))
+        step = self.blocks * block_rows(len(encoder.features))
+        total = int(log.selected(encoder).select(pl.len()).collect().item())
+        starts, known = deque(range(0, total, step)), [len(dictionary) for dictionary in _dictionaries(encoder)]
+        encoder.rows = total
+        encoded: deque[Any] = deque()
+        counted: deque[Any] = deque()
+        while starts or encoded or counted:
+            while starts and len(encoded) < _ahead(ray):
+                encoded.append(tasks.encode.remote(asked, starts.popleft(), step))
+            if encoded:
+                told, blocks = encoded.popleft()
+                told = _got(ray, told)
+                codes = _codes(encoder, known, told)
+                counted.append((told, tasks.count.options(num_returns=1 + len(told)).remote(job, codes, blocks)))
+            while counted and (len(counted) > _ahead(ray) or not (encoded or starts)):
+                told, answers = counted.popleft()
+                self._merged(ray, told, answers, merge)
+
+    def _merged(self, ray: Any, told: list[_Learned], answers: Any, merge: Callable[[Any], None]) -> None:
+        statistics, *kept = answers
+        for own, (statistic, keeps), block in zip(told, _got(ray, statistics), kept, strict=True):
+            merge((statistic, Kept(block)) if keeps else statistic)
+            progress.get()(own.rows)
+
+    def store(self) -> Store:
+        """Takes the blocks that a pass has kept."""
+        return Store(self, [])
+
+    # --- a place of blocks ---------------------------------------------------------------------------
+    def each(self, function: Callable[[Block], S], parts: Sequence[Any], changes: Changes) -> Iterator[S]:
+        """function(block) for every block, changed, in order."""
+        ray, tasks = _started(self.address)
+        yield from (_got(ray, answer) for answer in self._asked(ray, tasks.apply, function, parts, changes))
+
+    def kept(self, parts: Sequence[Any], changes: Changes) -> list[Kept]:
+        """The blocks with their changes made, where they are."""
+        ray, tasks = _started(self.address)
+        return [Kept(block) for block in self._asked(ray, tasks.apply, _itself, parts, changes)]
+
+    def packed(self, parts: Sequence[Any], changes: Changes) -> list[Kept]:
+        """The same, in few full blocks."""
+        _, tasks = _started(self.address)
+        kept = self.kept(parts, changes)
+        groups = packs(list(self.each(size, kept, ())))
+        return [Kept(tasks.join.remote(*(kept[i].block for i in group))) for group in groups]
+
+    def _asked(self, ray: Any, task: Any, function: Any, parts: Sequence[Any], changes: Changes) -> Iterator[Any]:
+        """A task a part, few of them waiting; what they give, unread."""
+        jobs: dict[tuple[int, ...], Any] = {}
+        pending: deque[Any] = deque()
+        for part in parts:
+            block, before = _known(part)
+            key = tuple(map(id, before))  # parts of one origin have their changes in common
+            if key not in jobs:
+                jobs[key] = ray.put(_packed((function, (*before, *changes))))
+            pending.append(task.remote(jobs[key], block))
+            if len(pending) > 2 * _ahead(ray):
+                ray.wait([pending[0]])
+                yield pending.popleft()
+        yield from pending
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A block in the memory of the cluster."""
+
+    block: Any
+
+    def __call__(self) -> Block:
+        found: Block = import_module("ray").get(self.block)
+        return found
+
+
+class Store(NamedTuple):
+    """Kept blocks, in order."""
+
+    executor: RayExecutor
+    parts: list[Any]
+
+    def add(self, part: Any) -> None:
+        self.parts.append(part)
+
+    def done(self) -> Blocks:
+        return Blocks(self.parts, place=self.executor)
+
+
+def _known(part: Any) -> tuple[Any, Changes]:
+    """What Ray knows a part by, and the changes that are due to it."""
+    if isinstance(part, Later):
+        block, before = _known(part.part)
+        return block, (*before, *part.changes)
+    return (part.block if isinstance(part, Kept) else part), ()
+
+
+def _itself(block: Block) -> Block:
+    return block
+
+
+# --- what the driver learns ----------------------------------------------------------------------
+class _Learned(NamedTuple):
+    """What a task learned from one block. labels: of each dictionary, those that it had not met before."""
+
+    rows: int
+    labels: list[pl.Series]
+    numeric: list[bool]
+
+
+class _Codes(NamedTuple):
+    """How to renumber the blocks of a task. codes: of each dictionary, for every label of the task's.
+
+    arms, values: of each block, see :class:`Block`.
+    """
+
+    codes: list[Any]
+    arms: list[int]
+    values: list[Any]
+
+
+def _dictionaries(encoder: Encoder) -> list[Dictionary]:
+    group = [] if encoder.group is None else [encoder.group]
+    return [encoder.arms, encoder.labels, *encoder.clusters.values(), *encoder.levels.values(), *group]
+
+
+def _codes(encoder: Encoder, known: list[int], told: list[_Learned]) -> _Codes:
+    """Learns the labels of a task in the order in which one reader would have met them.
+
+    known: how many each dictionary held when the pass began, which tasks know too.
+    """
+    found = _Codes([np.arange(n, dtype=np.int32) for n in known], [], [])
+    for own in told:
+        for i, dictionary in enumerate(_dictionaries(encoder)):
+            dictionary.numeric |= own.numeric[i]
+            found.codes[i] = np.concatenate([found.codes[i], dictionary.encode(own.labels[i])])
+        found.arms.append(len(encoder.arms))
+        found.values.append(encoder.label_values())
+    return found
+
+
+def _renumbered(block: Block, codes: list[Any], arms: int, value: Any) -> Block:
+    """The block with the driver's codes."""
+
+    def own(column: Any, table: Any) -> Any:
+        return np.where(column >= 0, table[np.maximum(column, 0)], column) if len(table) else column
+
+    arm, label, *others = codes
+    clusters, rest = others[: len(block.clusters)], others[len(block.clusters) :]
+    return replace(
+        block, arms=arms, a=own(block.a, arm), b=own(block.b, arm),
+        label=None if block.label is None else own(block.label, label), value=None if block.value is None else value,
+        clusters=tuple(map(own, block.clusters, clusters)), levels=tuple(map(own, block.levels, rest)),
+        group=None if block.group is None else own(block.group, rest[-1]),
+    )  # fmt: skip
+
+
+# --- tasks ---------------------------------------------------------------------------------------
+def _encode(asked: bytes, start: int, rows: int) -> tuple[list[_Learned], list[Block]]:
+    """Some rows of a log as blocks, coded by dictionaries of this task's own."""
+    log, encoder = _unpacked(asked)
+    encoder.rows = start
+    blocks, told = [], []
+    for batch in batches(log, encoder, slice(start, start + rows)):
+        before = [len(dictionary) for dictionary in _dictionaries(encoder)]
+        blocks.append(encoder.block(batch))
+        met = zip(_dictionaries(encoder), before, strict=True)
+        labels = [dictionary.series("label").slice(n) for dictionary, n in met]
+        told.append(_Learned(batch.height, labels, [dictionary.numeric for dictionary in _dictionaries(encoder)]))
+    return told, blocks
+
+
+def _count(job: bytes, codes: _Codes, blocks: list[Block]) -> Any:
+    """Of each block the statistic, and whether a block comes with it; then those blocks, or None."""
+    kernel, statistics, kept = _unpacked(job), [], []
+    with one_blas_thread():
+        for block, arms, value in zip(blocks, codes.arms, codes.values, strict=True):
+            found = kernel(_renumbered(block, codes.codes, arms, value))
+            keeps = isinstance(found, tuple) and isinstance(found[-1], Block)
+            statistics.append((found[0] if keeps else found, keeps))
+            kept.append(found[1] if keeps else None)
+    return (statistics, *kept)
+
+
+def _apply(job: bytes, block: Block) -> Any:
+    function, changes = _unpacked(job)
+    with one_blas_thread():
+        return function(changed(block, changes))
+
+
+def _join(*blocks: Block) -> Block:
+    return concatenated(blocks)
+
+
+class _Tasks(NamedTuple):
+    encode: Any
+    count: Any
+    apply: Any
+    join: Any
+
+
+@lru_cache(maxsize=1)
+def _tasks(ray: Any) -> _Tasks:
+    return _Tasks(ray.remote(num_returns=2)(_encode), ray.remote(_count), ray.remote(_apply), ray.remote(_join))
+
+
+def _started(address: str | None) -> tuple[Any, _Tasks]:
+    """Ray, connected, and the tasks."""
+    try:
+        ray: Any = import_module("ray")
+    except ImportError as error:
+        raise ImportError("RayExecutor needs Ray: pip install 'steelyard[ray]'") from error
+    if not ray.is_initialized():
+        local = {} if address else {"include_dashboard": False}
+        ray.init(address=address, log_to_driver=False, logging_level="error", **local)
+    return ray, _tasks(ray)
+
+
+def _ahead(ray: Any) -> int:
+    """How many tasks wait for a worker, at most."""
+    return max(2, int(ray.cluster_resources().get("CPU", 2)))
+
+
+def _got(ray: Any, answer: Any) -> Any:
+    """What a task gave; the error it raised, as if it had been raised here."""
+    try:
+        return ray.get(answer)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise SteelyardError(f"Ray lost a part of the pass: {error}") from error
+
+
+# --- what is sent --------------------------------------------------------------------------------
+def _packed(what: Any) -> bytes:
+    """Bytes of a function with all that it holds, but for the rows: tasks get their block by hand."""
+    cloudpickle: Any = import_module("ray.cloudpickle")
+
+    class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+        def reducer_override(self, thing: Any) -> Any:
+            if isinstance(thing, Blocks):
+                return Blocks, ([],)
+            if isinstance(thing, Likelihood):
+                return _compiled, (cloudpickle.dumps(thing.functions),)
+            return super().reducer_override(thing)
+
+    file = io.BytesIO()
+    Pickler(file).dump(what)
+    return file.getvalue()
+
+
+def _unpacked(data: bytes) -> Any:
+    return import_module("ray.cloudpickle").loads(data)
+
+
+@lru_cache(maxsize=8)
+def _compiled(functions: bytes) -> Likelihood:
+    """A likelihood of one's own, compiled once a worker."""
+    return Likelihood(*_unpacked(functions))
