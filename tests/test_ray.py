@@ -139,3 +139,18 @@ def test_errors_have_the_words_of_a_fit_on_threads(tmp_path):
         sy.BradleyTerry().fit(sy.scan(tmp_path / "broken.parquet", **ROLES), executor=ONE)
     with pytest.raises(ValueError, match="blocks must be"):
         sy.RayExecutor(blocks=0)
+    log = sy.scan(rows, **ROLES)
+    for wrong in ("ray", sy.RayExecutor, 2):
+        with pytest.raises(TypeError, match=r"takes a RayExecutor\(\)"):
+            sy.BradleyTerry().fit(log, executor=wrong)
+    with pytest.raises(sy.LogError, match=r"is a query, .* in another order"):
+        sy.BradleyTerry().fit(sy.scan(rows.lazy().unique("c"), **ROLES), executor=ONE)
+
+
+@pytest.mark.parametrize("before", [0, 100, 270_000])
+def test_a_log_that_changes_is_told(tmp_path, monkeypatch, before):
+    frame(300).write_parquet(tmp_path / "log.parquet")
+    monkeypatch.setattr(sy.ray, "count_rows", lambda log, encoder: before)
+    for roles in ({}, {"covariates": {"z": "z"}}):
+        with pytest.raises(sy.LogError, match="changed while it was read" if before else "empty"):
+            sy.BradleyTerry().fit(sy.scan(tmp_path / "log.parquet", **ROLES, **roles), executor=ONE)

@@ -41,6 +41,7 @@ class PreferenceLog:
     on_bad: str = "raise"
     files: tuple[str, ...] = ()
     armless: bool = False
+    steady: bool = True  # read again it has the same rows in the same order
 
     def schema(self) -> pl.Schema:
         """Column names and types of the source; reads metadata only."""
@@ -364,6 +365,7 @@ def scan(
         on_bad=on_bad,
         files=paths,
         armless=armless,
+        steady=not isinstance(source, pl.LazyFrame),
     )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -23,32 +24,41 @@ if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
 
 S = TypeVar("S")
+Changes = tuple[Callable[[Block], Block], ...]
 T = TypeVar("T")
 progress: ContextVar[Callable[[int], object]] = ContextVar("progress", default=lambda rows: None)
 """Told how many rows were read, each time a block is done; set by whoever shows progress."""
 
 
 class Executor(Protocol):
-    """Where passes run, if not on the threads of this process."""
+    """Where passes run and the blocks they keep live, if not on the threads of this process."""
 
     def run_pass(
         self, log: PreferenceLog, encoder: Encoder, kernel: Callable[[Block], Any], merge: Callable[[Any], None]
     ) -> None:
         """As :func:`run_pass`."""
 
-    def store(self) -> Any:
-        """What takes the blocks that a pass keeps, as a Spill does; they stay where they are."""
+    def each(self, function: Callable[[Block], S], parts: Sequence[Any], changes: Changes) -> Iterator[S]:
+        """function(block) for every kept block, changed, in order."""
+
+    def kept(self, parts: Sequence[Any], changes: Changes) -> list[Any]:
+        """Kept blocks with their changes made once and for all."""
+
+    def packed(self, parts: Sequence[Any], changes: Changes) -> list[Any]:
+        """The same, in few full blocks."""
 
 
 elsewhere: ContextVar[Executor | None] = ContextVar("elsewhere", default=None)
 """The executor of the fit that is under way; None: threads."""
 
 
-def on(executor: Executor, fit: Callable[..., S], *arguments: Any) -> S:
-    """fit(*arguments), its passes run by the executor."""
+def on(executor: Executor, fit: Callable[..., S], log: PreferenceLog) -> S:
+    """fit(log), its passes run by the executor."""
+    if isinstance(executor, type) or not hasattr(executor, "run_pass"):
+        raise TypeError(f"executor takes a RayExecutor(), not {executor!r}")
     token = elsewhere.set(executor)
     try:
-        return fit(*arguments)
+        return fit(log)
     finally:
         elsewhere.reset(token)
 
@@ -63,7 +73,7 @@ def run_pass(
     """Calls merge(kernel(block)) for every block, in block order. A block's arrays live until it is merged.
 
     threads: how many run the kernel; default all cores this process may use. Where the fit has an executor, that one
-    runs it; a Block beside a statistic, (statistic, block), then stays there, and merge gets what its store takes.
+    runs it; a Block beside a statistic, (statistic, block), then stays there, and merge gets what stands for it.
     """
     executor = elsewhere.get()
     if executor is not None:
@@ -117,10 +127,23 @@ def in_order(function: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
 def batches(log: PreferenceLog, encoder: Encoder, rows: slice | None = None) -> Iterator[pl.DataFrame]:
     """The log's columns, or some rows of them, as frames of exactly as many rows as a block has, the last but less."""
     frame = log.selected(encoder)
-    frame = frame if rows is None else frame.slice(rows.start, rows.stop - rows.start)
-    try:
+    if rows is not None:
+        frame = frame.slice(rows.start, None if rows.stop is None else rows.stop - rows.start)
+    with _reading(log):
         for batch in frame.collect_batches(chunk_size=block_rows(len(encoder.features)), maintain_order=True):
             if batch.height:
                 yield batch
+
+
+def count_rows(log: PreferenceLog, encoder: Encoder) -> int:
+    """How many rows :func:`batches` gives in all."""
+    with _reading(log):
+        return int(log.selected(encoder).select(pl.len()).collect().item())
+
+
+@contextmanager
+def _reading(log: PreferenceLog) -> Iterator[None]:
+    try:
+        yield
     except (pl.exceptions.PolarsError, OSError) as error:
         raise LogError(f"could not read {log.name}: {error}") from error

@@ -13,20 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
 
 from steelyard.blocks import Block, Dictionary, Encoder, block_rows
-from steelyard.errors import SteelyardError, whole
+from steelyard.errors import LogError, SteelyardError, whole
+from steelyard.log import PreferenceLog
 from steelyard.models.likelihood import Likelihood
-from steelyard.passes import batches, progress
+from steelyard.passes import Changes, batches, count_rows, progress
 from steelyard.solve import one_blas_thread
-from steelyard.spill import Blocks, Changes, Later, changed, concatenated, packs, size
-
-if TYPE_CHECKING:
-    from steelyard.log import PreferenceLog
+from steelyard.spill import Blocks, Later, changed, concatenated, packs, size
 
 S = TypeVar("S")
 
@@ -36,13 +34,14 @@ class RayExecutor:
     """Runs the passes of a fit on Ray: ``fit(log, executor=sy.RayExecutor())``. Needs the extra ``ray``.
 
     The result has the bits of a fit on this machine's threads, on processors of one kind. Workers read the log
-    themselves: paths must be theirs too, and a frame in memory is sent to them. Large logs do best as Parquet, of which
-    a task reads its rows alone.
+    themselves: paths must be theirs too, and a frame in memory is sent to them; a lazy query is refused, because tasks
+    would run it apart. Large logs do best as Parquet, of which a task reads its rows alone.
 
     Parameters
     ----------
     address : of the cluster, as :func:`ray.init` takes it; None: one that was started before, or this machine
-    blocks : how many blocks of 2^17 rows a task reads; fewer for small workers, more for large row groups
+    blocks : how many blocks a task reads, of 2^17 rows each, or fewer under wide features; fewer for small workers,
+        more for large row groups
 
     Examples
     --------
@@ -61,37 +60,42 @@ class RayExecutor:
         self, log: PreferenceLog, encoder: Encoder, kernel: Callable[[Block], Any], merge: Callable[[Any], None]
     ) -> None:
         """As :func:`steelyard.passes.run_pass`; an encoder that learns has learned all labels at the end."""
+        if not log.steady:
+            raise LogError(
+                f"{log.name} is a query, which every task would run anew, and which may then have its rows in another "
+                "order: write it with sink_parquet and scan the file, or collect() it first."
+            )
         ray, tasks = _started(self.address)
-        asked, job = ray.put(_packed((log, encoder))), ray.put(_packed(kernel))
+        ahead, total = _ahead(ray), count_rows(log, encoder)
+        asked, job = ray.put(_packed((log, encoder), whole=True)), ray.put(_packed(kernel))
         step = self.blocks * block_rows(len(encoder.features))
-        total = int(log.selected(encoder).select(pl.len()).collect().item())
         starts, known = deque(range(0, total, step)), [len(dictionary) for dictionary in _dictionaries(encoder)]
-        encoder.rows = total
         encoded: deque[Any] = deque()
         counted: deque[Any] = deque()
         while starts or encoded or counted:
-            while starts and len(encoded) < _ahead(ray):
-                encoded.append(tasks.encode.remote(asked, starts.popleft(), step))
+            while starts and len(encoded) < ahead:
+                start = starts.popleft()  # the last one reads to the end, wherever that is by now
+                encoded.append(tasks.encode.remote(asked, start, start + step if starts else None))
             if encoded:
                 told, blocks = encoded.popleft()
                 told = _got(ray, told)
+                encoder.rows += sum(own.rows for own in told)
                 codes = _codes(encoder, known, told)
-                counted.append((told, tasks.count.options(num_returns=1 + len(told)).remote(job, codes, blocks)))
-            while counted and (len(counted) > _ahead(ray) or not (encoded or starts)):
+                answers = tasks.count.options(num_returns=1 + max(1, len(told))).remote(job, codes, blocks)
+                counted.append((told, answers))
+            while counted and (len(counted) > ahead or not (encoded or starts)):
                 told, answers = counted.popleft()
                 self._merged(ray, told, answers, merge)
+        if encoder.rows != total:
+            raise LogError(f"{log.name} changed while it was read: it had {total} rows, and then {encoder.rows}")
 
     def _merged(self, ray: Any, told: list[_Learned], answers: Any, merge: Callable[[Any], None]) -> None:
         statistics, *kept = answers
-        for own, (statistic, keeps), block in zip(told, _got(ray, statistics), kept, strict=True):
+        for own, (statistic, keeps), block in zip(told, _got(ray, statistics), kept, strict=False):
             merge((statistic, Kept(block)) if keeps else statistic)
             progress.get()(own.rows)
 
-    def store(self) -> Store:
-        """Takes the blocks that a pass has kept."""
-        return Store(self, [])
-
-    # --- a place of blocks ---------------------------------------------------------------------------
+    # --- kept blocks --------------------------------------------------------------------------------
     def each(self, function: Callable[[Block], S], parts: Sequence[Any], changes: Changes) -> Iterator[S]:
         """function(block) for every block, changed, in order."""
         ray, tasks = _started(self.address)
@@ -111,7 +115,7 @@ class RayExecutor:
 
     def _asked(self, ray: Any, task: Any, function: Any, parts: Sequence[Any], changes: Changes) -> Iterator[Any]:
         """A task a part, few of them waiting; what they give, unread."""
-        jobs: dict[tuple[int, ...], Any] = {}
+        jobs, ahead = dict[tuple[int, ...], Any](), 2 * _ahead(ray)
         pending: deque[Any] = deque()
         for part in parts:
             block, before = _known(part)
@@ -119,7 +123,7 @@ class RayExecutor:
             if key not in jobs:
                 jobs[key] = ray.put(_packed((function, (*before, *changes))))
             pending.append(task.remote(jobs[key], block))
-            if len(pending) > 2 * _ahead(ray):
+            if len(pending) > ahead:
                 ray.wait([pending[0]])
                 yield pending.popleft()
         yield from pending
@@ -134,19 +138,6 @@ class Kept:
     def __call__(self) -> Block:
         found: Block = import_module("ray").get(self.block)
         return found
-
-
-class Store(NamedTuple):
-    """Kept blocks, in order."""
-
-    executor: RayExecutor
-    parts: list[Any]
-
-    def add(self, part: Any) -> None:
-        self.parts.append(part)
-
-    def done(self) -> Blocks:
-        return Blocks(self.parts, place=self.executor)
 
 
 def _known(part: Any) -> tuple[Any, Changes]:
@@ -218,12 +209,19 @@ def _renumbered(block: Block, codes: list[Any], arms: int, value: Any) -> Block:
 
 
 # --- tasks ---------------------------------------------------------------------------------------
-def _encode(asked: bytes, start: int, rows: int) -> tuple[list[_Learned], list[Block]]:
-    """Some rows of a log as blocks, coded by dictionaries of this task's own."""
-    log, encoder = _unpacked(asked)
+def _encode(asked: bytes, start: int, end: int | None) -> tuple[Any, list[Block]]:
+    """Some rows of a log as blocks, coded by dictionaries of this task's own; what they learned, or an error."""
+    try:
+        log, encoder = _unpacked(asked)
+        return _encoded(log, encoder, start, end)
+    except Exception as error:  # told to whoever asks for either answer, it would be printed for the other
+        return error, []
+
+
+def _encoded(log: PreferenceLog, encoder: Encoder, start: int, end: int | None) -> tuple[list[_Learned], list[Block]]:
     encoder.rows = start
     blocks, told = [], []
-    for batch in batches(log, encoder, slice(start, start + rows)):
+    for batch in batches(log, encoder, slice(start, end)):
         before = [len(dictionary) for dictionary in _dictionaries(encoder)]
         blocks.append(encoder.block(batch))
         met = zip(_dictionaries(encoder), before, strict=True)
@@ -233,15 +231,20 @@ def _encode(asked: bytes, start: int, rows: int) -> tuple[list[_Learned], list[B
 
 
 def _count(job: bytes, codes: _Codes, blocks: list[Block]) -> Any:
-    """Of each block the statistic, and whether a block comes with it; then those blocks, or None."""
-    kernel, statistics, kept = _unpacked(job), [], []
-    with one_blas_thread():
-        for block, arms, value in zip(blocks, codes.arms, codes.values, strict=True):
-            found = kernel(_renumbered(block, codes.codes, arms, value))
-            keeps = isinstance(found, tuple) and isinstance(found[-1], Block)
-            statistics.append((found[0] if keeps else found, keeps))
-            kept.append(found[1] if keeps else None)
-    return (statistics, *kept)
+    """Of each block the statistic, and whether a block comes with it, or an error; then those blocks, or None."""
+    statistics: Any = []
+    kept: list[Block | None] = []
+    try:
+        kernel = _unpacked(job)
+        with one_blas_thread():
+            for block, arms, value in zip(blocks, codes.arms, codes.values, strict=True):
+                found = kernel(_renumbered(block, codes.codes, arms, value))
+                keeps = isinstance(found, tuple) and isinstance(found[-1], Block)
+                statistics.append((found[0] if keeps else found, keeps))
+                kept.append(found[1] if keeps else None)
+    except Exception as error:  # as above
+        statistics = error
+    return (statistics, *kept, *[None] * (max(1, len(blocks)) - len(kept)))
 
 
 def _apply(job: bytes, block: Block) -> Any:
@@ -284,24 +287,29 @@ def _ahead(ray: Any) -> int:
 
 
 def _got(ray: Any, answer: Any) -> Any:
-    """What a task gave; the error it raised, as if it had been raised here."""
+    """What a task gave; the error it met, raised here."""
     try:
-        return ray.get(answer)
+        found = ray.get(answer)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
     except ray.exceptions.RayError as error:
         raise SteelyardError(f"Ray lost a part of the pass: {error}") from error
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 # --- what is sent --------------------------------------------------------------------------------
-def _packed(what: Any) -> bytes:
-    """Bytes of a function with all that it holds, but for the rows: tasks get their block by hand."""
+def _packed(what: Any, whole: bool = False) -> bytes:
+    """Bytes of a function with all that it holds, but for rows: tasks get their block by hand. whole: of a log."""
     cloudpickle: Any = import_module("ray.cloudpickle")
 
     class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         def reducer_override(self, thing: Any) -> Any:
             if isinstance(thing, Blocks):
                 return Blocks, ([],)
+            if isinstance(thing, PreferenceLog) and not whole:
+                return _nothing, ()
             if isinstance(thing, Likelihood):
                 return _compiled, (cloudpickle.dumps(thing.functions),)
             return super().reducer_override(thing)
@@ -313,6 +321,10 @@ def _packed(what: Any) -> bytes:
 
 def _unpacked(data: bytes) -> Any:
     return import_module("ray.cloudpickle").loads(data)
+
+
+def _nothing() -> None:
+    """In place of a log, which may hold a frame: kernels read blocks."""
 
 
 @lru_cache(maxsize=8)

@@ -42,8 +42,9 @@ def read_rows(
     Raises LogError for bad rows, null or infinite covariates, features and contexts among them, as the log's
     on_bad says.
     """
-    executor = elsewhere.get()
-    tally, store = Tally(log.unfolded), Spill() if executor is None else executor.store()
+    executor, there = elsewhere.get(), list[Any]()
+    tally, spill = Tally(log.unfolded), Spill()
+    keep = spill.add if executor is None else there.append
 
     def take(block: Block) -> tuple[Any, Block]:
         kept, bad, at = clean(block, unlabelled)
@@ -62,10 +63,11 @@ def read_rows(
     def merge(taken: tuple[Any, Block]) -> None:
         part, block = taken
         tally.merge(part)
-        store.add(block)
+        keep(block)
 
     run_pass(log, encoder, take, merge, threads)
     pairs, code = tally.table(encoder)
     tally.refuse(log, encoder, pairs.rows.sum() + unlabelled * tally.bad.get("not labelled", (0, []))[0])
-    blocks = store.done().map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
+    blocks = spill.done() if executor is None else Blocks(there, place=executor)
+    blocks = blocks.map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
     return Rows(pairs, blocks, encoder)

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from steelyard.blocks import Block, block_rows
-from steelyard.passes import in_order
+from steelyard.passes import Changes, Executor, in_order
 
 S = TypeVar("S")
 MOST_IN_MEMORY = 1 << 28  # bytes of encoded rows that are kept in memory
@@ -45,20 +45,6 @@ _ARRAYS = (
 
 
 _ABSENT: dict[str, Any] = {field.name: None for field in fields(Block)}
-Changes = tuple[Callable[[Block], Block], ...]
-
-
-class Place(Protocol):
-    """Where blocks live that are not in this process, and passes over them run."""
-
-    def each(self, function: Callable[[Block], S], parts: Sequence[Any], changes: Changes) -> Iterator[S]:
-        """function(block) for every block, changed, in order."""
-
-    def kept(self, parts: Sequence[Any], changes: Changes) -> list[Any]:
-        """The blocks with their changes made once and for all, where they are."""
-
-    def packed(self, parts: Sequence[Any], changes: Changes) -> list[Any]:
-        """The same, in few full blocks."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +56,7 @@ class Blocks:
 
     parts: list[Block | Callable[[], Block]]
     changes: Changes = ()
-    place: Place | None = None
+    place: Executor | None = None
 
     @property
     def in_memory(self) -> bool:
@@ -89,13 +75,12 @@ class Blocks:
         return in_order(lambda part: function(changed(part, self.changes)), self.parts)
 
     def packed(self) -> Blocks:
-        """The same rows in few full blocks, where they are in memory: some passes cost more a block than a row."""
+        """The same rows in few full blocks: some passes cost more a block than a row."""
         if self.place is not None:
             return Blocks(self.place.packed(self.parts, self.changes), place=self.place)
-        if not self.in_memory:
-            return self
-        blocks = [part for part in self.parts if isinstance(part, Block)]
-        return Blocks([concatenated([blocks[i] for i in group]) for group in packs([size(block) for block in blocks])])
+        groups = packs(list(self.each(size)))
+        later = [Together(tuple(Later(self.parts[i], self.changes) for i in group)) for group in groups]
+        return Blocks([part() for part in later] if self.in_memory else [*later])
 
     def split(self, folds: int) -> list[Blocks]:
         """The rows of each fold; blocks know the fold of their rows."""
@@ -131,6 +116,16 @@ class Later:
 
     def __call__(self) -> Block:
         return changed(self.part, self.changes)
+
+
+@dataclass(frozen=True)
+class Together:
+    """One block of several that are read when called."""
+
+    parts: tuple[Later, ...]
+
+    def __call__(self) -> Block:
+        return concatenated([part() for part in self.parts])
 
 
 def changed(part: Block | Callable[[], Block], changes: Changes) -> Block:
@@ -204,6 +199,8 @@ class Spill:
         import pyarrow as pa
 
         for block in self._blocks:
+            if block.place is None:  # other blocks, with bad rows among them, may have one: a file has one schema
+                block = replace(block, place=np.arange(block.n, dtype=np.int32))
             batch = _batch(block)
             if self._writer is None:
                 self._folder, self._like = tempfile.TemporaryDirectory(prefix="steelyard-"), block

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import steelyard as sy
+from steelyard import blocks, spill
 
 from tests.assignment.simulate import confounded
 from tests.reference import doubly_robust as brute
@@ -349,6 +350,21 @@ def bad(
         sy.DoublyRobust(**{"propensity": BY_TOPIC, **spec}).fit(
             scanned(small(15, 300) if frame is None else frame, **(log or {}))
         )
+
+
+def test_where_the_blocks_live_changes_no_bit(monkeypatch):
+    """Folds are packed into full blocks, in memory and in a file alike; a block without a good row is no harm."""
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 1 << 9)
+    frame = small(21, 2400).with_columns(w=pl.when(pl.int_range(pl.len()) < 600).then(-1.0).otherwise("w"))
+    log = scanned(frame, weight="w", on_bad="drop")
+    target = {"target": frame.select("topic", "x").tail(500)}
+    fits = []
+    for most in (1 << 28, 0):
+        monkeypatch.setattr(spill, "MOST_IN_MEMORY", most)
+        fits += [sy.DoublyRobust(**more).fit(log) for more in ({}, target)]
+    assert fits[0].table().equals(fits[2].table())
+    assert (fits[0].covariance == fits[2].covariance).all()
+    assert fits[1].table().equals(fits[3].table())
 
 
 @pytest.mark.filterwarnings("ignore:context 'topic=v' tells the outcome")

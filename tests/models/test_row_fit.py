@@ -10,6 +10,7 @@ import pytest
 import statsmodels.api as sm
 import steelyard as sy
 from steelyard import blocks, passes, spill
+from steelyard.models import row_problem
 from steelyard.models.row_fit import fit_rows
 
 from tests.reference.row_fit import RowFit
@@ -293,6 +294,22 @@ def test_wide_features_are_cut_into_smaller_blocks(monkeypatch):
     assert (fits[0].coefficient == fits[1].coefficient).all()
     assert (fits[0].covariance == fits[1].covariance).all()
     np.testing.assert_allclose(fits[0].coefficient, want.coefficient, atol=1e-9)
+
+
+def test_a_feature_that_every_16th_row_lacks(monkeypatch):
+    """Long logs are first fitted to every 16th row; what is missing there must not matter."""
+    monkeypatch.setattr(row_problem, "_LONG", 1 << 12)
+    rng = np.random.default_rng(5)
+    delta = rng.normal(size=(1 << 13, 40))
+    delta[:, 0] *= np.arange(1 << 13) % 100 == 3  # rare
+    delta[::16, [1, 2]] *= [0.0, 1e-7]
+    delta[::16, 4] = delta[::16, 5]
+    y = (rng.random(1 << 13) < 1 / (1 + np.exp(-delta @ rng.normal(size=40) / 6))) * 1.0
+    frame = pl.DataFrame({"y": y, "p": pl.Series(delta), "q": pl.Series(0.0 * delta)})
+    fit = sy.RewardModel().fit(sy.scan(frame, outcome="y", features=("p", "q")))
+    want = sm.GLM(y, delta, family=sm.families.Binomial()).fit(tol=1e-14, cov_type="HC0")
+    np.testing.assert_allclose(fit.coefficient, want.params, atol=1e-8)
+    np.testing.assert_allclose(fit.coefficients()["se"], want.bse, rtol=1e-7)
 
 
 def test_a_disk_too_small_is_told_and_left_clean(monkeypatch, tmp_path):

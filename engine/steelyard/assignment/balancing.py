@@ -110,18 +110,22 @@ def balance(
 
 def _moments(members: Any, x: Any, w: Any, size: int) -> tuple[Any, Any]:
     """(M, D) sums of w z, and (M D, M D) of w z z', through the second moments of each cell of members."""
-    d = len(x)
+    d, n = x.shape
     low, high = members.min(axis=0), members.max(axis=0)
     code = (low.astype(np.int64) * size + high).astype(np.min_scalar_type(size * size))  # short ones sort faster
     order = np.argsort(code, kind="stable")
-    code, x, w = code[order], x[:, order], w[order]
-    starts = np.flatnonzero(np.r_[True, code[1:] != code[:-1]]) if len(code) else np.zeros(0, np.int64)
-    first, second = np.empty((len(starts), d)), np.empty((len(starts), d, d))
-    for cell, (start, end) in enumerate(zip(starts, np.r_[starts[1:], len(code)], strict=True)):
-        part = x[:, start:end]
-        weighted = part * w[start:end]
-        first[cell], second[cell] = weighted.sum(axis=1), weighted @ part.T
-    i, j = np.divmod(code[starts].astype(np.int64), size)
+    cells, place = np.unique(code[order], return_inverse=True)
+    first, second = np.zeros((len(cells), d)), np.zeros((len(cells), d, d))
+    step = max(1, (1 << 20) // (d * d))
+    for start in range(0, n, step):
+        rows = order[start : start + step]
+        few, own = x[:, rows], place[start : start + step]
+        weighted = few * w[rows]
+        starts = np.flatnonzero(np.diff(own, prepend=-1))
+        first[own[starts]] += np.add.reduceat(weighted, starts, axis=1).T
+        for c in range(d):
+            second[own[starts], c] += np.add.reduceat(weighted[c] * few, starts, axis=1).T
+    i, j = np.divmod(cells.astype(np.int64), size)
     moment, curve = np.zeros((size, d)), np.zeros((size, d, size, d))
     np.add.at(moment, i, first)
     for one, other in [(i, i)] + [(j, j), (i, j), (j, i)] * (len(members) > 1):

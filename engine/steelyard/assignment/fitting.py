@@ -118,8 +118,8 @@ def _logistic(contexts: Contexts, blocks: Blocks, ridge: float) -> Solved:
     penalty = np.full(len(names), ridge)
     penalty[0] = 0.0
     rows = blocks.map(lambda block: replace(block, y=block.drawn[0].astype(np.float64)))
-    problem, start, place, _, information = identified(RowProblem(rows, 0, names, "bradley-terry", penalty), 0.0)
-    estimate, _ = problem.maximise(start, information)
+    problem, start, place, *_ = identified(RowProblem(rows, 0, names, "bradley-terry", penalty), 0.0)
+    estimate, _ = problem.maximise(start)
     gamma = np.zeros((2, len(names)))
     gamma[1, list(place)] = estimate.parameter
     return Solved(gamma, estimate.log_likelihood, estimate.iterations, estimate.gradient_norm)

@@ -86,7 +86,7 @@ class RewardModel:
     def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> RewardFit:
         """The reward of every feature that the log identifies.
 
-        One pass to encode the rows, one a Newton step, one for the errors.
+        One pass to encode the rows, one a step of the solver, one for the errors.
 
         threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
 
@@ -120,7 +120,8 @@ class RewardModel:
         design = Design(tuple(features), tuple(log.covariates), tuple(contexts), tuple(pairs), tuple(groups),
                         pooled=self.ridge > 0, position=self.position)  # fmt: skip
         keep_ties = self.ties != "drop"
-        blocks = rows.blocks.map(lambda block: design.block(block, keep_ties, rows.encoder.context))
+        order = tuple(rows.encoder.context)
+        blocks = rows.blocks.map(lambda block: design.block(block, keep_ties, order))
         rest = rows.blocks.map(lambda block: block.where(~usable(block, keep_ties)))
         sizes = [(log.cluster_label(name), len(rows.encoder.clusters[name])) for name in clusters]
         return self._fitted(design, blocks, kind, sizes, rows.pairs.dropped, rest)

@@ -160,7 +160,7 @@ class RowProblem:
         return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / _THINNED + 1.0)
 
     def maximise(self, start: Any, information: Any = None) -> tuple[Estimate, Influence]:
-        """Newton from `start` (p,), and the model-based influence, whose meat is the information itself.
+        """The maximum, from `start` (p,), and the model-based influence, whose meat is the information itself.
 
         A long log is first maximised on every 16th row, slightly shrunk so that this cannot fail for rare arms.
         information: (p, p) at the start, if known; it saves a pass where columns are many.
@@ -168,12 +168,13 @@ class RowProblem:
         few = self.thinned
         if few is not self:
             with contextlib.suppress(ConvergenceError, NotIdentifiedError):
-                solved, known = few.maximise(start)
-                start, information = solved.parameter, _THINNED * known.meat
+                start, information = few.maximise(start)[0].parameter, None
         try:
             with one_blas_thread():
-                climb = self._climb_wide if not self.k and self.d > WIDEST_FUSED else self._climb
-                solution, hessian = climb(start * self.scale, information)
+                if not self.k and self.d > WIDEST_FUSED:
+                    solution, hessian = self._climb_wide(start * self.scale, information)
+                else:
+                    solution, hessian = self._climb(start * self.scale)
                 unit = np.outer(self.scale, self.scale)
                 bread = centred_inverse(hessian / unit, self.k, self.penalty / self.scale**2) / unit
         except (ConvergenceError, NotIdentifiedError) as error:
@@ -187,7 +188,7 @@ class RowProblem:
                             solution.gradient_norm)  # fmt: skip
         return estimate, Influence(bread, hessian)
 
-    def _climb(self, start: Any, _: Any) -> tuple[Solution, Any]:
+    def _climb(self, start: Any) -> tuple[Solution, Any]:
         """The maximum, in units of the scale, by Newton steps, and the Hessian there."""
         last: list[Any] = [None]
 
