@@ -375,7 +375,7 @@ def test_weights_take_the_confounding_away_and_their_intervals_cover():
     names, true = ("plain", "frequency", "softmax", "known", "balance"), truth()
     error: dict = {name: [] for name in names}
     spread: dict = {name: [] for name in names}
-    for seed in range(500):
+    for seed in range(300):
         log = sy.scan(confounded(seed, 3000), a="a", b="b", outcome="y", context="x")
         shown = sy.PairPropensity().fit(log)
         softmax = shown.weights(log)

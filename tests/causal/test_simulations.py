@@ -69,7 +69,7 @@ def test_the_unit_is_the_pair():
     rates = np.array([np.mean([sigmoid(scores[:, i] - scores[:, j]).mean() for j in range(6) if j != i])
                       for i in range(6)])  # fmt: skip
     ours, theirs = [], []
-    for seed in range(60):
+    for seed in range(30):
         x, a, b, y, _, _ = matched(seed, 6000)
         log = sy.scan({"a": a, "b": b, "y": y, "x0": x[:, 0]}, a="a", b="b", outcome="y", context="x0")
         fit = sy.DoublyRobust(propensity=sy.PairPropensity(method="pairs")).fit(log)
