@@ -15,7 +15,8 @@ from steelyard.assignment.models import Classified, Frequency, Logged, SoftmaxMo
 from steelyard.assignment.softmax import SoftmaxProblem, Solved
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
-from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, identified, weights
+from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, weights
+from steelyard.models.told_apart import identified
 from steelyard.spill import Blocks
 
 if TYPE_CHECKING:

@@ -30,7 +30,8 @@ from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import multiway
 from steelyard.log import needs_log
 from steelyard.models.reward import RewardModel
-from steelyard.models.row_problem import Identified, RowProblem, identified
+from steelyard.models.row_problem import RowProblem
+from steelyard.models.told_apart import Identified, identified
 from steelyard.passes import Executor, on
 from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread

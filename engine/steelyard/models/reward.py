@@ -18,9 +18,10 @@ from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import WIDEST_DENSE, Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.row_fit import read_weighted, stacked
-from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, identified, position_column, usable
+from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, position_column, usable
 from steelyard.models.saved import loaded_estimate, loaded_influence, loaded_spec, loaded_terms, refuse_own, spec_facts
 from steelyard.models.score_fit import Fit, RowWeights, Term, population
+from steelyard.models.told_apart import identified
 from steelyard.passes import Executor, on
 from steelyard.result import LOADERS, Contrast, require, write_archive
 from steelyard.spill import Blocks

@@ -17,8 +17,9 @@ from steelyard.inference.audit import fewest_rows
 from steelyard.inference.clusters import cluster_names
 from steelyard.inference.nuisance import Nuisance
 from steelyard.models.cells import WIDEST_DENSE, Cells
-from steelyard.models.row_problem import RowProblem, identified, inside, usable, weights
+from steelyard.models.row_problem import RowProblem, inside, usable, weights
 from steelyard.models.score_fit import RowWeights, ScoreFit, Term
+from steelyard.models.told_apart import identified
 from steelyard.result import DropAudit, write_archive
 from steelyard.rows import Rows, read_rows
 from steelyard.spill import Blocks

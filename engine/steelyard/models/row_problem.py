@@ -29,7 +29,6 @@ _WIDE_CELLS = 1 << 19  # entries of a feature matrix that are widened to double 
 _LONG = 1 << 18  # rows
 _THINNED = 16
 _PATIENCE = 10  # scores, after which a wide fit takes a new Hessian
-_DEPENDENT = 1e-10  # share of a column's variance that must be left beside the columns before it
 _SEPARATED = (
     "the fit has no finite maximum, or the solver stopped short of it: some combination of scores, covariates and "
     "features may tell every outcome. Leave some out, shrink with ridge=, or collect more comparisons."
@@ -442,97 +441,3 @@ def usable(block: Block, keep_ties: bool) -> Any:
 def position_column(block: Block) -> Any:
     """(n,) 1 where being shown first counts."""
     return np.ones(block.n) if block.first is None else block.first.astype(np.float64)
-
-
-class Identified(NamedTuple):
-    """A problem with the columns that can be told apart. start: (p,). place: of each kept column. why: the others.
-
-    information: (p, p) at the start, where all of the rows had to be asked.
-    """
-
-    problem: RowProblem
-    start: Any
-    place: dict[int, int]
-    why: dict[int, str]
-    information: Any
-
-
-def identified(problem: RowProblem, tie: float) -> Identified:
-    """Leaves out the columns that cannot be told from the scores and the columns before them, with the reason.
-
-    tie: where the tie parameter starts; all else starts at 0. Columns under a penalty
-    are all kept; another is, where the scores and the columns before leave more than 1e-10 of its variance at the
-    start. Raises LogError where two terms would have one name.
-    """
-    names = problem.names
-    terms = [*names, *["tie"] * problem.ties]
-    twice = next((name for name in terms if terms.count(name) > 1), None)
-    if twice is not None:
-        raise LogError(f"two terms are named {twice!r}: rename the covariate or feature")
-    start = np.zeros(problem.size)
-    start[problem.k + problem.d :] = tie
-    places = np.flatnonzero(problem.penalty[problem.k : problem.k + problem.d] == 0).tolist()
-    why, information = _told_apart(problem, start, places) if places else ({}, None)
-    kept = [j for j in range(problem.d) if j not in why]
-    if why:
-        left = [problem.k + j for j in why]
-        problem, start = problem.only(kept), np.delete(start, left)
-        information = None if information is None else np.delete(np.delete(information, left, 0), left, 1)
-    return Identified(problem, start, {j: at for at, j in enumerate(kept)}, why, information)
-
-
-@one_blas_thread()
-def _told_apart(problem: RowProblem, start: Any, places: Sequence[int]) -> tuple[dict[int, str], Any]:
-    """Of the columns at `places`, those that cannot be told from the scores and the ones before, with the reason.
-
-    And the information of all rows at the start, where it was needed.
-    """
-    k, few, names = problem.k, problem.thinned, [problem.names[j] for j in places]
-    used = np.ix_(*[[*range(k), *(k + place for place in places)]] * 2)
-    information = few.sums(start)[2]
-    why = _dependent(information[used], k, names)
-    if why and few is not problem:  # what some rows can tell apart, all can; not the other way round
-        information = problem.sums(start)[2]
-        why = _dependent(information[used], k, names)
-    known = few is problem or bool(why)
-    return {places[j]: reason for j, reason in why.items()}, information if known else None
-
-
-def _dependent(hessian: Any, k: int, names: Sequence[str]) -> dict[int, str]:
-    """The same from the information (k + d, k + d) of the scores and these columns."""
-    try:
-        arms = dense_solver(pinned(hessian[:k, :k], k, np.zeros(k))) if k else None
-    except NotIdentifiedError:  # an arm is missing from the rows
-        return dict.fromkeys(range(len(names)), "")
-    across, own = hessian[:k, k:], np.diag(hessian)[k:]
-    left = hessian[k:, k:] - (across.T @ arms(across) if arms else 0.0)
-    if _all_independent(left, own):
-        return {}
-    kept: list[int] = []
-    why: dict[int, str] = {}
-    for j, name in enumerate(names):
-        if own[j] <= 0.0:
-            why[j] = f"{name} is 0 in every row: what both responses share, such as the prompt, cancels out"
-            continue
-        share = np.linalg.solve(left[np.ix_(kept, kept)], left[kept, j]) if kept else np.zeros(0)
-        if left[j, j] - left[j, kept] @ share > _DEPENDENT * own[j]:
-            kept.append(j)
-            continue
-        size = np.abs(share) * np.sqrt(own[kept])
-        others = [names[i] for i, s in zip(kept, size, strict=True) if s > 1e-5 * np.sqrt(own[j])]
-        if arms:
-            by_arms = across[:, j] - across[:, kept] @ share
-            others += ["the arms"] * bool(by_arms @ arms(by_arms) > 1e-10 * own[j])
-        why[j] = f"collinear with {' and '.join(others)}: its effect cannot be told from theirs"
-    return why
-
-
-def _all_independent(left: Any, own: Any) -> bool:
-    """Whether the Cholesky pivots, each column's variance beside those before it, are all large enough."""
-    if (own <= 0.0).any():
-        return False
-    try:
-        root = np.linalg.cholesky(left)
-    except np.linalg.LinAlgError:
-        return False
-    return bool((np.diag(root) ** 2 > _DEPENDENT * own).all())
