@@ -209,5 +209,7 @@ def target_log(log: PreferenceLog, target: Any) -> PreferenceLog:
     target: another log, or anything that :func:`steelyard.scan` reads.
     """
     roles: dict[str, Any] = {"a": pl.lit("x"), "b": pl.lit("y"), "outcome": pl.lit(None, dtype=pl.Float64)}
-    source = target.frame() if isinstance(target, PreferenceLog) else scan(target, **roles).frame()
-    return replace(log, source=source, name="the target frame", roles=roles, tallies=(), files=())
+    read = target if isinstance(target, PreferenceLog) else scan(target, **roles)
+    return replace(
+        log, source=read.frame(), name="the target frame", roles=roles, tallies=(), files=(), steady=read.steady
+    )
