@@ -23,4 +23,7 @@ modules = [
     for binding in sorted(Path("bindings").glob("*.pyx"))
 ]
 
-setup(ext_modules=cythonize(modules, build_dir="build", include_path=["kernels"]))
+setup(
+    ext_modules=cythonize(modules, build_dir="build", include_path=["kernels"]),
+    options={"build_ext": {"parallel": os.cpu_count()}},  # modules, side by side
+)
