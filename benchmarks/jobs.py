@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from functools import cache
@@ -26,6 +25,7 @@ from benchmarks.contend import (
     rows,
     slope_of_scores,
 )  # fmt: skip
+from benchmarks.coverage_worlds import own
 
 
 # --- jobs ----------------------------------------------------------------------------------------
@@ -224,18 +224,13 @@ def own_likelihood(scale: float) -> list[Contender]:
     frame = pl.DataFrame({"y": y, **{f"{side}{j}": x[:, j] * half for side, half in (("f", 0.5), ("g", -0.5))
                                      for j in range(d)}})  # fmt: skip
     log = sy.scan(frame, outcome="y", features=tuple([f"{side}{j}" for j in range(d)] for side in "fg"))
-    mine = sy.Likelihood(
-        lambda eta, y: y * eta - (math.log1p(math.exp(-abs(eta))) + max(eta, 0.0)),
-        lambda eta, y: y - 1.0 / (1.0 + math.exp(-eta)),
-        lambda eta, y: -1.0 / ((1.0 + math.exp(-eta)) * (1.0 + math.exp(eta))),
-    )
     right = apart(cache(lambda: exact_logit(x, y)), lambda beta: x.T @ (y - sigmoid(x @ beta)) / n)
 
     def fitted(link: Any) -> Callable[[], Any]:
         return lambda: sy.RewardModel(link=link).fit(log).coefficients()["estimate"].to_numpy()
 
     return [
-        Contender("steelyard, likelihood in Python", fitted(mine), right),
+        Contender("steelyard, likelihood in Python", fitted(own()), right),
         Contender("steelyard, the same built in", fitted("logistic"), right),
         Contender("SciPy BFGS and NumPy, by hand (no errors)", lambda: peers.scipy_own(x, y), right),
     ]

@@ -99,12 +99,12 @@ class RayExecutor:
     def each(self, function: Callable[[Block], S], parts: Sequence[Any], changes: Changes) -> Iterator[S]:
         """function(block) for every block, changed, in order."""
         ray, tasks = _started(self.address)
-        yield from (_got(ray, answer) for answer in self._asked(ray, tasks.apply, function, parts, changes))
+        yield from (_got(ray, answer) for answer in self._asked(ray, tasks, function, parts, changes))
 
     def kept(self, parts: Sequence[Any], changes: Changes) -> list[Kept]:
         """The blocks with their changes made, where they are."""
         ray, tasks = _started(self.address)
-        return [Kept(block) for block in self._asked(ray, tasks.apply, _itself, parts, changes)]
+        return [Kept(block) for block in self._asked(ray, tasks, _itself, parts, changes)]
 
     def packed(self, parts: Sequence[Any], changes: Changes) -> list[Kept]:
         """The same, in few full blocks."""
@@ -113,7 +113,7 @@ class RayExecutor:
         groups = packs(list(self.each(size, kept, ())))
         return [Kept(tasks.join.remote(*(kept[i].block for i in group))) for group in groups]
 
-    def _asked(self, ray: Any, task: Any, function: Any, parts: Sequence[Any], changes: Changes) -> Iterator[Any]:
+    def _asked(self, ray: Any, tasks: _Tasks, function: Any, parts: Sequence[Any], changes: Changes) -> Iterator[Any]:
         """A task a part, few of them waiting; what they give, unread."""
         jobs, ahead = dict[tuple[int, ...], Any](), 2 * _ahead(ray)
         pending: deque[Any] = deque()
@@ -122,7 +122,7 @@ class RayExecutor:
             key = tuple(map(id, before))  # parts of one origin have their changes in common
             if key not in jobs:
                 jobs[key] = ray.put(_packed((function, (*before, *changes))))
-            pending.append(task.remote(jobs[key], block))
+            pending.append(tasks.apply.remote(jobs[key], block))
             if len(pending) > ahead:
                 ray.wait([pending[0]])
                 yield pending.popleft()
