@@ -1,6 +1,6 @@
 """From a polars batch to a block of codes and numbers that kernels read.
 
-A block is up to 2^17 rows, fewer where they carry wide features, cut by global row position. String columns become
+A block is up to 2^17 rows, fewer where they carry many features or contexts, cut by global row position. String columns become
 codes through the Arrow string views that polars already holds (kernels/encode_views.c); nothing copies the strings.
 """
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK_ROWS = 1 << 17
-_BLOCK_CELLS = 1 << 22  # of features
+_BLOCK_CELLS = 1 << 22  # of features and contexts
 _WIDEST_TABLE = 1 << 22  # integer labels below this are looked up by position
 
 
-def block_rows(features: int) -> int:
-    """Rows of a block: 2^17, or the power of two whose rows hold at most 2^22 features in all."""
-    return int(min(BLOCK_ROWS, 1 << max(_BLOCK_CELLS // max(features, 1), 1).bit_length() - 1))
+def block_rows(wide: int) -> int:
+    """Rows of a block: 2^17, or the power of two whose rows hold at most 2^22 numbers where each has so many."""
+    return int(min(BLOCK_ROWS, 1 << max(_BLOCK_CELLS // max(wide, 1), 1).bit_length() - 1))
 
 
 def is_label(kind: pl.DataType) -> bool:
@@ -238,6 +238,11 @@ class Encoder:
     propensity: bool = False
     rows: int = 0
     _room: list[NDArray[np.int32]] = field(default_factory=list)  # of blocks that are done with
+
+    @property
+    def wide(self) -> int:
+        """Features and numeric contexts of a row."""
+        return len(self.features) + len(self.context)
 
     def recycle(self, block: Block) -> None:
         """Takes back the memory of a block's codes: fresh pages cost as much as the encoding itself."""

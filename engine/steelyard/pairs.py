@@ -153,9 +153,8 @@ def good_rows(block: Block, unlabelled: bool = False) -> tuple[Block, NDArray[np
     y, status = np.empty(block.n), np.zeros(block.n, np.uint8)
     bad = clean_rows(block.a, block.b, block.label, block.value, block.y, block.weight, block.count, y, status)
     at = np.flatnonzero(status <= unlabelled) if bad else np.arange(block.n)
-
     kept = replace(block, label=None, value=None, y=y)
-    return kept.where(at) if bad else kept, status, at
+    return kept if len(at) == block.n else kept.where(at), status, at
 
 
 def not_finite(block: Block, encoder: Encoder) -> Iterator[tuple[str, Any]]:
@@ -169,6 +168,8 @@ def not_finite(block: Block, encoder: Encoder) -> Iterator[tuple[str, Any]]:
         ("context", encoder.context, block.context),
     ):
         for name, column in zip(names or (), () if columns is None else columns, strict=columns is not None):
+            if _moderate(column):
+                continue
             finite = np.isfinite(column)
             if not finite.all():
                 yield f"null or infinite {role} {name!r}", ~finite
@@ -181,11 +182,9 @@ def not_finite(block: Block, encoder: Encoder) -> Iterator[tuple[str, Any]]:
             yield f"null {what}", codes == -1
 
 
-def _moderate(features: Any) -> bool:
-    """Whether no entry is null, infinite or huge; float32 holds nothing huge."""
-    if features.dtype == np.float32:
-        return bool(np.isfinite(features).all())
-    return bool((np.abs(features) <= _LARGEST).all())
+def _moderate(values: Any) -> bool:
+    """Whether no entry is null, infinite or huge."""
+    return not values.size or (-_LARGEST <= float(values.min()) and float(values.max()) <= _LARGEST)
 
 
 class Tally:

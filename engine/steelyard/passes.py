@@ -130,7 +130,7 @@ def batches(log: PreferenceLog, encoder: Encoder, rows: slice | None = None) -> 
     if rows is not None:
         frame = frame.slice(rows.start, None if rows.stop is None else rows.stop - rows.start)
     with _reading(log):
-        for batch in frame.collect_batches(chunk_size=block_rows(len(encoder.features)), maintain_order=True):
+        for batch in frame.collect_batches(chunk_size=block_rows(encoder.wide), maintain_order=True):
             if batch.height:
                 yield batch
 

@@ -68,7 +68,7 @@ class RayExecutor:
         ray, tasks = _started(self.address)
         ahead, total = _ahead(ray), count_rows(log, encoder)
         asked, job = ray.put(_packed((log, encoder), whole=True)), ray.put(_packed(kernel))
-        step = self.blocks * block_rows(len(encoder.features))
+        step = self.blocks * block_rows(encoder.wide)
         starts, known = deque(range(0, total, step)), [len(dictionary) for dictionary in _dictionaries(encoder)]
         encoded: deque[Any] = deque()
         counted: deque[Any] = deque()

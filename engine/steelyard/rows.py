@@ -56,7 +56,7 @@ def read_rows(
             kept = replace(kept, place=at.astype(np.int32))
         kept = kept if good.all() else kept.where(good)
         kept = weigh(kept) if weigh else kept
-        part = tally.count(kept.where(np.isfinite(np.asarray(kept.y))) if unlabelled else kept)
+        part = tally.count(_answered(kept) if unlabelled else kept)
         part.bad.update(bad)
         return part, replace(kept, a=kept.a.copy(), b=kept.b.copy())  # a pass writes over its codes once merged
 
@@ -71,3 +71,11 @@ def read_rows(
     blocks = spill.done() if executor is None else Blocks(there, place=executor)
     blocks = blocks.map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
     return Rows(pairs, blocks, encoder)
+
+
+def _answered(block: Block) -> Block:
+    """The rows with an outcome, with what a table of pairs reads of them and no more."""
+    block = replace(
+        block, clusters=(), columns=None, features=None, context=None, levels=(), group=None, propensity=None
+    )
+    return block.where(np.isfinite(np.asarray(block.y)))

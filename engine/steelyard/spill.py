@@ -137,15 +137,16 @@ def changed(part: Block | Callable[[], Block], changes: Changes) -> Block:
 
 
 def size(block: Block) -> tuple[int, int]:
-    """Rows, and how many features each has."""
-    return block.n, 0 if block.features is None else block.features.shape[1]
+    """Rows, and how many features and contexts each has."""
+    features = 0 if block.features is None else block.features.shape[1]
+    return block.n, features + (0 if block.context is None else len(block.context))
 
 
 def packs(sizes: Sequence[tuple[int, int]]) -> list[list[int]]:
     """Which neighbours, by their :func:`size`, make one block together."""
     groups: list[list[int]] = []
-    for i, (n, features) in enumerate(sizes):
-        if not groups or sum(sizes[j][0] for j in groups[-1]) + n > block_rows(features):
+    for i, (n, wide) in enumerate(sizes):
+        if not groups or sum(sizes[j][0] for j in groups[-1]) + n > block_rows(wide):
             groups.append([])
         groups[-1].append(i)
     return groups

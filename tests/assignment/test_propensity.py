@@ -9,7 +9,7 @@ import statsmodels.api as sm
 import steelyard as sy
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
-from steelyard.assignment import fitting as room
+from steelyard.models import row_problem
 
 from tests.assignment.simulate import two_drawn
 from tests.reference.stacked import pair_log_probability
@@ -42,9 +42,9 @@ def design(frame):
 
 @pytest.mark.peers
 @pytest.mark.parametrize("groups", ["uvw", "uw"])
-@pytest.mark.parametrize("widest", [32, 1])
-def test_groups_equal_scikit_learn(monkeypatch, groups, widest):
-    monkeypatch.setattr(room, "WIDEST_FUSED", widest)  # 1: two groups by the route of wide designs
+@pytest.mark.parametrize(("route", "limit"), [("WIDEST_FUSED", 32), ("WIDEST_FUSED", 1), ("_LONG", 256)])
+def test_groups_equal_scikit_learn(monkeypatch, groups, route, limit):
+    monkeypatch.setattr(row_problem, route, limit)  # two groups as they are, by the route of wide designs, of long logs
     frame = simulated().filter(pl.col("group").is_in(list(groups)))
     fit = sy.GroupPropensity(ridge=2.0).fit(scanned(frame))
     peer = LogisticRegression(C=0.5, tol=1e-12, max_iter=10000).fit(design(frame), frame["group"])

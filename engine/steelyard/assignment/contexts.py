@@ -15,9 +15,10 @@ from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.errors import LogError
 from steelyard.log import PreferenceLog, scan
 from steelyard.models.row_problem import weights
+from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
 
-_ROWS = 1 << 12  # rows whose columns are made at a time where only their sums are wanted
+_ROWS = 1 << 10  # rows whose columns are made at a time where only their sums are wanted
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,17 @@ class Contexts:
         others = [name for name in encoder.context if name not in self.numeric]
         return replace(encoder, context=(*self.numeric, *others), levels={**levels, **encoder.levels})
 
-    def raw(self, block: Block) -> Any:
-        """(d, n) columns on the user's scale; NaN where a value was not there."""
-        parts = [] if block.context is None else [block.context[: len(self.numeric)]]
+    def raw(self, block: Block, out: Any, cut: slice = slice(None)) -> Any:
+        """The columns (d, rows) of some rows on the user's scale, written to out; NaN where a value was not there."""
+        at = len(self.numeric)
+        if at:
+            out[:at] = np.asarray(block.context)[:at, cut]
         for (_, values), codes in zip(self.levels, block.levels, strict=False):
-            shown = (codes == np.arange(1, len(values))[:, None]).astype(np.float64)
-            shown[:, codes < 0] = np.nan
-            parts.append(shown)
-        return np.concatenate(parts) if parts else np.empty((0, block.n))
+            shown = out[at : at + len(values) - 1]
+            np.equal(codes[cut], np.arange(1, len(values))[:, None], out=shown)
+            shown[:, codes[cut] < 0] = np.nan
+            at += len(values) - 1
+        return out
 
     def matrix(self, block: Block) -> Any:
         """(1 + d, n): ones, then the columns with mean 0 and variance 1."""
@@ -71,7 +75,9 @@ class Contexts:
                 )
         matrix = np.empty((1 + len(self.mean), block.n))
         matrix[0] = 1.0
-        np.divide(self.raw(block) - self.mean[:, None], self.scale[:, None], out=matrix[1:])
+        for row, mean, scale in zip(self.raw(block, matrix[1:]), self.mean, self.scale, strict=True):
+            row -= mean
+            row /= scale
         if self.unseen == "other":
             at = 1 + len(self.numeric)
             for (_, values), codes in zip(self.levels, block.levels, strict=True):
@@ -154,13 +160,14 @@ def _level(i: int, block: Block) -> Any:
     return block.levels[i]
 
 
+@one_blas_thread()
 def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any, Any]:
     """(d,) mean, standard deviation, and correlation with the outcome among labelled rows; one pass.
 
     Taken about the first row, so that large numbers lose nothing.
     """
     d = len(raw.mean)
-    firsts = blocks.each(lambda block: raw.raw(block.where(slice(0, 1))))
+    firsts = blocks.each(lambda block: raw.raw(block, np.empty((d, min(block.n, 1))), slice(0, 1)))
     origin = next((first for first in firsts if first.shape[1]), None)
     if origin is None:
         raise LogError("no row is left to fit to: every one is bad, or has no outcome")
@@ -173,9 +180,11 @@ def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any, Any]:
         sums, squares = np.zeros((d, 3)), np.zeros((d, 2))
         for start in range(0, block.n, _ROWS):
             cut = slice(start, start + _ROWS)
-            away = raw.raw(block.where(cut)) - origin
+            away = raw.raw(block, np.empty((d, min(_ROWS, block.n - start))), cut)
+            away -= origin
             sums += away @ beside[:, cut].T
-            squares += (away * away) @ beside[:2, cut].T
+            away *= away
+            squares += away @ beside[:2, cut].T
         return np.append(beside.sum(axis=1), y @ y), sums, squares
 
     total, sums, squares = (sum(part) for part in zip(*blocks.each(one), strict=True))

@@ -12,10 +12,10 @@ import numpy as np
 from steelyard.assignment.assigned import Assigned
 from steelyard.assignment.contexts import Contexts
 from steelyard.assignment.models import Classified, Frequency, Logged, SoftmaxModel
-from steelyard.assignment.softmax import SoftmaxProblem, Solved
+from steelyard.assignment.softmax import PRECISION, SoftmaxProblem, Solved
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
-from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, weights
+from steelyard.models.row_problem import RowProblem, weights
 from steelyard.models.told_apart import identified
 from steelyard.spill import Blocks
 
@@ -68,11 +68,10 @@ def softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -
         names = [contexts.terms[j - 1] for j in told if j]
         raise NotIdentifiedError(f"the context columns {names} tell each other: leave some out, or shrink by ridge=")
     try:
-        if two and d <= WIDEST_FUSED:
+        if two:
             solved = _logistic(contexts, designed, spec.ridge)
-        else:  # of two classes the ridge is on the difference of their coefficients, which are its halves
-            own = replace(problem, ridge=2 * spec.ridge) if two else problem
-            solved = own.maximise(_constants(designed, k, d))
+        else:
+            solved = problem.maximise(_constants(designed, k, d))
     except (ConvergenceError, NotIdentifiedError) as error:
         if spec.ridge:
             raise
@@ -120,7 +119,7 @@ def _logistic(contexts: Contexts, blocks: Blocks, ridge: float) -> Solved:
     penalty[0] = 0.0
     rows = blocks.map(lambda block: replace(block, y=block.drawn[0].astype(np.float64)))
     problem, start, place, *_ = identified(RowProblem(rows, 0, names, "bradley-terry", penalty), 0.0)
-    estimate, _ = problem.maximise(start)
+    estimate, _ = problem.climb(start, None, PRECISION)
     gamma = np.zeros((2, len(names)))
     gamma[1, list(place)] = estimate.parameter
     return Solved(gamma, estimate.log_likelihood, estimate.iterations, estimate.gradient_norm)

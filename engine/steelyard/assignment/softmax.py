@@ -25,9 +25,8 @@ from steelyard.spill import Blocks, joined
 
 _CELLS = 1 << 14  # logits that are worked on at a time
 _THINNED = 1 << 15  # rows whose Hessian stands for that of all
-_TOLERANCE = 1e-9  # of the largest gradient entry, divided by n
+PRECISION = (1e-9, 1e-7)  # largest gradient entry, divided by n; step still to go of any standardised coefficient
 _HELD_OUT = (1e-6, 1e-4)  # both of fits to a long log without some rows: a hundredth of their own sampling errors
-_STEP = 1e-7  # of any coefficient of a standardised column: the Newton step that would come next
 _WHOLE = 800  # coefficients up to which some rows' Hessian preconditions as a whole
 _SOME = 1 << 31  # multiplications that it may cost
 _BLOCKED = 64  # columns up to which each class's own block of the Hessian preconditions
@@ -158,7 +157,7 @@ class SoftmaxProblem:
             with contextlib.suppress(ConvergenceError):
                 start = few.maximise(start, rounds).gamma
             near = few.preconditioner(start)
-        return self._newton(start, near, (_TOLERANCE, _STEP), rounds)
+        return self._newton(start, near, PRECISION, rounds)
 
     @one_blas_thread()
     def held_out(self, folds: int, gamma: Any) -> list[Solved]:
@@ -168,7 +167,7 @@ class SoftmaxProblem:
         """
         parts = self.blocks.map(_bare).split(folds)
         near, solved = self.thinned.preconditioner(gamma), []
-        precision = (_TOLERANCE, _STEP) if self.thinned is self else _HELD_OUT
+        precision = PRECISION if self.thinned is self else _HELD_OUT
         for left, part in enumerate(parts):
             others = joined([other for f, other in enumerate(parts) if f != left])
             problem = replace(self, blocks=others)

@@ -21,7 +21,7 @@ from steelyard.inference.influence import multiway
 from steelyard.inference.nuisance import Nuisance
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
-from steelyard.solve import Point, QuasiNewton, Solution, centred_inverse, dense_solver, newton, one_blas_thread, pinned
+from steelyard.solve import STEP, TOLERANCE, Point, QuasiNewton, Solution, centred_inverse, dense_solver, newton, one_blas_thread, pinned
 from steelyard.spill import Blocks
 
 WIDEST_FUSED = 32  # columns up to which the kernel does all; beyond, their Gram matrix is BLAS's
@@ -35,13 +35,22 @@ _SEPARATED = (
 )
 
 
+@contextlib.contextmanager
+def _said() -> Iterator[None]:
+    """Says of a solver's error what may have caused it."""
+    try:
+        yield
+    except (ConvergenceError, NotIdentifiedError) as error:
+        raise type(error)(f"{_SEPARATED} ({error})") from error
+
+
 @dataclass(frozen=True)
 class RowProblem:
     """The likelihood of k scores and d columns on blocks of rows; parameters: scores, columns, tie.
 
     names: of the d columns.
     blocks: of good rows; codes below k; columns (d, n), or where there are more than WIDEST_FUSED and no scores,
-    features (n, d), float32 or float64. penalty: (p,) r in r/2 parameter^2 on the summed log-likelihood.
+    perhaps features (n, d), float32 or float64. penalty: (p,) r in r/2 parameter^2 on the summed log-likelihood.
     own: a likelihood in place of the model's. nuisances: what was estimated before and entered the weights;
     rest: rows that it was estimated on and that this fit leaves out.
     """
@@ -110,7 +119,7 @@ class RowProblem:
         return total, score
 
     def _evaluate(self, block: Block, *asked: Any) -> float:
-        return self._narrow(block, *asked) if block.features is None else self._wide(block, *asked)
+        return self._narrow(block, *asked) if self.k or self.d <= WIDEST_FUSED else self._wide(block, *asked)
 
     def _narrow(self, block: Block, parameter: Any, meat: bool, by_eta: Any, score: Any, matrix: Any) -> float:
         """All in the kernel; matrix (p, p), its upper triangle, or None."""
@@ -161,23 +170,38 @@ class RowProblem:
     def maximise(self, start: Any, information: Any = None) -> tuple[Estimate, Influence]:
         """The maximum, from `start` (p,), and the model-based influence, whose meat is the information itself.
 
-        A long log is first maximised on every 16th row, slightly shrunk so that this cannot fail for rare arms.
         information: (p, p) at the start, if known; it saves a pass where columns are many.
+        """
+        estimate, hessian = self.climb(start, information)
+        unit = np.outer(self.scale, self.scale)
+        with one_blas_thread(), _said():
+            if hessian is None:
+                hessian = self.sums(estimate.parameter)[2]
+            bread = centred_inverse(hessian / unit, self.k, self.penalty / self.scale**2) / unit
+        return estimate, Influence(bread, hessian)
+
+    def climb(
+        self, start: Any, information: Any = None, precision: tuple[float, float] = (TOLERANCE, STEP)
+    ) -> tuple[Estimate, Any]:
+        """The maximum alone, and the Hessian there; None where the way led past none.
+
+        precision: as :func:`newton` takes it.
+
+        A long log is first maximised on every 16th row, slightly shrunk so that this cannot fail for rare arms.
         """
         few = self.thinned
         if few is not self:
             with contextlib.suppress(ConvergenceError, NotIdentifiedError):
-                start, information = few.maximise(start)[0].parameter, None
-        try:
-            with one_blas_thread():
-                if not self.k and self.d > WIDEST_FUSED:
-                    solution, hessian = self._climb_wide(start * self.scale, information)
-                else:
-                    solution, hessian = self._climb(start * self.scale)
-                unit = np.outer(self.scale, self.scale)
-                bread = centred_inverse(hessian / unit, self.k, self.penalty / self.scale**2) / unit
-        except (ConvergenceError, NotIdentifiedError) as error:
-            raise type(error)(f"{_SEPARATED} ({error})") from error
+                near, hessian = few.climb(start, None, precision)
+                start = near.parameter
+                if not self.k:
+                    hessian = few.sums(start)[2] if hessian is None else hessian
+                    information = hessian * (self.totals.weight / few.totals.weight)
+        with one_blas_thread(), _said():
+            if information is not None or (not self.k and self.d > WIDEST_FUSED):
+                solution, hessian = self._climb_by_scores(start * self.scale, information, precision), None
+            else:
+                solution, hessian = self._climb(start * self.scale, precision)
         parameter, k = solution.parameter / self.scale, self.k
         if not self.penalty[:k].any():
             parameter[:k] -= parameter[:k].mean() if k else 0.0
@@ -185,9 +209,9 @@ class RowProblem:
         tie = float(parameter[-1]) if self.ties else 0.0
         estimate = Estimate(parameter, k, 0.0, tie, solution.point.value + penalised, solution.iterations,
                             solution.gradient_norm)  # fmt: skip
-        return estimate, Influence(bread, hessian)
+        return estimate, hessian
 
-    def _climb(self, start: Any) -> tuple[Solution, Any]:
+    def _climb(self, start: Any, precision: tuple[float, float]) -> tuple[Solution, Any]:
         """The maximum, in units of the scale, by Newton steps, and the Hessian there."""
         last: list[Any] = [None]
 
@@ -202,11 +226,20 @@ class RowProblem:
 
             return Point(*self._penalised(scaled, value, score), solve)
 
-        return newton(evaluate, start, self.totals.weight), last[0]
+        return newton(evaluate, start, self.totals.weight, *precision), last[0]
 
-    def _climb_wide(self, start: Any, information: Any) -> tuple[Solution, Any]:
-        """The same where a Hessian costs more than many scores: one near the start, few or none on the way."""
-        inverse = QuasiNewton(self._solver(self.sums(start / self.scale)[2] if information is None else information))
+    def _climb_by_scores(self, start: Any, information: Any, precision: tuple[float, float]) -> Solution:
+        """The same where a Hessian costs more than a few scores: one near the start, few or none on the way."""
+
+        def near(scaled: Any) -> Any:
+            return self._solver(self.sums(scaled / self.scale)[2])
+
+        try:
+            inverse = QuasiNewton(near(start) if information is None else self._solver(information))
+        except NotIdentifiedError:
+            if information is None:
+                raise
+            inverse = QuasiNewton(near(start))  # some rows cannot tell what all can
 
         def evaluate(scaled: Any) -> Point:
             if self._outside(scaled):
@@ -216,13 +249,12 @@ class RowProblem:
 
             def solve(v: Any) -> Any:
                 if inverse.learned > _PATIENCE:
-                    inverse.renew(self._solver(self.sums(scaled / self.scale)[2]))
+                    inverse.renew(near(scaled))
                 return inverse(v)
 
             return Point(value, score, solve)
 
-        solution = newton(evaluate, start, self.totals.weight)
-        return solution, self.sums(solution.parameter / self.scale)[2]
+        return newton(evaluate, start, self.totals.weight, *precision)
 
     def _outside(self, scaled: Any) -> bool:
         return self.model == "rao-kupper" and bool(scaled[-1] <= 0)
