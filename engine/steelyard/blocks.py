@@ -1,7 +1,8 @@
 """From a polars batch to a block of codes and numbers that kernels read.
 
-A block is up to 2^17 rows, fewer where they carry many features or contexts, cut by global row position. String columns become
-codes through the Arrow string views that polars already holds (kernels/encode_views.c); nothing copies the strings.
+A block is up to 2^17 rows, fewer where they carry many features or contexts, cut by global row position. String
+columns become codes through the Arrow string views that polars already holds (kernels/encode_views.c); nothing copies
+the strings.
 """
 
 from __future__ import annotations

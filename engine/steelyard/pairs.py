@@ -184,7 +184,7 @@ def not_finite(block: Block, encoder: Encoder) -> Iterator[tuple[str, Any]]:
 
 def _moderate(values: Any) -> bool:
     """Whether no entry is null, infinite or huge."""
-    return not values.size or (-_LARGEST <= float(values.min()) and float(values.max()) <= _LARGEST)
+    return not values.size or (float(values.min()) >= -_LARGEST and float(values.max()) <= _LARGEST)
 
 
 class Tally:

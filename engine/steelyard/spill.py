@@ -2,16 +2,19 @@
 
 The file is Arrow IPC, one record batch of one row a block and one list a column, in a temporary folder. Its
 name is gone as soon as it is written, where the system allows, so that nothing is left behind whatever happens.
+It is mapped into memory, not copied; what was mapped some blocks ago is let go, so that little of it is resident.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from steelyard.blocks import Block, block_rows
-from steelyard.passes import Changes, Executor, in_order
+from steelyard.passes import Changes, Executor, cores, in_order
 
 S = TypeVar("S")
 MOST_IN_MEMORY = 1 << 28  # bytes of encoded rows that are kept in memory
@@ -224,15 +227,14 @@ class Spill:
             )
 
     def _close(self) -> Any:
-        """The file, open, its name taken away."""
-        import pyarrow as pa
-
+        """The file, mapped, its name taken away."""
         assert self._folder is not None
         self._writer.close()
-        file = pa.OSFile(str(Path(self._folder.name) / "rows.arrow"))
-        with contextlib.suppress(OSError):  # some systems keep the name of an open file; the folder goes at exit then
+        with open(Path(self._folder.name) / "rows.arrow", "rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with contextlib.suppress(OSError):  # some systems keep the name of a mapped file; the folder goes at exit then
             self._folder.cleanup()
-        return file
+        return mapped
 
 
 def _size(block: Block) -> int:
@@ -258,25 +260,44 @@ def _batch(block: Block) -> Any:
     return pa.record_batch(lists, names)
 
 
-def _reader(file: Any, like: Block | None) -> Iterator[Callable[[], Block]]:
+def _reader(mapped: Any, like: Block | None) -> Iterator[Callable[[], Block]]:
     """For each block of the file a function that reads it; like: the first of them, for the shapes."""
     import pyarrow as pa
 
     assert like is not None
-    reader, lock, arms = pa.ipc.open_file(file), threading.Lock(), like.arms
+    reader, lock, arms = pa.ipc.open_file(pa.py_buffer(mapped)), threading.Lock(), like.arms
+    resident = _Resident(mapped)
     shapes = {name: {"features": (-1, *array.shape[1:])}.get(name, (*array.shape[:-1], -1))
               for name, array in _arrays(like).items()}  # fmt: skip
 
     def read(i: int) -> Block:
-        with lock:  # one file position
+        with lock:  # one reader
             batch = reader.get_batch(i)
-        flat = {name: batch.column(name).flatten().to_numpy() for name in batch.schema.names}
+            flat = {name: batch.column(name).flatten().to_numpy() for name in batch.schema.names}
+            resident.has(flat.values())
         start, n = int(flat.pop("start")[0]), len(flat["a"])
         arrays = {name: _shaped(values, shapes[name], n) for name, values in flat.items()}
         return _block(arrays, start, n, arms)
 
     for i in range(reader.num_record_batches):
         yield partial(read, i)
+
+
+class _Resident:
+    """Lets go of what was mapped some blocks ago; whoever still holds its arrays finds it mapped again when read."""
+
+    def __init__(self, mapped: Any) -> None:
+        self._mapped, self._start = mapped, np.frombuffer(mapped, np.uint8).ctypes.data
+        self._spans: deque[tuple[int, int]] = deque()
+
+    def has(self, arrays: Iterable[Any]) -> None:
+        """Takes note of the arrays of a block that is read now."""
+        ends = [(array.ctypes.data, array.ctypes.data + array.nbytes) for array in arrays if array.nbytes]
+        low, high = min(low for low, _ in ends) - self._start, max(high for _, high in ends) - self._start
+        self._spans.append((low - low % mmap.PAGESIZE, high))
+        if len(self._spans) > 2 * cores() + 4 and hasattr(self._mapped, "madvise"):
+            low, high = self._spans.popleft()
+            self._mapped.madvise(mmap.MADV_DONTNEED, low, high - low)
 
 
 def _shaped(values: Any, shape: tuple[int, ...], n: int) -> Any:

@@ -68,10 +68,7 @@ def softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -
         names = [contexts.terms[j - 1] for j in told if j]
         raise NotIdentifiedError(f"the context columns {names} tell each other: leave some out, or shrink by ridge=")
     try:
-        if two:
-            solved = _logistic(contexts, designed, spec.ridge)
-        else:
-            solved = problem.maximise(_constants(designed, k, d))
+        solved = _logistic(contexts, designed, spec.ridge) if two else problem.maximise(_constants(designed, k, d))
     except (ConvergenceError, NotIdentifiedError) as error:
         if spec.ridge:
             raise

@@ -21,7 +21,18 @@ from steelyard.inference.influence import multiway
 from steelyard.inference.nuisance import Nuisance
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
-from steelyard.solve import STEP, TOLERANCE, Point, QuasiNewton, Solution, centred_inverse, dense_solver, newton, one_blas_thread, pinned
+from steelyard.solve import (
+    STEP,
+    TOLERANCE,
+    Point,
+    QuasiNewton,
+    Solution,
+    centred_inverse,
+    dense_solver,
+    newton,
+    one_blas_thread,
+    pinned,
+)
 from steelyard.spill import Blocks
 
 WIDEST_FUSED = 32  # columns up to which the kernel does all; beyond, their Gram matrix is BLAS's
