@@ -230,7 +230,7 @@ class Spill:
         """The file, mapped, its name taken away."""
         assert self._folder is not None
         self._writer.close()
-        with open(Path(self._folder.name) / "rows.arrow", "rb") as file:
+        with (Path(self._folder.name) / "rows.arrow").open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         with contextlib.suppress(OSError):  # some systems keep the name of a mapped file; the folder goes at exit then
             self._folder.cleanup()
