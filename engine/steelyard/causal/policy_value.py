@@ -260,7 +260,9 @@ class _Chances:
         """(K, n) of a block's rows."""
         if self.fixed is not None:
             return np.broadcast_to(self.fixed[:, None], (len(self.fixed), block.n))
-        return np.where(self.place[:, None] >= 0, np.asarray(block.columns)[self.place], 0.0)
+        chance = np.asarray(block.columns)[self.place]
+        chance[self.place < 0] = 0.0
+        return chance
 
     def check(self, blocks: Blocks) -> None:
         """Raises LogError where the probabilities of some row are none."""
@@ -312,7 +314,7 @@ def _supported(ready: Prepared, chances: Sequence[_Chances], most: float) -> Any
 def _arm_terms(block: Block, supported: Any, ready: Prepared, policy: _Chances, reference: _Chances) -> _Terms:
     terms, step = np.empty((6, block.n)), max(ROWS, _CELLS // len(ready.pairs.arms) // ROWS * ROWS)
     for f, at in fold_slices(block, step):
-        part = block.where(at)
+        part = block.where(at, view=True)
         terms[:, at] = _some_terms(part, supported, ready.outcome.at(part, f), policy.at(part), reference.at(part))
     return _Terms(*terms)
 

@@ -112,7 +112,8 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
     rows = read_rows(log, _encoder(spec, log, names), threads, unlabelled=spec.labelled is not None)
     arms = rows.pairs.arms.to_list()
     clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
-    blocks = settled(folded(rows.blocks, spec.folds, spec.seed, clusters[: len(log.cluster)]))
+    blocks = folded(rows.blocks, spec.folds, spec.seed, clusters[: len(log.cluster)])
+    blocks = settled(blocks) if spec.folds > 1 else blocks
     refuse_lone_arms(blocks, spec.folds, arms)
     with one_blas_thread():
         contexts, viewed = _contexts(log, rows.encoder, blocks)
@@ -207,7 +208,8 @@ def _ready(
         return replace(block, context=contexts.matrix(block), levels=(), propensity=propensity, weight=weight,
                        sampling=block.weight)  # fmt: skip
 
-    return settled(viewed.map(ready))
+    made = viewed.map(ready)
+    return made if made.place is None else settled(made)  # from a file it is made as fast as read from another
 
 
 def _outcomes(spec: Any, ready: Blocks, arms: list[str], contexts: Contexts) -> tuple[Any, Judged | None]:
