@@ -8,7 +8,7 @@ SANITIZED := build/sanitized/lib
 SANITIZERS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CC ?= cc
 
-.PHONY: .venv demo test lint sanitize fuzz dist docs bench coverage-study paper clean
+.PHONY: .venv demo test lint sanitize fuzz dist docs bench coverage-study confounding paper clean
 
 .venv: .venv/.test
 
@@ -86,6 +86,9 @@ bench: .venv-bench/.ready
 
 coverage-study: .venv/.test
 	.venv/bin/python -m benchmarks.coverage $(REPEATS)
+
+confounding: .venv/.test
+	.venv/bin/python -m benchmarks.confounding $(REPEATS)
 
 paper: .venv/.test
 	.venv/bin/python -m benchmarks.paper

@@ -26,11 +26,11 @@ Hits = Iterator[tuple[str, float, Any]]  # interval, nominal level, whether each
 
 
 # --- worlds --------------------------------------------------------------------------------------
-def drawn(rng: Any, kind: str, n: int, win: Callable[..., Any]) -> tuple[Any, Any, Any, Any]:
+def drawn(rng: Any, kind: str, n: int, win: Callable[..., Any], shown: Any = SHOWN) -> tuple[Any, Any, Any, Any]:
     """a, b, topic (n,) and outcomes, drawn by win(a, b, topic, rows): rows are the places that it is asked for."""
     topic = np.where(rng.random(n) < 0.5, 1.0, -1.0)
     if kind != "adaptive":
-        logit = (kind == "confounded") * topic[:, None] * SHOWN
+        logit = (kind == "confounded") * topic[:, None] * shown
         order = np.argsort(-logit - rng.gumbel(size=(n, K)), axis=1)[:, :2]
         a, b = np.where(rng.random((n, 1)) < 0.5, order, order[:, ::-1]).T
         return a, b, topic, win(a, b, topic, slice(n))

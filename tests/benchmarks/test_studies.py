@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import steelyard as sy
 
-from benchmarks import causal_jobs, coverage, coverage_worlds, jobs, side_by_side
+from benchmarks import causal_jobs, confounding, coverage, coverage_worlds, jobs, side_by_side
 
 ASKED_TOO_MUCH = ("every topic alike", "clusters ignored")
 
@@ -41,6 +41,20 @@ def test_the_truths_are_those_of_a_large_log():
     np.testing.assert_allclose(fit.score, logged, atol=5 * fit.table()["se"].max())
     assert np.abs(logged - even).max() > 0.05
     assert rates.mean() == pytest.approx(0.5)
+
+
+@pytest.mark.slow
+def test_the_figure_of_confounding(tmp_path, monkeypatch):
+    monkeypatch.setattr(confounding, "DIAL", (0.0, 1.0))
+    found = pl.DataFrame([row for seed in range(5) for row in confounding.repeat(seed)], orient="row",
+                         schema=["dial", "method", "errors", "held"])  # fmt: skip
+    told = confounding.summary(found)
+    bias = {(row["dial"], row["method"]): row["bias"] for row in told.iter_rows(named=True)}
+    assert bias[0.0, "plain"] < 0.1
+    assert min(bias[1.0, "plain"], bias[1.0, "weighted by shares of pairs"]) > 0.2
+    assert max(bias[1.0, "weighted by a softmax"], bias[1.0, "doubly robust"]) < 0.1
+    confounding.figure(told, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
 def _vote(rng):
