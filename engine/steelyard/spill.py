@@ -27,6 +27,7 @@ from steelyard.passes import Changes, Executor, cores, in_order
 
 S = TypeVar("S")
 MOST_IN_MEMORY = 1 << 28  # bytes of encoded rows that are kept in memory
+_FEW = 1 << 14  # rows that are passed over here: starting threads takes longer
 _SEVERAL = ("clusters", "levels", "drawn")  # tuples of codes
 _SPARE = 1 << 26  # bytes that the disk must have left
 _ARRAYS = (
@@ -68,14 +69,16 @@ class Blocks:
     def map(self, change: Callable[[Block], Block]) -> Blocks:
         """The blocks with a change made: at once in memory, whenever they are read from a file."""
         if self.in_memory:
-            return Blocks(list(in_order(change, self.parts)))  # type: ignore[arg-type]
+            return Blocks([*self.each(change)])
         return replace(self, changes=(*self.changes, change))
 
     def each(self, function: Callable[[Block], S]) -> Iterator[S]:
         """function(block) for every block, in order, on all cores."""
         if self.place is not None:
             return self.place.each(function, self.parts, self.changes)
-        return in_order(lambda part: function(changed(part, self.changes)), self.parts)
+        rows = [part.n for part in self.parts if isinstance(part, Block)]
+        over = map if len(rows) == len(self.parts) and sum(rows) <= _FEW else in_order
+        return over(lambda part: function(changed(part, self.changes)), self.parts)
 
     def packed(self) -> Blocks:
         """The same rows in few full blocks: some passes cost more a block than a row."""
