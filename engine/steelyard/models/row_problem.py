@@ -209,7 +209,7 @@ class RowProblem:
                     hessian = few.sums(start)[2] if hessian is None else hessian
                     information = hessian * (self.totals.weight / few.totals.weight)
         with one_blas_thread(), _said():
-            if information is not None or (not self.k and self.d > WIDEST_FUSED):
+            if not self.k and (few is not self or self.d > WIDEST_FUSED):
                 solution, hessian = self._climb_by_scores(start * self.scale, information, precision), None
             else:
                 solution, hessian = self._climb(start * self.scale, precision)
