@@ -17,11 +17,30 @@ from benchmarks.contend import Contender, Job, apart, beside, treated
 
 
 def grouped(x: Any, group: Any) -> sy.PreferenceLog:
-    """A log whose groups and contexts alone count."""
+    """A log whose groups and contexts alone count; answered are the rows of group 1."""
     n, names = len(x), [f"x{j}" for j in range(x.shape[1])]
-    columns = {"c": group.astype(str), "y": np.ones(n), "l": ["l"] * n, "r": ["r"] * n}
-    frame = pl.DataFrame({**columns, **dict(zip(names, x.T, strict=True))})
+    columns = {"c": group.astype(str), "y": np.where(group == 1, 1.0, np.nan), "l": ["l"] * n, "r": ["r"] * n}
+    frame = pl.DataFrame({**columns, **dict(zip(names, x.T, strict=True))}, nan_to_null=True)
     return sy.scan(frame, a="l", b="r", outcome="y", context=names, group="c")
+
+
+def told(found: Any) -> str:
+    return f"mean log-probability {np.log(found).mean():.7f}"
+
+
+def answered(scale: float) -> list[Contender]:
+    n, d = int(1_000_000 * scale), 20
+    x, one, _ = treated(n, d, 2)
+    log = grouped(x, one)
+
+    def ours() -> Any:
+        return sy.LabelPropensity(ridge=1.0).fit(log).probability(log).to_numpy()
+
+    return [
+        Contender("steelyard", ours, told),
+        Contender("scikit-learn lbfgs", lambda: peers.sklearn_groups(x, one), told),
+        Contender("scikit-learn newton-cholesky", lambda: peers.sklearn_groups(x, one, "newton-cholesky"), told),
+    ]
 
 
 def shown(scale: float) -> list[Contender]:
@@ -32,12 +51,9 @@ def shown(scale: float) -> list[Contender]:
     def ours() -> Any:
         return sy.GroupPropensity(ridge=1.0).fit(log).probability(log).to_numpy()
 
-    def far(found: Any) -> str:
-        return f"mean log-probability {np.log(found).mean():.7f}"
-
     return [
-        Contender("steelyard", ours, far),
-        Contender("scikit-learn lbfgs", lambda: peers.sklearn_groups(x, arm), far),
+        Contender("steelyard", ours, told),
+        Contender("scikit-learn lbfgs", lambda: peers.sklearn_groups(x, arm), told),
     ]
 
 
@@ -51,12 +67,9 @@ def pairs_shown(scale: float) -> list[Contender]:
     frame = pl.DataFrame({"a": a, "b": b, "y": np.ones(n), **dict(zip(names, x.T, strict=True))})
     log = sy.scan(frame, a="a", b="b", outcome="y", context=names)
 
-    def far(found: Any) -> str:
-        return f"mean log-probability {np.log(found).mean():.7f}"
-
     return [
-        Contender("steelyard", lambda: sy.PairPropensity(ridge=1.0).fit(log).probability(log).to_numpy(), far),
-        Contender("SciPy L-BFGS and NumPy, by hand", lambda: peers.scipy_two_draws(x, a, b, k), far),
+        Contender("steelyard", lambda: sy.PairPropensity(ridge=1.0).fit(log).probability(log).to_numpy(), told),
+        Contender("SciPy L-BFGS and NumPy, by hand", lambda: peers.scipy_two_draws(x, a, b, k), told),
     ]
 
 
@@ -255,6 +268,7 @@ def planned(scale: float) -> list[Contender]:
 
 
 JOBS = [
+    Job("Which rows were answered", answered, "1 million rows, 20 contexts: fitted, and told of each row."),
     Job("Who was shown what", shown, "250,000 rows, 20 contexts, 10 groups: fitted, and told of each row."),
     Job("Which pairs were shown", pairs_shown, "200,000 rows, 20 arms, 5 contexts: two draws, and told of each."),
     Job("Entropy balancing", balanced, "200,000 rows, 10 contexts, 3 groups: weights that give each the means of all."),

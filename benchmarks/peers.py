@@ -203,11 +203,11 @@ def statsmodels_reward(x: Any, y: Any) -> Any:
     return sm.Logit(y, x).fit(method="newton", disp=0).params
 
 
-def sklearn_groups(x: Any, group: Any) -> Any:
-    """Multinomial propensities by lbfgs on standardised columns; (n,) of the group that was."""
+def sklearn_groups(x: Any, group: Any, solver: str = "lbfgs") -> Any:
+    """Logistic propensities of standardised columns; (n,) of the group that was."""
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=1.0, tol=1e-6, max_iter=1000).fit(x, group)
+    model = LogisticRegression(C=1.0, solver=solver, tol=1e-8, max_iter=1000).fit(x, group)
     return model.predict_proba(x)[np.arange(len(x)), group]
 
 

@@ -27,8 +27,9 @@ _CELLS = 1 << 14  # logits that are worked on at a time
 _THINNED = 1 << 15  # rows whose Hessian stands for that of all
 PRECISION = (1e-9, 1e-7)  # largest gradient entry, divided by n; step still to go of any standardised coefficient
 _HELD_OUT = (1e-6, 1e-4)  # both of fits to a long log without some rows: a hundredth of their own sampling errors
+_ROUGH = (1e-5, 1e-3)  # both of the fit to some rows that a long log's starts from
 _WHOLE = 800  # coefficients up to which some rows' Hessian preconditions as a whole
-_SOME = 1 << 31  # multiplications that it may cost
+_SOME = 1 << 28  # multiplications that it may cost
 _BLOCKED = 64  # columns up to which each class's own block of the Hessian preconditions
 _FORCING = 0.02  # residual of the inner solves, relative to the gradient
 _INFORMATION = 1 << 35  # multiplications that the information of the coefficients may cost
@@ -155,7 +156,7 @@ class SoftmaxProblem:
         few, near = self.thinned, None
         if few is not self:
             with contextlib.suppress(ConvergenceError):
-                start = few.maximise(start, rounds).gamma
+                start = few._newton(start, None, _ROUGH, rounds).gamma
             near = few.preconditioner(start)
         return self._newton(start, near, PRECISION, rounds)
 
