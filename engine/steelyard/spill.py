@@ -77,8 +77,9 @@ class Blocks:
         if self.place is not None:
             return self.place.each(function, self.parts, self.changes)
         rows = [part.n for part in self.parts if isinstance(part, Block)]
-        over = map if len(rows) == len(self.parts) and sum(rows) <= _FEW else in_order
-        return over(lambda part: function(changed(part, self.changes)), self.parts)
+        if len(rows) == len(self.parts) and sum(rows) <= _FEW:
+            return (function(changed(part, self.changes)) for part in self.parts)
+        return in_order(lambda part: function(changed(part, self.changes)), self.parts)
 
     def packed(self) -> Blocks:
         """The same rows in few full blocks: some passes cost more a block than a row."""
@@ -300,7 +301,8 @@ class _Resident:
         self._spans.append((low - low % mmap.PAGESIZE, high))
         if len(self._spans) > 2 * cores() + 4 and hasattr(self._mapped, "madvise"):
             low, high = self._spans.popleft()
-            self._mapped.madvise(mmap.MADV_DONTNEED, low, high - low)
+            with contextlib.suppress(OSError):  # of a process that locks its memory
+                self._mapped.madvise(mmap.MADV_DONTNEED, low, high - low)
 
 
 def _shaped(values: Any, shape: tuple[int, ...], n: int) -> Any:

@@ -337,3 +337,35 @@ def test_a_covariate_named_as_another_term_is_refused(name, spec):
     with pytest.raises(sy.LogError, match=f"two terms are named '{name}'"):
         sy.BradleyTerry(**spec).fit(log)
     assert sy.BradleyTerry().fit(log).coefficients()["term"].to_list() == [name]
+
+
+def test_copies_among_many_features_leave_few():
+    """36 features of which 6 are copies: rows are kept wide, and 30 columns are fitted."""
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(size=(2, 400, 36))
+    a[:, 30:], b[:, 30:] = a[:, :6], b[:, :6]
+    y = (rng.random(400) < 1 / (1 + np.exp((b - a)[:, 0]))) * 1.0
+    fits = [
+        sy.RewardModel().fit(sy.scan({"y": y, "p": a[:, :m], "q": b[:, :m]}, outcome="y", features=("p", "q")))
+        for m in (30, 36)
+    ]
+    np.testing.assert_allclose(fits[1].coefficient[:30], fits[0].coefficient, atol=1e-8)
+    assert fits[1].coefficients()["reason"][30:].str.contains("collinear").all()
+
+
+def test_columns_that_every_16th_row_cannot_tell_apart(monkeypatch):
+    """What the first rows say of such a column is noise, of either sign: the fit is that of all rows all the same."""
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        x, r = rng.normal(size=(2, 8192))
+        r[rng.random(8192) < 0.97] = 0.0
+        r[::16] = 0.0
+        columns = np.stack([x, 0.3 * x + r], axis=1)
+        y = (rng.random(8192) < 1 / (1 + np.exp(-x))) * 1.0
+        log = sy.scan({"y": y, "p": columns, "q": 0 * columns}, outcome="y", features=("p", "q"))
+        monkeypatch.setattr(row_problem, "_LONG", 1 << 30)
+        want = sy.RewardModel().fit(log)
+        monkeypatch.setattr(row_problem, "_LONG", 1 << 12)
+        fit = sy.RewardModel().fit(log)
+        np.testing.assert_allclose(fit.coefficient, want.coefficient, atol=1e-8)
+        np.testing.assert_allclose(fit.covariance, want.covariance, rtol=1e-6)

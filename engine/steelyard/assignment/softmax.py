@@ -30,6 +30,7 @@ _HELD_OUT = (1e-6, 1e-4)  # both of fits to a long log without some rows: a hund
 _ROUGH = (1e-5, 1e-3)  # both of the fit to some rows that a long log's starts from
 _WHOLE = 800  # coefficients up to which some rows' Hessian preconditions as a whole
 _SOME = 1 << 28  # multiplications that it may cost
+_ROWS_A_COLUMN = 16  # that it is made of, whatever the cost
 _BLOCKED = 64  # columns up to which each class's own block of the Hessian preconditions
 _FORCING = 0.02  # residual of the inner solves, relative to the gradient
 _INFORMATION = 1 << 35  # multiplications that the information of the coefficients may cost
@@ -210,7 +211,8 @@ class SoftmaxProblem:
         return step - step.mean(axis=0)
 
     def _by_some_rows(self, gamma: Any) -> Callable[[Any], Any]:
-        hessian = self.information(gamma, np.arange(self.k), _SOME)
+        cost = max(_SOME, _ROWS_A_COLUMN * self.d * (self.k * self.d) ** 2)
+        hessian = self.information(gamma, np.arange(self.k), cost)
         tied = np.trace(hessian) / len(hessian) / self.k  # a vector added to all classes changes nothing
         hessian += np.kron(np.full((self.k, self.k), tied), np.eye(self.d))
         hessian[np.diag_indices_from(hessian)] += 1e-6 * self.n / self.k

@@ -209,7 +209,8 @@ def _ready(
                        sampling=block.weight)  # fmt: skip
 
     made = viewed.map(ready)
-    return made if made.place is None else settled(made)  # from a file it is made as fast as read from another
+    light = made.place is None and tilt is None and not len(contexts.mean)  # then read again as fast as from a new file
+    return made if light else settled(made)
 
 
 def _outcomes(spec: Any, ready: Blocks, arms: list[str], contexts: Contexts) -> tuple[Any, Judged | None]:

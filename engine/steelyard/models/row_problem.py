@@ -130,7 +130,8 @@ class RowProblem:
         return total, score
 
     def _evaluate(self, block: Block, *asked: Any) -> float:
-        return self._narrow(block, *asked) if self.k or self.d <= WIDEST_FUSED else self._wide(block, *asked)
+        fused = block.features is None and (self.k or self.d <= WIDEST_FUSED)
+        return self._narrow(block, *asked) if fused else self._wide(block, *asked)
 
     def _narrow(self, block: Block, parameter: Any, meat: bool, by_eta: Any, score: Any, matrix: Any) -> float:
         """All in the kernel; matrix (p, p), its upper triangle, or None."""
@@ -201,14 +202,11 @@ class RowProblem:
         A long log is first maximised on every 16th row, slightly shrunk so that this cannot fail for rare arms.
         """
         few = self.thinned
-        if few is not self:
-            with contextlib.suppress(ConvergenceError, NotIdentifiedError):
-                near, hessian = few.climb(start, None, precision)
-                start = near.parameter
-                if not self.k:
-                    hessian = few.sums(start)[2] if hessian is None else hessian
-                    information = hessian * (self.totals.weight / few.totals.weight)
         with one_blas_thread(), _said():
+            if few is not self:
+                with contextlib.suppress(ConvergenceError, NotIdentifiedError):
+                    near, hessian = few.climb(start, None, precision)
+                    start, information = near.parameter, few.stands_for(self, near.parameter, hessian)
             if not self.k and (few is not self or self.d > WIDEST_FUSED):
                 solution, hessian = self._climb_by_scores(start * self.scale, information, precision), None
             else:
@@ -239,18 +237,25 @@ class RowProblem:
 
         return newton(evaluate, start, self.totals.weight, *precision), last[0]
 
+    def stands_for(self, whole: RowProblem, parameter: Any, hessian: Any) -> Any:
+        """(p, p) the information of some rows for as much as all weigh; None where there are arms, and no use for it.
+
+        With a little more, in units of the columns: what some rows cannot tell is solved with steps too short, never
+        with steps too long.
+        """
+        if self.k:
+            return None
+        hessian = self.sums(parameter)[2] if hessian is None else hessian
+        ratio = whole.totals.weight / self.totals.weight
+        return hessian * ratio + np.diag(ratio * whole.scale**2)
+
     def _climb_by_scores(self, start: Any, information: Any, precision: tuple[float, float]) -> Solution:
         """The same where a Hessian costs more than a few scores: one near the start, few or none on the way."""
 
         def near(scaled: Any) -> Any:
             return self._solver(self.sums(scaled / self.scale)[2])
 
-        try:
-            inverse = QuasiNewton(near(start) if information is None else self._solver(information))
-        except NotIdentifiedError:
-            if information is None:
-                raise
-            inverse = QuasiNewton(near(start))  # some rows cannot tell what all can
+        inverse = QuasiNewton(near(start) if information is None else self._solver(information))
 
         def evaluate(scaled: Any) -> Point:
             if self._outside(scaled):
