@@ -14,14 +14,14 @@ import scipy  # its parts load when first used
 from steelyard.blocks import Block
 from steelyard.errors import NotIdentifiedError
 from steelyard.inference.clusters import refuse_nulls
-from steelyard.spill import Blocks
+from steelyard.spill import Blocks, settled
 
 MOST = 100
 _MASK = (1 << 64) - 1
 
 
 def folded(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, str, int]]) -> Blocks:
-    """The blocks with the fold of each row.
+    """The blocks with the fold of each row, in that order once and for all; of one fold they are in order as they are.
 
     clusters: place among the blocks' codes, name and number of codes of each cluster column. Rows that share a
     cluster of any column, directly or through others, share a fold; folds are as even as that allows. Without
@@ -31,7 +31,7 @@ def folded(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, 
     if clusters and folds > 1:
         fold = _by_group(blocks, folds, seed, clusters)
         at = clusters[0][0]
-        return blocks.map(lambda block: _together(block, fold[block.clusters[at]]))
+        return settled(blocks.map(lambda block: _together(block, fold[block.clusters[at]])))
     first, rows = {}, 0
     for start, n in blocks.each(lambda block: (block.start, block.n)):
         first[start], rows = rows, rows + n
@@ -42,7 +42,8 @@ def folded(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, 
         place = np.arange(first[block.start], first[block.start] + block.n, dtype=np.uint64)
         return _together(block, (_mixed(place, seed) % np.uint64(folds)).astype(np.int8))
 
-    return blocks.map(drawn)
+    made = blocks.map(drawn)
+    return settled(made) if folds > 1 else made
 
 
 def _dealt(block: Block, folds: int, rng: np.random.Generator) -> Block:

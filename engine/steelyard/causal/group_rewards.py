@@ -93,7 +93,7 @@ class GroupRewards:
         encoder = context_encoder(log, replace(encoder, group=Dictionary()), None)
         rows = read_rows(log, encoder, threads)
         clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
-        blocks = settled(folded(rows.blocks, self.folds, self.seed, clusters[: len(log.cluster)]))
+        blocks = folded(rows.blocks, self.folds, self.seed, clusters[: len(log.cluster)])
         _refuse_lone_groups(blocks, self.folds, _known(rows.encoder.group))
         with one_blas_thread():
             propensity = self._propensity(log, rows.encoder, blocks, rows.pairs.dropped)

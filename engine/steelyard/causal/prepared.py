@@ -113,7 +113,6 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
     arms = rows.pairs.arms.to_list()
     clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
     blocks = folded(rows.blocks, spec.folds, spec.seed, clusters[: len(log.cluster)])
-    blocks = settled(blocks) if spec.folds > 1 else blocks
     refuse_lone_arms(blocks, spec.folds, arms)
     with one_blas_thread():
         contexts, viewed = _contexts(log, rows.encoder, blocks)

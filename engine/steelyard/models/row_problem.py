@@ -197,16 +197,15 @@ class RowProblem:
     ) -> tuple[Estimate, Any]:
         """The maximum alone, and the Hessian there; None where the way led past none.
 
-        precision: as :func:`newton` takes it.
-
         A long log is first maximised on every 16th row, slightly shrunk so that this cannot fail for rare arms.
+        precision: as :func:`newton` takes it.
         """
         few = self.thinned
         with one_blas_thread(), _said():
             if few is not self:
                 with contextlib.suppress(ConvergenceError, NotIdentifiedError):
                     near, hessian = few.climb(start, None, precision)
-                    start, information = near.parameter, few.stands_for(self, near.parameter, hessian)
+                    start, information = near.parameter, few._stands_for(self, near.parameter, hessian)
             if not self.k and (few is not self or self.d > WIDEST_FUSED):
                 solution, hessian = self._climb_by_scores(start * self.scale, information, precision), None
             else:
@@ -237,7 +236,7 @@ class RowProblem:
 
         return newton(evaluate, start, self.totals.weight, *precision), last[0]
 
-    def stands_for(self, whole: RowProblem, parameter: Any, hessian: Any) -> Any:
+    def _stands_for(self, whole: RowProblem, parameter: Any, hessian: Any) -> Any:
         """(p, p) the information of some rows for as much as all weigh; None where there are arms, and no use for it.
 
         With a little more, in units of the columns: what some rows cannot tell is solved with steps too short, never
