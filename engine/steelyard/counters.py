@@ -73,11 +73,18 @@ class Square:
         mine[1] += block.n
         return int(pair_count(block.a, block.b, block.label, place, block.y, mine[0]))
 
-    def total(self, k: int) -> NDArray[np.int64]:
-        total = np.zeros((k, k, 3), np.int64)
+    def cells(self, code: NDArray[np.int32]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
+        """a, b (m,) and counts (m, 3) of win, tie, loss, as a table sorts them; arms renumbered by code (K,)."""
+        k = max((len(table) for table, _rows in self._tables), default=0)
+        total = np.zeros((k, k, 3))
         for table, _rows in self._tables:
             total[: len(table), : len(table)] += table
-        return total
+        order = np.argsort(code[:k])
+        low, high = np.triu_indices(k, 1)
+        a, b = (order[np.column_stack(ends).ravel()] for ends in ((low, high), (high, low)))
+        counts = total.reshape(-1, 3).take(a * k + b, axis=0)  # four times as fast as total[a, b]
+        met = np.flatnonzero(counts[:, 0] + counts[:, 1] + counts[:, 2])
+        return code[a[met]], code[b[met]], counts[met]
 
 
 def _widened(table: NDArray[Any], k: int) -> NDArray[Any]:

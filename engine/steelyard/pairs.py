@@ -106,8 +106,7 @@ def _merged(
         plain = squares is sums
         sums, rows = gathered(sums), gathered(rows)
         squares = sums if plain else gathered(squares)
-        key = key[starts]
-    a, b, first = _cell_arms(key)
+        a, b, first = _cell_arms(key[starts])
     return PairTable(names, a, b, first.astype(np.float64), sums, squares, rows, soft, weighted, dropped)
 
 
@@ -243,22 +242,20 @@ class Tally:
 
     def table(self, encoder: Encoder) -> tuple[PairTable, NDArray[np.int32]]:
         """The table, its arms sorted; and where each of the encoder's arm codes stands in it."""
-        dense = self._counts.total(min(len(encoder.arms), WIDEST_DENSE))
-        a, b = np.nonzero(dense.any(axis=2))
-        counted = dense[a, b].astype(np.float64)
+        names, code = _sorted(encoder.arms)
+        a, b, counted = self._counts.cells(code)
+        pa, pb, rows = self._plain.cells(code)
         sa, sb, sfirst = self._total.decoded()
         values = self._total.values[: len(sa)]
-        names, code = _sorted(encoder.arms)
-        pa, pb, rows = self._plain.cells(code)
         sums = np.concatenate([rows, counted, values[:, :3]])
         plain = not self._weighted and not self._soft  # then the squares of the weights are the counts
         columns = [
-            np.concatenate([pa, code[np.concatenate([a, sa]).astype(np.intp)]]),
-            np.concatenate([pb, code[np.concatenate([b, sb]).astype(np.intp)]]),
+            np.concatenate([pa, a, code[sa]]),
+            np.concatenate([pb, b, code[sb]]),
             np.concatenate([np.ones(len(pa) + len(a)), sfirst.astype(np.float64)]),
             sums,
             sums if plain else np.concatenate([rows, counted, values[:, 3:6]]),
-            sums.sum(axis=1) if plain else np.concatenate([rows.sum(axis=1), counted.sum(axis=1), values[:, 6]]),
+            sums @ np.ones(3) if plain else np.concatenate([rows.sum(axis=1), counted.sum(axis=1), values[:, 6]]),
         ]
         dropped = {reason: count for reason, (count, _) in self.bad.items()}
         return _merged(names, columns, self._soft, self._weighted, dropped), code

@@ -136,11 +136,22 @@ def newton(
 
 def dense_solver(hessian: Any) -> Callable[[Any], Any]:
     """Cholesky solves with a positive definite matrix; NotIdentifiedError where it is not one."""
+    factor = _factor(hessian)
+    return lambda v: scipy.linalg.cho_solve((factor, True), v, check_finite=False)
+
+
+def _factor(hessian: Any) -> Any:
+    """(p, p) the lower Cholesky factor, whatever above the diagonal."""
     try:
-        factor = scipy.linalg.cho_factor(hessian, lower=True, check_finite=False)
+        return scipy.linalg.cho_factor(hessian, lower=True, check_finite=False)[0]
     except np.linalg.LinAlgError as error:
         raise NotIdentifiedError("the information matrix is singular: some parameter is not identified") from error
-    return lambda v: scipy.linalg.cho_solve(factor, v, check_finite=False)
+
+
+def _inverse(hessian: Any) -> Any:
+    """(p, p) the inverse of a positive definite matrix; NotIdentifiedError where it is not one."""
+    half = np.tril(scipy.linalg.lapack.dpotri(_factor(hessian), lower=True)[0])
+    return half + np.tril(half, -1).T
 
 
 def pinned(hessian: Any, k: int, penalty: Any) -> Any:
@@ -157,7 +168,7 @@ def pinned(hessian: Any, k: int, penalty: Any) -> Any:
 
 def centred_inverse(hessian: Any, k: int, penalty: Any) -> Any:
     """(p, p) the inverse on parameters whose first k, the scores, sum to 0; the plain one where they are shrunk."""
-    inverse = dense_solver(pinned(hessian, k, penalty))(np.eye(len(hessian)))
+    inverse = _inverse(pinned(hessian, k, penalty))
     if k and not penalty[:k].any():
         inverse[:k] -= inverse[:k].mean(axis=0)
         inverse[:, :k] -= inverse[:, :k].mean(axis=1, keepdims=True)

@@ -13,7 +13,10 @@ import scipy  # its parts load when first used
 
 from steelyard._native.draws import normals
 from steelyard.errors import NotIdentifiedError
+from steelyard.passes import over_cores
 from steelyard.solve import one_blas_thread
+
+_DRAWN_TOGETHER = 128  # whatever the number of cores, so that the sums have the same bits
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,16 @@ class Influence:
         pivoted Cholesky root of the covariance, which may be singular.
         """
         root, order, rank, _singular = scipy.linalg.lapack.dpstrf(self.covariance, lower=1)
-        noise = np.empty((n, rank))
-        normals(seed, 0, noise)
+        back = np.argsort(order)
+        root = np.tril(root)[back, :rank].T
         errors = np.empty((n, len(order)))
-        errors[:, order - 1] = noise @ np.tril(root)[:, :rank].T
+
+        def fill(start: int) -> None:
+            noise = np.empty((min(_DRAWN_TOGETHER, n - start), rank))
+            normals(seed, start, noise)
+            np.matmul(noise, root, out=errors[start : start + len(noise)])
+
+        over_cores(fill, range(0, n, _DRAWN_TOGETHER))
         return errors
 
 

@@ -161,9 +161,7 @@ class BradleyTerry:
         if self.ridge:
             return np.ones(k, bool), [None] * k
         group = strong_components(k, cells.a, cells.b, cells.sums)
-        played = np.zeros(k)
-        for side in (cells.a, cells.b):
-            np.add.at(played, side, cells.rows)
+        played = np.bincount(cells.a, cells.rows, k) + np.bincount(cells.b, cells.rows, k)
         sizes = np.bincount(group)
         weight = np.bincount(group, weights=played)
         best = np.lexsort((-weight, -sizes))[0]

@@ -321,16 +321,16 @@ def _folded(k: int, a: Any, b: Any, sums: Any, squares: Any, rows: Any) -> tuple
     """One cell an unordered pair, seen from the arm with the smaller code; nobody is shown first."""
     flip = a > b
     low, high = np.where(flip, b, a), np.where(flip, a, b)
-    key = low.astype(np.int64) * k + high
-    plain = squares is sums
-    values = sums if plain else np.column_stack([sums, squares, rows])
-    values = np.where(flip[:, None], values[:, [2, 1, 0] if plain else [2, 1, 0, 5, 4, 3, 6]], values)
-    starts = np.flatnonzero(np.diff(key, prepend=-1))  # a table keeps the cells of one pair together
-    if len(starts) < len(key):
-        key, values = key[starts], np.add.reduceat(values, starts)
-    sums = np.ascontiguousarray(values[:, :3])
-    squares, rows = (sums, sums.sum(axis=1)) if plain else (np.ascontiguousarray(values[:, 3:6]), values[:, 6])
-    return (key // k).astype(np.int32), (key % k).astype(np.int32), np.zeros(len(key)), sums, squares, rows
+    new = np.diff(low.astype(np.int64) * k + high, prepend=-1) > 0  # a table keeps the cells of one pair together
+    pair = np.cumsum(new) - 1
+
+    def folded(outcomes: Any) -> Any:
+        wins, losses = np.where(flip, outcomes[:, 2], outcomes[:, 0]), np.where(flip, outcomes[:, 0], outcomes[:, 2])
+        return np.column_stack([np.bincount(pair, column) for column in (wins, outcomes[:, 1], losses)])
+
+    summed = folded(sums)
+    squared = summed if squares is sums else folded(squares)
+    return low[new], high[new], np.zeros(len(summed)), summed, squared, np.bincount(pair, rows)
 
 
 class _SparseProblem:

@@ -331,10 +331,8 @@ class ScoreFit(Fit):
         ).sort("score", descending=True, nulls_last=True, maintain_order=True)
 
     def _comparisons(self) -> Any:
-        played = np.zeros(len(self.score))
-        for side in (self.pairs.a, self.pairs.b):
-            np.add.at(played, side, self.pairs.rows)
-        return played.astype(np.int64)
+        played = (np.bincount(side, self.pairs.rows, len(self.score)) for side in (self.pairs.a, self.pairs.b))
+        return sum(played).astype(np.int64)
 
     def _code(self, arm: str) -> int:
         try:
