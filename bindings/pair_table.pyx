@@ -5,6 +5,8 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 cdef extern from "pair_table.h":
+    enum:
+        SY_WIDEST_COUNT
     ptrdiff_t sy_pair_cells(
         ptrdiff_t start, ptrdiff_t n, const int32_t *a, const int32_t *b, const uint8_t *first,
         ptrdiff_t n_slots, ptrdiff_t capacity, int32_t *slots, int64_t *keys, int64_t *count,
@@ -13,7 +15,7 @@ cdef extern from "pair_table.h":
     ptrdiff_t sy_pair_count(
         ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label,
         const uint8_t *label_place, ptrdiff_t n_labels, const double *y, ptrdiff_t k,
-        uint32_t *table) nogil
+        uint8_t *count, uint32_t *carry) nogil
     ptrdiff_t sy_pair_table(
         ptrdiff_t n, const int32_t *a, const int32_t *b, const uint8_t *first, const int32_t *cell,
         const double *y, const double *weight, const double *count, ptrdiff_t k, double *sums,
@@ -49,14 +51,16 @@ def pair_slots(ptrdiff_t count, const int64_t[::1] keys, int32_t[::1] slots):
 
 def pair_count(
     const int32_t[::1] a, const int32_t[::1] b, const int32_t[::1] label, const uint8_t[::1] label_place,
-    const double[::1] y, uint32_t[:, :, ::1] table,
+    const double[::1] y, uint8_t[:, :, ::1] count, uint32_t[:, :, ::1] carry,
 ):
-    cdef ptrdiff_t n = a.shape[0], k = table.shape[0], n_labels = 0, done
+    cdef ptrdiff_t n = a.shape[0], k = count.shape[0], n_labels = 0, done
     cdef const int32_t *label_at = NULL
     cdef const uint8_t *place_at = NULL
     cdef const double *y_at = NULL
-    if b.shape[0] != n or table.shape[1] != k or table.shape[2] != 3:
-        raise ValueError("a and b must have one length, and table k x k x 3")
+    if b.shape[0] != n or k > SY_WIDEST_COUNT or count.shape[1] != k or count.shape[2] != 3:
+        raise ValueError(f"a and b must have one length, and count k x k x 3, k up to {SY_WIDEST_COUNT}")
+    if carry.shape[0] != k or carry.shape[1] != k or carry.shape[2] != 3:
+        raise ValueError("carry must be as count")
     if (label is None) == (y is None) or (label is None) != (label_place is None):
         raise ValueError("give either label with label_place, or y")
     if label is not None:
@@ -69,7 +73,7 @@ def pair_count(
         y_at = &y[0]
     with nogil:
         done = sy_pair_count(
-            n, &a[0], &b[0], label_at, place_at, n_labels, y_at, k, &table[0, 0, 0])
+            n, &a[0], &b[0], label_at, place_at, n_labels, y_at, k, &count[0, 0, 0], &carry[0, 0, 0])
     return done
 
 

@@ -4,11 +4,15 @@
 
 /* codes: n entries of table (size) at values. Returns n, or the first row whose value lies outside the
    table or is unseen; the rows before it are done. */
-ptrdiff_t sy_encode_integers(ptrdiff_t n, const int64_t *values, ptrdiff_t size, const int32_t *table, int32_t *codes) {
-    for (ptrdiff_t i = 0; i < n; i++) {
-        if ((uint64_t)values[i] >= (uint64_t)size || table[values[i]] == SY_UNSEEN)
-            return i;
-        codes[i] = table[values[i]];
+#define ENCODE(name, integer)                                                                                    \
+    ptrdiff_t name(ptrdiff_t n, const integer *values, ptrdiff_t size, const int32_t *table, int32_t *codes) {   \
+        for (ptrdiff_t i = 0; i < n; i++) {                                                                      \
+            if ((uint64_t)(int64_t)values[i] >= (uint64_t)size || table[values[i]] == SY_UNSEEN)                 \
+                return i;                                                                                        \
+            codes[i] = table[values[i]];                                                                         \
+        }                                                                                                        \
+        return n;                                                                                                \
     }
-    return n;
-}
+
+ENCODE(sy_encode_int32, int32_t)
+ENCODE(sy_encode_int64, int64_t)

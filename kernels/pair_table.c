@@ -42,26 +42,41 @@ void sy_pair_slots(ptrdiff_t count, const int64_t *keys, ptrdiff_t n_slots, int3
     }
 }
 
-/* Counts plain rows: known, different arms, a hard label, no weights. table: k x k x 3 (win, tie, loss).
-   Outcome either as label codes with their place in the table (label_place, above 2 = none), or as y.
-   Returns n, or the first row that is not plain; the rows before it are counted. */
+/* Counts plain rows: known, different arms, a hard label, no weights. Outcome either as label codes with their place in
+   the table (label_place, above 2 = none), or as y. Counts are k x k x 3 (win, tie, loss), k <= SY_WIDEST_COUNT, held as
+   count + 256 carry: the bytes that every row touches stay near the core.
+   Returns n, or a row up to which all are counted, with one that is not plain among the next SY_CHUNK. */
+SY_CLONES
 ptrdiff_t sy_pair_count(ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label,
                         const uint8_t *label_place, ptrdiff_t n_labels, const double *y, ptrdiff_t k,
-                        uint32_t *table) {
+                        uint8_t *count, uint32_t *carry) {
     const uint32_t arms = (uint32_t)k;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        ptrdiff_t place;
-        if (label)
-            place = (uint32_t)label[i] < (uint32_t)n_labels ? label_place[label[i]] : 3;
-        else {
-            const double doubled = 2.0 - 2.0 * y[i]; /* compared first: only then does it fit an integer */
-            place = (doubled >= 0.0) & (doubled <= 2.0) ? (ptrdiff_t)doubled : 3;
-            place = (double)place == doubled ? place : 3;
+    uint32_t place[SY_CHUNK];
+    for (ptrdiff_t at = 0; at < n; at += SY_CHUNK) {
+        const ptrdiff_t m = n - at < SY_CHUNK ? n - at : SY_CHUNK;
+        uint32_t odd = 0;
+        for (ptrdiff_t i = 0; i < m; i++) {
+            if (label) {
+                const uint32_t code = (uint32_t)label[at + i];
+                place[i] = code < (uint32_t)n_labels ? label_place[code] : 3;
+            } else {
+                const double doubled = 2.0 - 2.0 * y[at + i];
+                const int inside = (doubled >= 0.0) & (doubled <= 2.0); /* compared first: only then it fits an integer */
+                const int32_t whole = inside ? (int32_t)doubled : 3;
+                place[i] = (double)whole == doubled ? (uint32_t)whole : 3;
+            }
         }
-        const int plain = ((uint32_t)a[i] < arms) & ((uint32_t)b[i] < arms) & (a[i] != b[i]) & (place < 3);
-        if (!plain)
-            return i;
-        table[3 * (a[i] * k + b[i]) + place]++;
+#pragma omp simd reduction(| : odd)
+        for (ptrdiff_t i = 0; i < m; i++) {
+            const uint32_t x = (uint32_t)a[at + i], z = (uint32_t)b[at + i];
+            odd |= (uint32_t)((x >= arms) | (z >= arms) | (x == z) | (place[i] > 2));
+            place[i] += 3 * (x * arms + z);
+        }
+        if (odd)
+            return at;
+        for (ptrdiff_t i = 0; i < m; i++)
+            if (!++count[place[i]])
+                carry[place[i]]++;
     }
     return n;
 }

@@ -3,13 +3,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define SY_WIDEST_COUNT 16384 /* arms whose cells 32 bits can number */
+
 ptrdiff_t sy_pair_cells(ptrdiff_t start, ptrdiff_t n, const int32_t *a, const int32_t *b, const uint8_t *first,
                         ptrdiff_t n_slots, ptrdiff_t capacity, int32_t *slots, int64_t *keys, int64_t *count,
                         int32_t *cell);
 void sy_pair_slots(ptrdiff_t count, const int64_t *keys, ptrdiff_t n_slots, int32_t *slots);
 ptrdiff_t sy_pair_count(ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label,
                         const uint8_t *label_place, ptrdiff_t n_labels, const double *y, ptrdiff_t k,
-                        uint32_t *table);
+                        uint8_t *count, uint32_t *carry);
 ptrdiff_t sy_pair_table(ptrdiff_t n, const int32_t *a, const int32_t *b, const uint8_t *first, const int32_t *cell,
                         const double *y, const double *weight, const double *count, ptrdiff_t k,
                         double *sums, double *squares, double *rows);

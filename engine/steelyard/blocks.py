@@ -127,7 +127,7 @@ class Dictionary:
 
     def _encode_integers(self, column: pl.Series, out: NDArray[np.int32] | None) -> NDArray[np.int32]:
         self.numeric = True
-        whole = column.cast(pl.Int64, strict=False)
+        whole = column if column.dtype == pl.Int32 else column.cast(pl.Int64, strict=False)
         if whole.null_count() or not len(whole):
             return self._encode_strings(column.cast(pl.String), out)
         values = whole.to_numpy()
@@ -140,7 +140,7 @@ class Dictionary:
             encode_integers(values[done:], self._by_integer, codes[done:])
         return codes
 
-    def _learn_integers(self, values: NDArray[np.int64]) -> None:
+    def _learn_integers(self, values: NDArray[np.int32] | NDArray[np.int64]) -> None:
         """Looks up every new integer once, as text; -2 stands where it may not be learned."""
         high = int(values.max())
         if high >= len(self._by_integer):
@@ -266,7 +266,8 @@ class Encoder:
         label = value = y = None
         if outcome.dtype.is_numeric() and not isinstance(outcome.dtype, pl.Categorical | pl.Enum):
             outcome = outcome.cast(pl.Float64)
-            y = numbers(outcome.fill_nan(2.0) if outcome.is_nan().any() else outcome)  # NaN: no outcome, yet no null
+            some_nan = np.isnan(float(outcome.sum()))  # or infinities of both signs
+            y = numbers(outcome.fill_nan(2.0) if some_nan else outcome)  # NaN: no outcome, yet no null
         elif outcome.dtype == pl.Null:
             y = np.full(batch.height, np.nan)
         else:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MOST_WAITING = 1 << 22  # rows among many arms that wait to be counted
-_FULL = 1 << 32  # rows after which a worker's 32-bit counts might overflow
 
 
 @dataclass
@@ -48,37 +47,36 @@ class Hashed:
 
 
 class Square:
-    """Square tables (K, K, 3) of plain rows, one a worker: whole numbers add up the same in any order."""
+    """Square tables (K, K, 3) of plain rows, one a worker: whole numbers add up the same in any order.
+
+    A worker's table is of bytes, and one of how often each byte ran over.
+    """
 
     def __init__(self) -> None:
         self._own = threading.local()
-        self._tables: list[list[Any]] = []  # of each worker: its table and how many rows it has taken
+        self._workers: list[list[NDArray[Any]]] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Square, ()  # tables are of this process's workers; a copy that is sent elsewhere starts empty
 
     def take(self, block: Block) -> int:
-        """Counts rows up to the first that is not plain; returns how many."""
+        """Counts rows until one is near that is not plain; returns how many."""
         place = None
         if block.value is not None:
             place = np.where(np.isin(block.value, (0.0, 0.5, 1.0)), 2 - 2 * block.value, 3).astype(np.uint8)
-        if not hasattr(self._own, "table"):
-            self._own.table = [np.zeros((0, 0, 3), np.uint32), 0]
-            self._tables.append(self._own.table)
-        mine = self._own.table
-        if mine[1] + block.n >= _FULL:
-            self._tables.append(list(mine))
-            mine[:] = np.zeros((0, 0, 3), np.uint32), 0
-        mine[0] = _widened(mine[0], block.arms)
-        mine[1] += block.n
-        return int(pair_count(block.a, block.b, block.label, place, block.y, mine[0]))
+        if not hasattr(self._own, "tables"):
+            self._own.tables = [np.zeros((0, 0, 3), kind) for kind in (np.uint8, np.uint32)]
+            self._workers.append(self._own.tables)
+        mine = self._own.tables
+        mine[:] = (_widened(table, block.arms) for table in mine)
+        return int(pair_count(block.a, block.b, block.label, place, block.y, *mine))
 
     def cells(self, code: NDArray[np.int32]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
         """a, b (m,) and counts (m, 3) of win, tie, loss, as a table sorts them; arms renumbered by code (K,)."""
-        k = max((len(table) for table, _rows in self._tables), default=0)
+        k = max((len(counts) for counts, _carries in self._workers), default=0)
         total = np.zeros((k, k, 3))
-        for table, _rows in self._tables:
-            total[: len(table), : len(table)] += table
+        for counts, carries in self._workers:
+            total[: len(counts), : len(counts)] += counts + 256.0 * carries
         order = np.argsort(code[:k])
         low, high = np.triu_indices(k, 1)
         a, b = (order[np.column_stack(ends).ravel()] for ends in ((low, high), (high, low)))

@@ -87,7 +87,7 @@ def test_cells_keep_their_numbers_while_the_table_grows():
 
 
 @settings(max_examples=80, deadline=None)
-@given(n=st.integers(0, 200), k=st.integers(2, 6), by_label=st.booleans(), spoiled=st.integers(0, 9), seed=seeds)
+@given(n=st.integers(0, 900), k=st.integers(2, 6), by_label=st.booleans(), spoiled=st.integers(0, 9), seed=seeds)
 def test_pair_count_equals_twin(n, k, by_label, spoiled, seed):
     rng = np.random.default_rng(seed)
     a, b = pairs(rng, n, range(k))
@@ -111,8 +111,8 @@ def test_pair_count_equals_twin(n, k, by_label, spoiled, seed):
         elif spoiled == 4 and place is not None:
             place[2] = 3
     columns = frozen(a, b, label, place, y)
-    got, want = np.ones((k, k, 3), np.uint32), np.ones((k, k, 3), np.uint32)
-    assert native.pair_count(*columns, got) == twin.pair_count(*columns, want)
+    got, want = ([np.full((k, k, 3), 200, np.uint8), np.ones((k, k, 3), np.uint32)] for _ in range(2))
+    assert native.pair_count(*columns, *got) == twin.pair_count(*columns, *want)
     np.testing.assert_array_equal(got, want)
 
 
@@ -163,7 +163,8 @@ def test_soft_labels_keep_what_estimators_read(y, p, seed):
 
 def test_wrong_lengths():
     a, first, y, slots = np.zeros(3, np.int32), np.zeros(3, np.uint8), np.zeros(3), np.full(8, -1, np.int32)
-    keys, one, table = np.zeros(4, np.int64), np.zeros(1, np.int64), np.zeros((2, 2, 3), np.uint32)
+    keys, one, table = np.zeros(4, np.int64), np.zeros(1, np.int64), np.zeros((2, 2, 3), np.uint8)
+    more = table.astype(np.uint32)
     sums, rows = np.zeros((4, 3)), np.zeros(4)
     for function, arguments in [
         (native.pair_cells, (0, a, a[:2], first, slots, keys, one, a)),
@@ -177,14 +178,15 @@ def test_wrong_lengths():
         (native.pair_slots, (5, keys, np.full(16, -1, np.int32))),
         (native.pair_slots, (4, keys, slots[:4])),
         (native.pair_slots, (1, keys, slots[:3])),
-        (native.pair_count, (a, a[:2], None, None, y, table)),
-        (native.pair_count, (a, a, None, None, y[:2], table)),
-        (native.pair_count, (a, a, a[:2], first, None, table)),
-        (native.pair_count, (a, a, None, None, None, table)),
-        (native.pair_count, (a, a, a, None, None, table)),
-        (native.pair_count, (a, a, a, first, y, table)),
-        (native.pair_count, (a, a, None, None, y, np.zeros((2, 3, 3), np.uint32))),
-        (native.pair_count, (a, a, None, None, y, np.zeros((2, 2, 2), np.uint32))),
+        (native.pair_count, (a, a[:2], None, None, y, table, more)),
+        (native.pair_count, (a, a, None, None, y[:2], table, more)),
+        (native.pair_count, (a, a, a[:2], first, None, table, more)),
+        (native.pair_count, (a, a, None, None, None, table, more)),
+        (native.pair_count, (a, a, a, None, None, table, more)),
+        (native.pair_count, (a, a, a, first, y, table, more)),
+        (native.pair_count, (a, a, None, None, y, np.zeros((2, 2, 2), np.uint8), more)),
+        (native.pair_count, (a, a, None, None, y, table, more[:1])),
+        (native.pair_count, (a, a, None, None, y, np.zeros((2, 3, 3), np.uint8), more)),
         (native.pair_table, (a, a[:2], None, None, y, None, None, 2, sums, sums, rows)),
         (native.pair_table, (a, a, None, None, y[:2], None, None, 2, sums, sums, rows)),
         (native.pair_table, (a, a, first[:2], a, y, None, None, 2, sums, sums, rows)),

@@ -47,10 +47,15 @@ def pair_count(
     label: NDArray[np.int32] | None,
     label_place: NDArray[np.uint8] | None,
     y: NDArray[np.float64] | None,
-    table: NDArray[np.uint32],
+    count: NDArray[np.uint8],
+    carry: NDArray[np.uint32],
 ) -> int:
-    """Count plain rows into table (k, k, 3: win, tie, loss); returns n or the first row that is not plain."""
-    k, places = len(table), {1.0: 0, 0.5: 1, 0.0: 2}
+    """Count plain rows into count + 256 carry (k, k, 3: win, tie, loss).
+
+    Returns n, or the last multiple of 256 before the first row that is not plain; nothing beyond is counted.
+    """
+    k, places, cells = len(count), {1.0: 0, 0.5: 1, 0.0: 2}, []
+    done = len(a)
     for i in range(len(a)):
         if label is not None:
             assert label_place is not None
@@ -59,9 +64,13 @@ def pair_count(
             assert y is not None
             place = places.get(float(y[i]), 3)
         if not (0 <= a[i] < k and 0 <= b[i] < k and a[i] != b[i] and place < 3):
-            return i
-        table[a[i], b[i], place] += 1
-    return len(a)
+            done = i - i % 256
+            break
+        cells.append((a[i], b[i], place))
+    for cell in cells[:done]:
+        total = int(count[cell]) + 256 * int(carry[cell]) + 1
+        count[cell], carry[cell] = total % 256, total // 256
+    return done
 
 
 def pair_table(

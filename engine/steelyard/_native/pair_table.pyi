@@ -20,7 +20,8 @@ def pair_count(
     label: NDArray[np.int32] | None,
     label_place: NDArray[np.uint8] | None,
     y: NDArray[np.float64] | None,
-    table: NDArray[np.uint32],
+    count: NDArray[np.uint8],
+    carry: NDArray[np.uint32],
 ) -> int: ...
 def pair_table(
     a: NDArray[np.int32],

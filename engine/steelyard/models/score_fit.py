@@ -331,8 +331,8 @@ class ScoreFit(Fit):
         ).sort("score", descending=True, nulls_last=True, maintain_order=True)
 
     def _comparisons(self) -> Any:
-        played = (np.bincount(side, self.pairs.rows, len(self.score)) for side in (self.pairs.a, self.pairs.b))
-        return sum(played).astype(np.int64)
+        pairs, k = self.pairs, len(self.score)
+        return (np.bincount(pairs.a, pairs.rows, k) + np.bincount(pairs.b, pairs.rows, k)).astype(np.int64)
 
     def _code(self, arm: str) -> int:
         try:
