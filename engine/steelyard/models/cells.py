@@ -305,9 +305,10 @@ class Cells:
 
     def _drawn_score(self, moments: Any, draw: int) -> Any:
         """One draw of the summed score (p,): independent cells with second moments as rows 3 to 5 of (6, m)."""
-        draws, noise = np.empty((1, 2 * len(self.a))), np.zeros((6, len(self.a)))
+        m = len(self.a)
+        draws, noise = np.empty((1, m * (1 + self.has_tie))), np.zeros((6, m))
         normals(0, draw, draws)
-        first, second = np.split(draws[0], 2)
+        first, second = draws[0, :m], draws[0, m:]
         _, _, _, by_eta, by_both, by_tie = moments
         root = np.sqrt(by_eta)
         noise[1] = root * first
