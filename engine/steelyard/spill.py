@@ -26,8 +26,8 @@ from steelyard.blocks import Block, block_rows
 from steelyard.passes import Changes, Executor, cores, in_order
 
 S = TypeVar("S")
-MOST_IN_MEMORY = 1 << 28  # bytes of encoded rows that are kept in memory
-_FEW = 1 << 14  # rows that are passed over here: starting threads takes longer
+MOST_IN_MEMORY = 1 << 29  # bytes of encoded rows that are kept in memory
+_FEW = 1 << 17  # numbers of rows, eight beside features and contexts, that are passed over here: threads start later
 _SEVERAL = ("clusters", "levels", "drawn")  # tuples of codes
 _SPARE = 1 << 26  # bytes that the disk must have left
 _ARRAYS = (
@@ -76,8 +76,7 @@ class Blocks:
         """function(block) for every block, in order, on all cores."""
         if self.place is not None:
             return self.place.each(function, self.parts, self.changes)
-        rows = [part.n for part in self.parts if isinstance(part, Block)]
-        if len(rows) == len(self.parts) and sum(rows) <= _FEW:
+        if self.in_memory and sum(n * (8 + wide) for n, wide in map(size, self.parts)) <= _FEW:  # type: ignore[arg-type]
             return (function(changed(part, self.changes)) for part in self.parts)
         return in_order(lambda part: function(changed(part, self.changes)), self.parts)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from steelyard._native.pair_likelihood import MODELS
 from steelyard._native.row_likelihood import row_likelihood
+from steelyard._native.wide_rows import rows_times, times_rows
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
 from steelyard.inference import Influence
@@ -36,10 +37,11 @@ from steelyard.solve import (
 from steelyard.spill import Blocks
 
 WIDEST_FUSED = 32  # columns up to which the kernel does all; beyond, their Gram matrix is BLAS's
-_WIDE_CELLS = 1 << 19  # entries of a feature matrix that are widened to double at a time
+_WIDE_CELLS = 1 << 18  # entries of a feature matrix that are widened to double at a time
 _LONG = 1 << 18  # rows
+_ROWS_A_COLUMN = 32  # that some of the rows must leave
 _THINNED = 16
-_PATIENCE = 10  # scores, after which a wide fit takes a new Hessian
+_PATIENCE = 20  # scores, after which a wide fit takes a new Hessian
 _SEPARATED = (
     "the fit has no finite maximum, or the solver stopped short of it: some combination of scores, covariates and "
     "features may tell every outcome. Leave some out, shrink with ridge=, or collect more comparisons."
@@ -143,18 +145,19 @@ class RowProblem:
         )  # fmt: skip
 
     def _wide(self, block: Block, parameter: Any, meat: bool, by_eta: Any, score: Any, matrix: Any) -> float:
-        """Margins and Gram matrix by BLAS on a few rows at a time, in double; the rest in the kernel."""
+        """A few rows at a time: margins, the kernel, the score; the Gram matrix by BLAS, in double."""
         d, ties, total = self.d, int(self.ties), 0.0
-        for cut, wide in _widened(block):
-            part = np.empty((4, len(wide)))
+        for cut, x in _cut(block):
+            part = np.empty((4, len(x)))
             rest, corner = np.zeros(ties), np.zeros((ties, ties))
-            total += self._rows_of(block, cut, wide @ parameter[:d], parameter, meat, part, rest, corner)
+            total += self._rows_of(block, cut, _times(x, parameter[:d]), parameter, meat, part, rest, corner)
             d_eta, _, h_eta, h_cross = part
-            score[:d] += d_eta @ wide
+            _add_scores(x, d_eta, score[:d])
             score[d:] += rest
             if by_eta is not None:
                 by_eta[:, cut] = part
             if matrix is not None:
+                wide = x.astype(np.float64, copy=False)
                 root = wide * np.sqrt(h_eta)[:, None]
                 matrix[:d, :d] += root.T @ root
                 matrix[:d, d:] += (h_cross @ wide)[:, None]
@@ -173,16 +176,22 @@ class RowProblem:
 
     @cached_property
     def thinned(self) -> RowProblem:
-        """Every 16th row of a long log, the whole of a short one; what it sees first saves passes over all."""
-        if self.totals.rows < _LONG:
+        """Every 16th row of a long log, the whole of a short one; what it sees first saves passes over all.
+
+        Many columns make a log long sooner: where every 8th row leaves enough for each of them.
+        """
+        step = _THINNED if self.totals.rows >= _LONG else 1
+        if step == 1 and not self.k and self.d > WIDEST_FUSED:
+            step = min(_THINNED, self.totals.rows // (_ROWS_A_COLUMN * self.d))
+        if step < _THINNED // 2:
             return self
-        kept = self.blocks.each(lambda block: block.where(slice(None, None, _THINNED)))
-        return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / _THINNED + 1.0)
+        kept = self.blocks.each(lambda block: block.where(slice(None, None, step)))
+        return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / step + 1.0)
 
     def maximise(self, start: Any, information: Any = None) -> tuple[Estimate, Influence]:
         """The maximum, from `start` (p,), and the model-based influence, whose meat is the information itself.
 
-        information: (p, p) at the start, if known; it saves a pass where columns are many.
+        information: (p, p) of the thinned rows at the start, if known; it saves a pass where columns are many.
         """
         estimate, hessian = self.climb(start, information)
         unit = np.outer(self.scale, self.scale)
@@ -198,18 +207,22 @@ class RowProblem:
         """The maximum alone, and the Hessian there; None where the way led past none.
 
         A long log is first maximised on every 16th row, slightly shrunk so that this cannot fail for rare arms.
-        precision: as :func:`newton` takes it.
+        information: as for :meth:`maximise`. precision: as :func:`newton` takes it.
         """
-        few = self.thinned
+        return self._climbed(start, (self.thinned, information), precision)
+
+    def _climbed(self, start: Any, told: tuple[RowProblem, Any], precision: tuple[float, float]) -> tuple[Estimate, Any]:
+        """told: some of the rows, and their information at the start."""
+        few, information = self.thinned, told[1] if told[0] is self else None
         with one_blas_thread(), _said():
             if few is not self:
                 with contextlib.suppress(ConvergenceError, NotIdentifiedError):
-                    near, hessian = few.climb(start, None, precision)
+                    near, hessian = few._climbed(start, told, precision)
                     start, information = near.parameter, few._stands_for(self, near.parameter, hessian)
             if not self.k and (few is not self or self.d > WIDEST_FUSED):
-                solution, hessian = self._climb_by_scores(start * self.scale, information, precision), None
+                solution, hessian = self._by_scores(start * self.scale, information, precision), None
             else:
-                solution, hessian = self._climb(start * self.scale, precision)
+                solution, hessian = self._by_hessians(start * self.scale, precision)
         parameter, k = solution.parameter / self.scale, self.k
         if not self.penalty[:k].any():
             parameter[:k] -= parameter[:k].mean() if k else 0.0
@@ -219,7 +232,7 @@ class RowProblem:
                             solution.gradient_norm)  # fmt: skip
         return estimate, hessian
 
-    def _climb(self, start: Any, precision: tuple[float, float]) -> tuple[Solution, Any]:
+    def _by_hessians(self, start: Any, precision: tuple[float, float]) -> tuple[Solution, Any]:
         """The maximum, in units of the scale, by Newton steps, and the Hessian there."""
         last: list[Any] = [None]
 
@@ -248,7 +261,7 @@ class RowProblem:
         ratio = whole.totals.weight / self.totals.weight
         return hessian * ratio + np.diag(ratio * whole.scale**2)
 
-    def _climb_by_scores(self, start: Any, information: Any, precision: tuple[float, float]) -> Solution:
+    def _by_scores(self, start: Any, information: Any, precision: tuple[float, float]) -> Solution:
         """The same where a Hessian costs more than a few scores: one near the start, few or none on the way."""
 
         def near(scaled: Any) -> Any:
@@ -450,13 +463,35 @@ def _totals(block: Block) -> Totals:
     return Totals(block.n, comparisons, float(weights(block).sum()), squares)
 
 
-def _widened(block: Block) -> Iterator[tuple[slice, Any]]:
-    """Columns or features of a few rows at a time, (rows, d) in double."""
+def _cut(block: Block) -> Iterator[tuple[slice, Any]]:
+    """Columns or features of a few rows at a time, (rows, d)."""
     columns: Any = block.features if block.columns is None else block.columns.T
     step = max(1, _WIDE_CELLS // max(columns.shape[1], 1))
     for start in range(0, block.n, step):
         cut = slice(start, min(start + step, block.n))
-        yield cut, columns[cut].astype(np.float64, copy=False)
+        yield cut, columns[cut]
+
+
+def _widened(block: Block) -> Iterator[tuple[slice, Any]]:
+    """The same in double."""
+    return ((cut, x.astype(np.float64, copy=False)) for cut, x in _cut(block))
+
+
+def _times(x: Any, v: Any) -> Any:
+    """(n,) x v of rows x (n, d): features as they are; columns, which stand the other way, by BLAS."""
+    if not x.flags.c_contiguous:
+        return x @ v
+    out = np.empty(len(x))
+    rows_times(x, v, out)
+    return out
+
+
+def _add_scores(x: Any, w: Any, score: Any) -> None:
+    """Adds w x to the score (d,)."""
+    if x.flags.c_contiguous:
+        times_rows(x, w, score)
+    else:
+        score += w @ x
 
 
 def weights(block: Block) -> Any:

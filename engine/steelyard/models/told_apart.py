@@ -17,7 +17,7 @@ _DEPENDENT = 1e-10  # share of a column's variance that must be left beside the 
 class Identified(NamedTuple):
     """A problem with the columns that can be told apart. start: (p,). place: of each kept column. why: the others.
 
-    information: (p, p) at the start, where all of the rows had to be asked.
+    information: (p, p) of the problem's thinned rows at the start; None where it was not needed, or they did not do.
     """
 
     problem: RowProblem
@@ -55,17 +55,16 @@ def identified(problem: RowProblem, tie: float) -> Identified:
 def _told_apart(problem: RowProblem, start: Any, places: Sequence[int]) -> tuple[dict[int, str], Any]:
     """Of the columns at `places`, those that cannot be told from the scores and the ones before, with the reason.
 
-    And the information of all rows at the start, where it was needed.
+    And the information of the thinned rows at the start, where they did.
     """
     k, few, names = problem.k, problem.thinned, [problem.names[j] for j in places]
     used = np.ix_(*[[*range(k), *(k + place for place in places)]] * 2)
     information = few.sums(start)[2]
     why = _dependent(information[used], k, names)
-    if why and few is not problem:  # what some rows can tell apart, all can; not the other way round
-        information = problem.sums(start)[2]
-        why = _dependent(information[used], k, names)
-    known = few is problem or bool(why)
-    return {places[j]: reason for j, reason in why.items()}, information if known else None
+    did = not why or few is problem
+    if not did:  # what some rows can tell apart, all can; not the other way round
+        why = _dependent(problem.sums(start)[2][used], k, names)
+    return {places[j]: reason for j, reason in why.items()}, information if did else None
 
 
 def _dependent(hessian: Any, k: int, names: Sequence[str]) -> dict[int, str]:
