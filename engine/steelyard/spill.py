@@ -26,7 +26,7 @@ from steelyard.blocks import Block, block_rows
 from steelyard.passes import Changes, Executor, cores, in_order
 
 S = TypeVar("S")
-MOST_IN_MEMORY = 1 << 29  # bytes of encoded rows that are kept in memory
+MOST_IN_MEMORY = 3 << 27  # bytes of encoded rows that are kept in memory
 _FEW = 1 << 17  # numbers of rows, eight beside features and contexts, that are passed over here: threads start later
 _SEVERAL = ("clusters", "levels", "drawn")  # tuples of codes
 _SPARE = 1 << 26  # bytes that the disk must have left

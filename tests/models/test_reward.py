@@ -1,5 +1,7 @@
 """Rewards of features: peers on the same rows, groups, interactions, wide and narrow, bad input."""
 
+from dataclasses import astuple
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,7 +9,9 @@ import statsmodels.api as sm
 import steelyard as sy
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
+from steelyard.errors import NotIdentifiedError
 from steelyard.models import reward, row_problem
+from steelyard.models import wide as few
 
 FEATURES = (["x_a", "y_a", "z_a"], ["x_b", "y_b", "z_b"])
 BETA = np.array([0.8, -0.5, 0.2])
@@ -45,7 +49,7 @@ def lists(frame, dtype=pl.Float64):
 def test_equals_statsmodels(monkeypatch, widest):
     for room in (reward, row_problem):
         monkeypatch.setattr(room, "WIDEST_FUSED", widest)
-    monkeypatch.setattr(row_problem, "_WIDE_CELLS", 300)
+    monkeypatch.setattr(few, "_CELLS", 300)
     frame = simulated(1)
     peer = sm.GLM(frame["y"].to_numpy(), deltas(frame), family=sm.families.Binomial())
     plain = peer.fit(tol=1e-14, maxiter=100, cov_type="HC0")
@@ -73,7 +77,7 @@ def test_wide_and_narrow_are_one(monkeypatch, spec, ridge, covariance):
     narrow = sy.RewardModel(ridge=ridge, covariance=covariance, **spec).fit(log)
     for room in (reward, row_problem):
         monkeypatch.setattr(room, "WIDEST_FUSED", 0)
-    monkeypatch.setattr(row_problem, "_WIDE_CELLS", 100)
+    monkeypatch.setattr(few, "_CELLS", 100)
     monkeypatch.setattr(row_problem, "CLUSTER_BYTES", 400)  # some 10 of the 40 raters in each pass
     wide = sy.RewardModel(ridge=ridge, covariance=covariance, **spec).fit(log)
     np.testing.assert_allclose(wide.estimate.parameter, narrow.estimate.parameter, atol=1e-10)
@@ -299,3 +303,69 @@ def test_a_null_context_is_named_and_quarantined(tmp_path):
     fit = model.fit(log)
     fit.save(tmp_path / "reward.sy")
     assert sy.load(tmp_path / "reward.sy").spec == model
+
+
+@pytest.mark.parametrize("widest", [32, 0])
+@pytest.mark.parametrize("spec", [{}, {"ridge": 2.0, "heads": "per-group"}, {"ties": "davidson", "position": True}])
+def test_a_fit_starts_from_the_one_before(monkeypatch, widest, spec):
+    for room in (reward, row_problem):
+        monkeypatch.setattr(room, "WIDEST_FUSED", widest)
+    frame = simulated(31, n=2000, ties=0.2 * ("ties" in spec))
+    roles = {"group": "who"} if "heads" in spec else {}
+    before = sy.RewardModel(**spec).fit(scanned(frame.head(1900), **roles))
+    want = sy.RewardModel(**spec).fit(scanned(frame, **roles))
+    fit = sy.RewardModel(**spec).fit(scanned(frame, **roles), start=before)
+    assert fit.iterations < want.iterations
+    np.testing.assert_allclose(fit.coefficient, want.coefficient, atol=1e-9)
+    np.testing.assert_allclose(fit.covariance, want.covariance, rtol=1e-7, atol=1e-12)
+    assert sy.RewardModel(**spec).fit(scanned(frame, **roles), start=fit).iterations <= 1
+    with pytest.raises(TypeError, match="start takes a fit of a RewardModel, not BradleyTerry"):
+        sy.RewardModel(**spec).fit(scanned(frame, **roles), start=sy.BradleyTerry())
+
+
+@pytest.mark.parametrize("long", [1 << 30, 1 << 10])
+@pytest.mark.parametrize("spec", [
+    {}, {"covariance": "model", "ties": "drop"}, {"ties": "davidson", "position": True}, {"ties": "rao-kupper"},
+    {"heads": "per-group"}, {"covariance": "cluster", "position": True},
+])  # fmt: skip
+def test_beyond_thousands_of_columns_no_matrix_is_held(monkeypatch, tmp_path, spec, long):
+    frame = simulated(41, n=4000, ties=0.2 * ("ties" in spec))
+    frame = frame.with_columns(c=pl.Series(np.random.default_rng(1).integers(1, 4, 4000)))
+    roles = {"cluster": "rater"} if spec.get("covariance") == "cluster" else {"count": "c"}
+    log = scanned(frame, **roles, group="who")
+    model = sy.RewardModel(ridge=2.0, **spec)
+    want = model.fit(log)
+    monkeypatch.setattr("steelyard.models.cells.WIDEST_DENSE", 3 if len(want.design.names) == 4 else 2)
+    monkeypatch.setattr(row_problem, "_LONG", long)
+    monkeypatch.setattr(reward, "WIDEST_FUSED", 0)
+    if "heads" in spec:  # the shared head has no ridge
+        with pytest.raises(NotIdentifiedError, match="3 columns without a ridge: which of so many can be told apart"):
+            model.fit(log)
+        monkeypatch.setattr("steelyard.models.cells.WIDEST_DENSE", 3)
+    fit = model.fit(log)
+    assert fit.psi is None
+    np.testing.assert_allclose(fit.estimate.parameter, want.estimate.parameter, atol=1e-9)
+    table = fit.coefficients()
+    assert table["se"].null_count() == table.height
+    assert set(table["reason"]) == {"beyond 4,000 columns: ask for a contrast"}
+    terms = [f"{name} [v]" if "heads" in spec else name for name in ("x_a", "y_a", "z_a")]
+    for x, y in ((terms[0], terms[1]), (terms[2], terms[0])):
+        one, other = (astuple(some.contrast(x, y))[:4] for some in (fit, want))
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-8)
+    with pytest.raises(NotIdentifiedError, match="ask for a contrast"):
+        _ = fit.covariance
+    fit.save(tmp_path / "fit.sy")
+    loaded = sy.load(tmp_path / "fit.sy")
+    assert loaded.coefficients().equals(table)
+    with pytest.raises(NotIdentifiedError, match="asks the rows, which no file holds"):
+        loaded.contrast(*terms[:2])
+
+
+def test_columns_free_of_a_ridge_are_told_apart_among_thousands(monkeypatch):
+    frame = simulated(42, n=500).with_columns(twice=2.0 * pl.col("prompt"))
+    log = scanned(frame, covariates={"prompt": "prompt", "twice": "twice"})
+    want = sy.RewardModel(ridge=1.0).fit(log)
+    monkeypatch.setattr("steelyard.models.cells.WIDEST_DENSE", 3)
+    fit = sy.RewardModel(ridge=1.0).fit(log)
+    np.testing.assert_allclose(fit.coefficient, want.coefficient, atol=1e-9)
+    assert fit.coefficients()["reason"][4] == want.coefficients()["reason"][4]

@@ -1,5 +1,6 @@
 """Fits with covariates: independent references on rows, real logs, known truth, and bad input."""
 
+import dataclasses
 import tempfile
 from importlib.resources import files
 from pathlib import Path
@@ -369,3 +370,43 @@ def test_columns_that_every_16th_row_cannot_tell_apart(monkeypatch):
         fit = sy.RewardModel().fit(log)
         np.testing.assert_allclose(fit.coefficient, want.coefficient, atol=1e-8)
         np.testing.assert_allclose(fit.covariance, want.covariance, rtol=1e-6)
+
+
+@pytest.mark.parametrize("spec", [{}, {"ties": "davidson", "position": True}, {"ties": "rao-kupper"}])
+@pytest.mark.parametrize("long", [1 << 30, 1 << 9])
+def test_a_fit_starts_from_the_one_before(monkeypatch, spec, long):
+    monkeypatch.setattr(row_problem, "_LONG", long)
+    frame = simulated(21, n=3000)
+    before = sy.BradleyTerry(**spec).fit(scanned(frame.head(2800), ("length",)))
+    log = scanned(frame, ("length", "noise"))  # a covariate more
+    want = sy.BradleyTerry(**spec).fit(log)
+    passes, whole = [], row_problem.RowProblem.sums
+
+    def counted(self, *arguments, **more):
+        passes.append(self.totals.rows > 2000)
+        return whole(self, *arguments, **more)
+
+    monkeypatch.setattr(row_problem.RowProblem, "sums", counted)
+    sy.BradleyTerry(**spec).fit(log)
+    cold = sum(passes)
+    passes.clear()
+    fit = sy.BradleyTerry(**spec).fit(log, start=before)
+    assert sum(passes) <= cold - (long > 1 << 20)
+    np.testing.assert_allclose(fit.score, want.score, atol=1e-9)
+    np.testing.assert_allclose(fit.covariance, want.covariance, rtol=1e-7, atol=1e-12)
+    again = sy.BradleyTerry(**spec).fit(log, start=fit)
+    assert again.iterations <= 1
+    np.testing.assert_allclose(again.score, want.score, atol=1e-9)
+
+
+def test_a_start_from_nowhere_near_does_no_harm():
+    frame = simulated(22, n=1000)
+    log = scanned(frame, ("length", "noise"))
+    want = sy.BradleyTerry(position=True).fit(log)
+    far = dataclasses.replace(want, score=1e3 * want.score, terms=[("length", (0,), None)])
+    fit = sy.BradleyTerry(position=True).fit(log, start=far)
+    np.testing.assert_allclose(fit.score, want.score, atol=1e-9)
+    plain, pairs = sy.BradleyTerry().fit(log), sy.BradleyTerry().fit(scanned(frame))
+    np.testing.assert_allclose(sy.BradleyTerry().fit(log, start=pairs).score, plain.score, atol=1e-9)
+    with pytest.raises(TypeError, match="start takes a fit of a BradleyTerry, not RewardModel"):
+        sy.BradleyTerry().fit(log, start=sy.RewardModel())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from steelyard.models.likelihood import Likelihood
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_fit import RowFit, fit_rows
 from steelyard.models.saved import loaded_scores, loaded_spec, loaded_terms
-from steelyard.models.score_fit import RowWeights
+from steelyard.models.score_fit import RowWeights, ScoreFit
 from steelyard.pairs import PairTable, pair_table
 from steelyard.passes import Executor, on
 from steelyard.result import LOADERS
@@ -94,12 +95,19 @@ class BradleyTerry:
         """The likelihood of one's own, where there is one."""
         return self.link if isinstance(self.link, Likelihood) else None
 
-    def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> PairFit | RowFit:
+    def fit(
+        self,
+        log: PreferenceLog,
+        threads: int | None = None,
+        executor: Executor | None = None,
+        start: ScoreFit | None = None,
+    ) -> PairFit | RowFit:
         """Scores of every arm that the log identifies.
 
         One pass, and one more for clusters; with covariates the rows are kept, and read once a Newton step.
 
-        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
+        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster. start: a fit of much
+        the same log, say of all days but the last: the same maximum, in fewer steps over the rows.
 
         Raises
         ------
@@ -111,8 +119,10 @@ class BradleyTerry:
             Newton stopped short of the largest score entry <= 1e-10 n.
         """
         needs_log(log)
+        if not (start is None or isinstance(start, ScoreFit)):
+            raise TypeError(f"start takes a fit of a BradleyTerry, not {type(start).__name__}")
         if executor is not None:
-            return on(executor, self.fit, log)
+            return on(executor, partial(self.fit, start=start), log)
         kind = self.covariance or ("cluster" if log.cluster else "sandwich")
         if kind == "cluster" and not log.cluster:
             raise ValueError('covariance="cluster" needs a log scanned with cluster=')
@@ -122,7 +132,7 @@ class BradleyTerry:
             )
         names = tuple(log.covariates) if self.covariates is None else several(self.covariates)
         if names or self.own or self.weights is not None:
-            return fit_rows(self, log, names, kind, threads)
+            return fit_rows(self, log, names, kind, threads, start)
         fit = self.fit_table(pair_table(log, threads), kind)
         if kind != "cluster":
             return fit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,8 +15,9 @@ from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names
 from steelyard.log import needs_log
+from steelyard.models import matrix_free
 from steelyard.models.bradley_terry import BradleyTerry
-from steelyard.models.cells import WIDEST_DENSE, Estimate
+from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.row_fit import read_weighted, stacked
 from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, position_column, usable
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 
 _TIE_START = 0.5  # of the tie parameter
+_MANY_COLUMNS = "beyond 4,000 columns: ask for a contrast"
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,19 @@ class RewardModel:
         """The kernel's name of the likelihood."""
         return self.scores.model
 
-    def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> RewardFit:
+    def fit(
+        self,
+        log: PreferenceLog,
+        threads: int | None = None,
+        executor: Executor | None = None,
+        start: RewardFit | None = None,
+    ) -> RewardFit:
         """The reward of every feature that the log identifies.
 
         One pass to encode the rows, one a step of the solver, one for the errors.
 
-        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
+        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster. start: a fit of much
+        the same log, say of all days but the last: the same maximum, in fewer steps over the rows.
 
         Raises
         ------
@@ -101,8 +111,10 @@ class RewardModel:
             Newton stopped short of the largest score entry <= 1e-10 n.
         """
         needs_log(log)
+        if not (start is None or isinstance(start, RewardFit)):
+            raise TypeError(f"start takes a fit of a RewardModel, not {type(start).__name__}")
         if executor is not None:
-            return on(executor, self.fit, log)
+            return on(executor, partial(self.fit, start=start), log)
         kind = self.covariance or ("cluster" if log.cluster else "sandwich")
         if kind == "cluster" and not log.cluster:
             raise ValueError('covariance="cluster" needs a log scanned with cluster=')
@@ -125,7 +137,7 @@ class RewardModel:
         blocks = rows.blocks.map(lambda block: design.block(block, keep_ties, order))
         rest = rows.blocks.map(lambda block: block.where(~usable(block, keep_ties)))
         sizes = [(log.cluster_label(name), len(rows.encoder.clusters[name])) for name in clusters]
-        return self._fitted(design, blocks, kind, sizes, rows.pairs.dropped, rest)
+        return self._fitted(design, blocks, kind, sizes, rows.pairs.dropped, rest, start)
 
     def _pairs(self, log: PreferenceLog, features: list[str]) -> list[tuple[str, str]]:
         known = log.context_names()
@@ -148,10 +160,9 @@ class RewardModel:
         clusters: Sequence[tuple[str, int]],
         dropped: dict[str, int],
         rest: Blocks,
+        before: RewardFit | None,
     ) -> RewardFit:
         names, d = design.names, len(design.names)
-        if d > WIDEST_DENSE:
-            raise NotIdentifiedError(f"rewards are fitted for up to {WIDEST_DENSE} columns; these are {d}")
         ties = self.ties in ("davidson", "rao-kupper")
         penalty = np.zeros(d + ties)
         penalty[design.shrunk(self.ridge)] = self.ridge
@@ -159,8 +170,14 @@ class RewardModel:
             blocks, 0, tuple(names), self.model, penalty, self.scores.own, *stacked(self.weights, rest)
         )
         problem, start, place, reasons, information = identified(problem, _TIE_START)
-        estimate, known = problem.maximise(start, information)
+        near = None if before is None else before.near(problem.names, start[problem.d :])
+        estimate, known = problem.maximise(start, information, near)
+        if problem.matrix_free and problem.nuisances:
+            raise NotIdentifiedError(
+                "among thousands of columns no errors know of the estimated propensity: use weights.as_known()"
+            )
         influence = problem.influence(estimate, known, kind, clusters)
+        rows = None if influence is not None else (problem, tuple(clusters))
         terms: list[Term] = [
             (name, None if set(parts) & set(reasons) else tuple(place[j] for j in parts),
              next((reasons[j] for j in parts if j in reasons), None))
@@ -171,7 +188,7 @@ class RewardModel:
         coefficients[list(place)] = estimate.parameter[: problem.d]
         n = int(problem.totals.comparisons)
         weight = problem.totals.weight
-        return RewardFit(self, design, coefficients, estimate, influence, kind, terms, n, dropped, weight)
+        return RewardFit(self, design, coefficients, estimate, influence, kind, terms, n, dropped, weight, rows)
 
 
 @dataclass(frozen=True)
@@ -254,6 +271,7 @@ class RewardFit(Fit):
 
     design: its columns. coefficient: (d,) of each, 0 where it cannot be told. terms: see :data:`Term`.
     n: comparisons used. dropped: rows left out, by reason. weight: of the comparisons used, in all.
+    rows: where the columns are more than 4,000 the rows and their clusters, of which a contrast asks; None once loaded.
     """
 
     spec: RewardModel
@@ -266,6 +284,7 @@ class RewardFit(Fit):
     n: int
     dropped: dict[str, int] = field(default_factory=dict)
     weight: float = float("nan")
+    rows: tuple[RowProblem, tuple[tuple[str, int], ...]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def estimand(self) -> str:
@@ -276,6 +295,25 @@ class RewardFit(Fit):
 
     def _terms(self) -> list[Term]:
         return self.terms
+
+    @property
+    def _costly(self) -> str | None:
+        return None if self.psi is not None else _MANY_COLUMNS
+
+    def _variance(self, along: Any) -> float:
+        if self.psi is not None:
+            return super()._variance(along)
+        if self.rows is None:
+            raise NotIdentifiedError("beyond 4,000 columns a contrast asks the rows, which no file holds: fit again")
+        return matrix_free.variance(self.rows[0], self.estimate.parameter, along, self.kind, self.rows[1])
+
+    def near(self, names: Sequence[str], tie: Sequence[float]) -> Any:
+        """(p,) where the fit of a longer log may start: coefficients, tie; 0 for what is not known here.
+
+        tie: where its tie parameter would start, if it has one.
+        """
+        known = dict(zip(self.design.names, self.coefficient, strict=True))
+        return np.array([*(known.get(name, 0.0) for name in names), *(self.estimate.tie or start for start in tie)])
 
     def contrast(self, x: str, y: str, level: float = 0.95) -> Contrast:
         """Coefficient of term x minus that of term y, with a two-sided test that they are equal."""
@@ -312,15 +350,16 @@ class RewardFit(Fit):
     def save(self, path: str | os.PathLike[str]) -> None:
         """One file of JSON and NumPy arrays, without the rows; read it with :func:`steelyard.load`."""
         refuse_own(self.own)
-        spec, design, influence = self.spec, self.design, self._known_influence()
+        spec, design, influence = self.spec, self.design, self.psi
         facts = {
             "spec": spec_facts(spec), "kind": self.kind,
             "design": {name: getattr(design, name) for name in design.__dataclass_fields__}, "terms": self.terms,
-            "estimate": self.estimate.facts(), "clipped": influence.clipped, "n": self.n, "dropped": self.dropped,
-            "weight": self.weight,
+            "estimate": self.estimate.facts(), "clipped": influence.clipped if influence else None, "n": self.n,
+            "dropped": self.dropped, "weight": self.weight,
         }  # fmt: skip
-        arrays = {"coefficient": self.coefficient, "parameter": self.estimate.parameter, "bread": influence.bread,
-                  "meat": influence.meat}  # fmt: skip
+        arrays = {"coefficient": self.coefficient, "parameter": self.estimate.parameter}
+        if influence is not None:
+            arrays |= {"bread": influence.bread, "meat": influence.meat}
         write_archive(path, "reward-fit", facts, arrays)
 
 

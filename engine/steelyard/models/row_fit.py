@@ -126,8 +126,18 @@ def stacked(weights: RowWeights | None, rest: Blocks) -> tuple[Sequence[Nuisance
     return nuisances, [rest] * bool(nuisances)
 
 
-def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kind: str, threads: int | None) -> RowFit:
-    """The fit of a log with covariates: one pass to encode the rows, then one a Newton step."""
+def fit_rows(
+    spec: BradleyTerry,
+    log: PreferenceLog,
+    names: tuple[str, ...],
+    kind: str,
+    threads: int | None,
+    before: ScoreFit | None = None,
+) -> RowFit:
+    """The fit of a log with covariates: one pass to encode the rows, then one a Newton step.
+
+    before: of a log much like this one; the solver starts there.
+    """
     clusters = cluster_names(len(log.cluster)) if kind == "cluster" else []
     encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in clusters}, covariates=names)
     rows = read_weighted(spec.weights, log, encoder, kind, threads)
@@ -149,7 +159,10 @@ def fit_rows(spec: BradleyTerry, log: PreferenceLog, names: tuple[str, ...], kin
     penalty[:k] = spec.ridge
     problem = RowProblem(blocks, k, columns, spec.model, penalty, spec.own, *stacked(spec.weights, rest))
     problem, start, at, reasons, _ = identified(problem, cells.tie_start if cells.has_tie else 0.0)
-    estimate, known = problem.maximise(start)
+    near = None
+    if before is not None:
+        near = before.near(rows.pairs.arms.filter(main).to_list(), problem.names, start[k + problem.d :])
+    estimate, known = problem.maximise(start, near=near)
     terms: list[Term] = [(name, (at[j],) if j in at else None, reasons.get(j)) for j, name in enumerate(columns)]
     terms += [("tie", (problem.d,), None)] * problem.ties
     if spec.position and len(columns) - 1 in at:

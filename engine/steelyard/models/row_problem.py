@@ -13,15 +13,16 @@ import numpy as np
 
 from steelyard._native.pair_likelihood import MODELS
 from steelyard._native.row_likelihood import row_likelihood
-from steelyard._native.wide_rows import rows_times, times_rows
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
 from steelyard.inference import Influence
 from steelyard.inference.clusters import CLUSTER_BYTES, ClusterSums, Part, refuse_nulls, summed
 from steelyard.inference.influence import multiway
 from steelyard.inference.nuisance import Nuisance
+from steelyard.models import cells, matrix_free
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
+from steelyard.models.wide import add_scores, pieces, times, widened
 from steelyard.solve import (
     STEP,
     TOLERANCE,
@@ -37,7 +38,7 @@ from steelyard.solve import (
 from steelyard.spill import Blocks
 
 WIDEST_FUSED = 32  # columns up to which the kernel does all; beyond, their Gram matrix is BLAS's
-_WIDE_CELLS = 1 << 18  # entries of a feature matrix that are widened to double at a time
+_SCORED_CELLS = 1 << 19  # entries of what rows add to the scores, held at a time
 _LONG = 1 << 18  # rows
 _ROWS_A_COLUMN = 32  # that some of the rows must leave
 _THINNED = 16
@@ -98,6 +99,11 @@ class RowProblem:
     def size(self) -> int:
         return self.k + self.d + self.ties
 
+    @property
+    def matrix_free(self) -> bool:
+        """Whether there are so many columns that no matrix (p, p) is held."""
+        return not self.k and self.size > cells.WIDEST_DENSE
+
     @cached_property
     def totals(self) -> Totals:
         """What is counted of the rows before anything is fitted; one pass."""
@@ -147,15 +153,15 @@ class RowProblem:
     def _wide(self, block: Block, parameter: Any, meat: bool, by_eta: Any, score: Any, matrix: Any) -> float:
         """A few rows at a time: margins, the kernel, the score; the Gram matrix by BLAS, in double."""
         d, ties, total = self.d, int(self.ties), 0.0
-        for cut, x in _cut(block):
+        for rows, x in pieces(block):
             part = np.empty((4, len(x)))
             rest, corner = np.zeros(ties), np.zeros((ties, ties))
-            total += self._rows_of(block, cut, _times(x, parameter[:d]), parameter, meat, part, rest, corner)
+            total += self.rows_of(block, rows, times(x, parameter[:d]), parameter, meat, part, rest, corner)
             d_eta, _, h_eta, h_cross = part
-            _add_scores(x, d_eta, score[:d])
+            add_scores(x, d_eta, score[:d])
             score[d:] += rest
             if by_eta is not None:
-                by_eta[:, cut] = part
+                by_eta[:, rows] = part
             if matrix is not None:
                 wide = x.astype(np.float64, copy=False)
                 root = wide * np.sqrt(h_eta)[:, None]
@@ -164,7 +170,7 @@ class RowProblem:
                 matrix[d:, d:] += corner
         return total
 
-    def _rows_of(self, block: Block, cut: slice, offset: Any, parameter: Any, meat: bool, by_eta: Any, score: Any,
+    def rows_of(self, block: Block, cut: slice, offset: Any, parameter: Any, meat: bool, by_eta: Any, score: Any,
                  matrix: Any) -> float:  # fmt: skip
         assert block.y is not None
         weight, count = (None if x is None else x[cut] for x in (block.weight, block.count))
@@ -188,12 +194,20 @@ class RowProblem:
         kept = self.blocks.each(lambda block: block.where(slice(None, None, step)))
         return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / step + 1.0)
 
-    def maximise(self, start: Any, information: Any = None) -> tuple[Estimate, Influence]:
+    def maximise(self, start: Any, information: Any = None, near: Any = None) -> tuple[Estimate, Influence | None]:
         """The maximum, from `start` (p,), and the model-based influence, whose meat is the information itself.
 
+        No influence where no matrix is held.
         information: (p, p) of the thinned rows at the start, if known; it saves a pass where columns are many.
+        near: (p,) the maximum of rows much like these, if known: tried before `start`.
         """
-        estimate, hessian = self.climb(start, information)
+        climbed = None
+        if near is not None:
+            with contextlib.suppress(ConvergenceError, NotIdentifiedError):
+                climbed = self.climb(near, warm=True)
+        estimate, hessian = climbed or self.climb(start, information)
+        if self.matrix_free:
+            return estimate, None
         unit = np.outer(self.scale, self.scale)
         with one_blas_thread(), _said():
             if hessian is None:
@@ -202,24 +216,34 @@ class RowProblem:
         return estimate, Influence(bread, hessian)
 
     def climb(
-        self, start: Any, information: Any = None, precision: tuple[float, float] = (TOLERANCE, STEP)
+        self,
+        start: Any,
+        information: Any = None,
+        precision: tuple[float, float] = (TOLERANCE, STEP),
+        warm: bool = False,
     ) -> tuple[Estimate, Any]:
         """The maximum alone, and the Hessian there; None where the way led past none.
 
-        A long log is first maximised on every 16th row, slightly shrunk so that this cannot fail for rare arms.
-        information: as for :meth:`maximise`. precision: as :func:`newton` takes it.
+        A long log is first maximised on every 16th row, slightly shrunk so that this cannot fail for rare arms; but
+        not where the start is warm. information: as for :meth:`maximise`. precision: as :func:`newton` takes it.
         """
-        return self._climbed(start, (self.thinned, information), precision)
+        return self._climbed(start, (self.thinned, information), precision, warm)
 
-    def _climbed(self, start: Any, told: tuple[RowProblem, Any], precision: tuple[float, float]) -> tuple[Estimate, Any]:
+    def _climbed(
+        self, start: Any, told: tuple[RowProblem, Any], precision: tuple[float, float], warm: bool = False
+    ) -> tuple[Estimate, Any]:
         """told: some of the rows, and their information at the start."""
         few, information = self.thinned, told[1] if told[0] is self else None
         with one_blas_thread(), _said():
-            if few is not self:
+            if few is not self and warm:
+                information = few._stands_for(self, start, None)
+            elif few is not self:
                 with contextlib.suppress(ConvergenceError, NotIdentifiedError):
                     near, hessian = few._climbed(start, told, precision)
                     start, information = near.parameter, few._stands_for(self, near.parameter, hessian)
-            if not self.k and (few is not self or self.d > WIDEST_FUSED):
+            if self.matrix_free:
+                solution, hessian = matrix_free.maximum(self, start * self.scale, precision), None
+            elif not self.k and (few is not self or self.d > WIDEST_FUSED):
                 solution, hessian = self._by_scores(start * self.scale, information, precision), None
             else:
                 solution, hessian = self._by_hessians(start * self.scale, precision)
@@ -237,7 +261,7 @@ class RowProblem:
         last: list[Any] = [None]
 
         def evaluate(scaled: Any) -> Point:
-            if self._outside(scaled):
+            if self.outside(scaled):
                 return Point(-np.inf, np.zeros(self.size), lambda v: v)
             value, score, hessian = self.sums(scaled / self.scale)
 
@@ -245,17 +269,17 @@ class RowProblem:
                 last[0] = hessian  # asked for where the solver stands, so in the end at the maximum
                 return self._solver(hessian)(v)
 
-            return Point(*self._penalised(scaled, value, score), solve)
+            return Point(*self.penalised(scaled, value, score), solve)
 
         return newton(evaluate, start, self.totals.weight, *precision), last[0]
 
     def _stands_for(self, whole: RowProblem, parameter: Any, hessian: Any) -> Any:
-        """(p, p) the information of some rows for as much as all weigh; None where there are arms, and no use for it.
+        """(p, p) the information of some rows for as much as all weigh; None where there is no use for it.
 
         With a little more, in units of the columns: what some rows cannot tell is solved with steps too short, never
         with steps too long.
         """
-        if self.k:
+        if self.k or self.matrix_free:
             return None
         hessian = self.sums(parameter)[2] if hessian is None else hessian
         ratio = whole.totals.weight / self.totals.weight
@@ -270,9 +294,9 @@ class RowProblem:
         inverse = QuasiNewton(near(start) if information is None else self._solver(information))
 
         def evaluate(scaled: Any) -> Point:
-            if self._outside(scaled):
+            if self.outside(scaled):
                 return Point(-np.inf, np.zeros(self.size), lambda v: v)
-            value, score = self._penalised(scaled, *self.slope(scaled / self.scale))
+            value, score = self.penalised(scaled, *self.slope(scaled / self.scale))
             inverse.learn(scaled, score)
 
             def solve(v: Any) -> Any:
@@ -284,10 +308,10 @@ class RowProblem:
 
         return newton(evaluate, start, self.totals.weight, *precision)
 
-    def _outside(self, scaled: Any) -> bool:
+    def outside(self, scaled: Any) -> bool:
         return self.model == "rao-kupper" and bool(scaled[-1] <= 0)
 
-    def _penalised(self, scaled: Any, value: float, score: Any) -> tuple[float, Any]:
+    def penalised(self, scaled: Any, value: float, score: Any) -> tuple[float, Any]:
         parameter = scaled / self.scale
         return value - 0.5 * float(self.penalty @ parameter**2), (score - self.penalty * parameter) / self.scale
 
@@ -304,10 +328,10 @@ class RowProblem:
 
     @one_blas_thread()
     def influence(
-        self, estimate: Estimate, known: Influence, kind: str, clusters: Sequence[tuple[str, int]]
-    ) -> Influence:
+        self, estimate: Estimate, known: Influence | None, kind: str, clusters: Sequence[tuple[str, int]]
+    ) -> Influence | None:
         """The influence with the meat of rows or of clusters. clusters: name and codes of each column."""
-        if kind == "model":
+        if kind == "model" or known is None:
             return known
         across = self._across(estimate) if self.nuisances else []
         if kind == "cluster":
@@ -345,8 +369,8 @@ class RowProblem:
     # --- stacked estimating equations (inference/nuisance.py) -------------------------------------
     def _scores(self, block: Block, estimate: Estimate | None) -> Iterator[tuple[slice, Block, Any]]:
         """Few rows at a time, with their weighted scores (rows, p); of rows that the fit leaves out (None), 0."""
-        d_eta, d_tie = self.row_scores(block, estimate) if estimate is not None else np.zeros((2, block.n))
-        step, k, d = max(1, _WIDE_CELLS // (16 * max(self.size, 1))), self.k, self.d
+        d_eta, d_tie = self.row_scores(block, estimate.parameter) if estimate is not None else np.zeros((2, block.n))
+        step, k, d = max(1, _SCORED_CELLS // (16 * max(self.size, 1))), self.k, self.d
         for start in range(0, block.n, step):
             cut = slice(start, min(start + step, block.n))
             part, scores = block.where(cut), np.zeros((cut.stop - start, self.size))
@@ -400,17 +424,17 @@ class RowProblem:
         left = (meat for blocks in self.rest for meat in blocks.each(partial(one, used=False)))
         return sum(chain(self.blocks.each(one), left), np.zeros((self.size, self.size)))
 
-    def row_scores(self, block: Block, estimate: Estimate) -> Any:
+    def row_scores(self, block: Block, parameter: Any) -> Any:
         """(2, n) d log p / d eta and / d tie of a block's rows, with their weights."""
         by_eta = np.empty((4, block.n))
-        self._evaluate(block, estimate.parameter, False, by_eta, np.zeros(self.size), None)
+        self._evaluate(block, parameter, False, by_eta, np.zeros(self.size), None)
         return by_eta[:2]
 
     def cluster_sums(self, block: Block, estimate: Estimate, column: int, low: int = 0) -> Part:
         """The row scores of a block summed by a cluster column, whose codes count from `low`."""
-        d_eta, d_tie = self.row_scores(block, estimate)
+        d_eta, d_tie = self.row_scores(block, estimate.parameter)
         tie = [d_tie[:, None]] * self.ties
-        entries = ((cut, np.hstack([d_eta[cut, None] * wide, *(t[cut] for t in tie)])) for cut, wide in _widened(block))
+        entries = ((cut, np.hstack([d_eta[cut, None] * wide, *(t[cut] for t in tie)])) for cut, wide in widened(block))
         arms = (block.a, block.b, d_eta) if self.k else None
         return summed(block.clusters[column] - low, arms, self.k, entries, self.size - self.k)
 
@@ -418,7 +442,7 @@ class RowProblem:
         """(n,) influence of each row on direction' parameter, direction (p,) = A^+ c; with scores only."""
 
         def one(block: Block) -> Any:
-            d_eta, d_tie = self.row_scores(block, estimate)
+            d_eta, d_tie = self.row_scores(block, estimate.parameter)
             theta, beta = direction[: self.k], direction[self.k : self.k + self.d]
             along = theta[block.a] - theta[block.b] + beta @ block.columns
             return d_eta * along + (d_tie * direction[-1] if self.ties else 0.0)
@@ -459,39 +483,8 @@ class Totals(NamedTuple):
 
 def _totals(block: Block) -> Totals:
     comparisons = block.n if block.count is None else float(block.count.sum())
-    squares = sum(np.einsum("nd,nd->d", wide, wide) for _, wide in _widened(block))
+    squares = sum(np.einsum("nd,nd->d", wide, wide) for _, wide in widened(block))
     return Totals(block.n, comparisons, float(weights(block).sum()), squares)
-
-
-def _cut(block: Block) -> Iterator[tuple[slice, Any]]:
-    """Columns or features of a few rows at a time, (rows, d)."""
-    columns: Any = block.features if block.columns is None else block.columns.T
-    step = max(1, _WIDE_CELLS // max(columns.shape[1], 1))
-    for start in range(0, block.n, step):
-        cut = slice(start, min(start + step, block.n))
-        yield cut, columns[cut]
-
-
-def _widened(block: Block) -> Iterator[tuple[slice, Any]]:
-    """The same in double."""
-    return ((cut, x.astype(np.float64, copy=False)) for cut, x in _cut(block))
-
-
-def _times(x: Any, v: Any) -> Any:
-    """(n,) x v of rows x (n, d): features as they are; columns, which stand the other way, by BLAS."""
-    if not x.flags.c_contiguous:
-        return x @ v
-    out = np.empty(len(x))
-    rows_times(x, v, out)
-    return out
-
-
-def _add_scores(x: Any, w: Any, score: Any) -> None:
-    """Adds w x to the score (d,)."""
-    if x.flags.c_contiguous:
-        times_rows(x, w, score)
-    else:
-        score += w @ x
 
 
 def weights(block: Block) -> Any:

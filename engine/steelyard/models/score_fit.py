@@ -113,14 +113,20 @@ class Fit(ABC):
                 continue
             along = np.zeros(len(self.estimate.parameter))
             along[[k + place for place in places]] = 1.0
-            value, se = float(along @ self.estimate.parameter), float(np.sqrt(max(self._variance(along), 0.0)))
+            value, costly = float(along @ self.estimate.parameter), self._costly
+            se = 0.0 if costly else float(np.sqrt(max(self._variance(along), 0.0)))
             if not se > 0.0:
-                rows.append((term, value, None, None, None, None, FLAT))
+                rows.append((term, value, None, None, None, None, costly or FLAT))
                 continue
             rows.append((term, value, se, value - z * se, value + z * se, p_value(value / se), None))
         names = ["term", "estimate", "se", "low", "high", "p_value", "reason"]
         types = [pl.String, *[pl.Float64] * 5, pl.String]
         return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
+
+    @property
+    def _costly(self) -> str | None:
+        """Why a table has no standard errors, where each of them takes passes over the rows."""
+        return None
 
     def _terms(self) -> list[Term]:
         """The coefficients beside the scores."""
@@ -263,6 +269,19 @@ class ScoreFit(Fit):
             f"{link} scores ({tie}{shrunk}{equal}) of {population(self.spec.weights)}; "
             "their mean over the scored arms is 0"
         )
+
+    def _coefficient(self, term: str) -> float:
+        """Of the position or a covariate; 0 for what the fit does not have."""
+        return self.estimate.position if term == "position" else 0.0
+
+    def near(self, arms: Sequence[str], terms: Sequence[str], tie: Sequence[float]) -> Any:
+        """(p,) where the fit of a longer log may start: scores, coefficients, tie; 0 for what is not known here.
+
+        tie: where its tie parameter would start, if it has one.
+        """
+        known = dict(zip(self.arms, np.where(self.main, self.score, 0.0), strict=True))
+        tie = [self.estimate.tie or start for start in tie]
+        return np.array([*(known.get(arm, 0.0) for arm in arms), *map(self._coefficient, terms), *tie])
 
     @cached_property
     def _draws(self) -> Any:

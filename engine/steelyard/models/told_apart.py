@@ -42,13 +42,27 @@ def identified(problem: RowProblem, tie: float) -> Identified:
     start = np.zeros(problem.size)
     start[problem.k + problem.d :] = tie
     places = np.flatnonzero(problem.penalty[problem.k : problem.k + problem.d] == 0).tolist()
-    why, information = _told_apart(problem, start, places) if places else ({}, None)
+    why, information = _told_apart(problem, start, places) if places and not problem.matrix_free else ({}, None)
+    if places and problem.matrix_free:
+        why = _free_of_penalty(problem, start, places)
     kept = [j for j in range(problem.d) if j not in why]
     if why:
         left = [problem.k + j for j in why]
         problem, start = problem.only(kept), np.delete(start, left)
         information = None if information is None else np.delete(np.delete(information, left, 0), left, 1)
     return Identified(problem, start, {j: at for at, j in enumerate(kept)}, why, information)
+
+
+def _free_of_penalty(problem: RowProblem, start: Any, places: list[int]) -> dict[int, str]:
+    """Which of the columns at `places` cannot be told apart, among thousands of others that are under a penalty."""
+    alone = problem.only(places)
+    if alone.matrix_free:
+        raise NotIdentifiedError(
+            f"{alone.d} columns without a ridge: which of so many can be told apart is not found out. Shrink by "
+            "ridge=, or use fewer."
+        )
+    why, _ = _told_apart(alone, np.append(np.zeros(alone.d), start[problem.d :]), range(alone.d))
+    return {places[j]: reason for j, reason in why.items()}
 
 
 @one_blas_thread()

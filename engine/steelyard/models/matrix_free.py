@@ -1,0 +1,126 @@
+"""The likelihood of rows of thousands of columns: no matrix is held, a pass over the rows takes its place.
+
+Newton steps by conjugate gradients on Hessian-vector passes, and the variance of a contrast by one such solve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steelyard.blocks import Block
+from steelyard.inference.clusters import squared_sums
+from steelyard.inference.influence import multiway
+from steelyard.models.wide import add_scores, pieces, times
+from steelyard.solve import Point, Solution, conjugate_gradients, newton, one_blas_thread
+
+if TYPE_CHECKING:
+    from steelyard.models.row_problem import RowProblem
+
+_ROUGH = 1e-3  # of the residual, at which a Newton step is near enough
+_EXACT = 1e-9  # the same for a contrast
+
+
+def maximum(problem: RowProblem, start: Any, precision: tuple[float, float]) -> Solution:
+    """The maximum of a problem without scores, in units of its scale, from `start` (p,)."""
+    diagonal = Curvature(problem, start / problem.scale).diagonal
+
+    def evaluate(scaled: Any) -> Point:
+        if problem.outside(scaled):
+            return Point(-np.inf, np.zeros(problem.size), lambda v: v)
+        value, score = problem.penalised(scaled, *problem.slope(scaled / problem.scale))
+        here = Curvature(problem, scaled / problem.scale)
+        return Point(value, score, lambda v: here.solve(v, diagonal, _ROUGH))
+
+    return newton(evaluate, start, problem.totals.weight, *precision)
+
+
+@one_blas_thread()
+def variance(
+    problem: RowProblem, parameter: Any, contrast: Any, kind: str, clusters: Sequence[tuple[str, int]]
+) -> float:
+    """Variance of contrast' parameter at the maximum; contrast: (p,). kind, clusters: as RowProblem.influence has."""
+    here = Curvature(problem, parameter)
+    along = here.solve(contrast / problem.scale, here.diagonal, _EXACT) / problem.scale
+    if kind == "model":
+        return float(along @ (here.times(along) - problem.penalty * along))
+    effects = _effects(problem, parameter, along)
+    if kind == "cluster":
+        squares = [squared_sums(problem.blocks, (j, *named), 1, lambda block: effects(block)[:, None])
+                   for j, named in enumerate(clusters)]  # fmt: skip
+        return float(multiway([name for name, _ in clusters], *zip(*squares, strict=True))[0][0, 0])
+
+    def one(block: Block) -> float:
+        square = effects(block) ** 2
+        return float((square if block.count is None else square / block.count).sum())  # a row for many
+
+    return sum(problem.blocks.each(one))
+
+
+def _effects(problem: RowProblem, parameter: Any, along: Any) -> Callable[[Block], Any]:
+    """What gives (n,) the effect of each row of a block on a contrast. along: (p,) A^+ contrast."""
+
+    def effects(block: Block) -> Any:
+        d_eta, d_tie = problem.row_scores(block, parameter)
+        moved = np.concatenate([times(x, along[: problem.d]) for _, x in pieces(block)])
+        return d_eta * moved + (d_tie * along[-1] if problem.ties else 0.0)
+
+    return effects
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """The Hessian of a problem at a parameter (p,), penalty included: what it is told of by passes."""
+
+    problem: RowProblem
+    parameter: Any
+
+    def solve(self, right: Any, diagonal: Any, tolerance: float) -> Any:
+        """(p,) x of Hessian x = right, in units of the scale. diagonal: of a Hessian near by, in the same."""
+        scale = self.problem.scale
+
+        def product(x: Any) -> Any:
+            return (self.times(x[:, 0] / scale) / scale)[:, None]
+
+        return conjugate_gradients(product, lambda v: v / diagonal[:, None], right[:, None], tolerance)[:, 0]
+
+    def times(self, v: Any) -> Any:
+        """(p,) the Hessian times v (p,): one pass."""
+        d, ties = self.problem.d, self.problem.ties
+
+        def one(block: Block) -> Any:
+            out = np.zeros(self.problem.size)
+            for x, (_, _, h_eta, h_cross), corner in self._rows(block):
+                moved, tie = times(x, v[:d]), v[d:] if ties else 0.0
+                add_scores(x, h_eta * moved + h_cross * tie, out[:d])
+                out[d:] += h_cross @ moved + corner * tie
+            return out
+
+        return sum(self.problem.blocks.each(one), self.problem.penalty * v)
+
+    @cached_property
+    def diagonal(self) -> Any:
+        """(p,) of the Hessian, in units of the scale: one pass."""
+        d = self.problem.d
+
+        def one(block: Block) -> Any:
+            out = np.zeros(self.problem.size)
+            for x, (_, _, h_eta, _), corner in self._rows(block):
+                out[:d] += np.einsum("nd,nd,n->d", x, x, h_eta)
+                out[d:] += corner
+            return out
+
+        return sum(self.problem.blocks.each(one), self.problem.penalty) / self.problem.scale**2
+
+    def _rows(self, block: Block) -> Iterator[tuple[Any, Any, float]]:
+        """A few rows at a time: x (rows, d), derivatives (4, rows), and the curvature in the tie parameter, summed."""
+        ties = int(self.problem.ties)
+        for rows, x in pieces(block):
+            by_eta, rest, corner = np.empty((4, len(x))), np.zeros(ties), np.zeros((ties, ties))
+            margin = times(x, self.parameter[: self.problem.d])
+            self.problem.rows_of(block, rows, margin, self.parameter, False, by_eta, rest, corner)
+            yield x, by_eta, float(corner.sum())
