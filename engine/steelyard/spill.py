@@ -99,8 +99,17 @@ def settled(blocks: Blocks) -> Blocks:
         return blocks
     if blocks.place is not None:
         return Blocks(blocks.place.kept(blocks.parts, blocks.changes), place=blocks.place)
+    return _spilled(blocks.each(lambda block: block))
+
+
+def enlarged(blocks: Blocks, change: Callable[[Block], Block]) -> Blocks:
+    """The blocks with a change that makes them larger made once and for all; beyond memory they go to a file."""
+    return settled(blocks.map(change)) if blocks.place is not None else _spilled(blocks.each(change))
+
+
+def _spilled(blocks: Iterable[Block]) -> Blocks:
     spill = Spill()
-    for block in blocks.each(lambda block: block):
+    for block in blocks:
         spill.add(block)
     return spill.done()
 

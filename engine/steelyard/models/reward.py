@@ -26,7 +26,7 @@ from steelyard.models.score_fit import Fit, RowWeights, Term, population
 from steelyard.models.told_apart import identified
 from steelyard.passes import Executor, on
 from steelyard.result import LOADERS, Contrast, require, write_archive
-from steelyard.spill import Blocks
+from steelyard.spill import Blocks, enlarged
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -134,7 +134,12 @@ class RewardModel:
                         pooled=self.ridge > 0, position=self.position)  # fmt: skip
         keep_ties = self.ties != "drop"
         order = tuple(rows.encoder.context)
-        blocks = rows.blocks.map(lambda block: design.block(block, keep_ties, order))
+
+        def designed(block: Block) -> Block:
+            return design.block(block, keep_ties, order)
+
+        # columns that are made of others may be many more: they are made once, and kept where there is room
+        blocks = enlarged(rows.blocks, designed) if groups or pairs else rows.blocks.map(designed)
         rest = rows.blocks.map(lambda block: block.where(~usable(block, keep_ties)))
         sizes = [(log.cluster_label(name), len(rows.encoder.clusters[name])) for name in clusters]
         return self._fitted(design, blocks, kind, sizes, rows.pairs.dropped, rest, start)
