@@ -8,7 +8,7 @@ SANITIZED := build/sanitized/lib
 SANITIZERS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CC ?= cc
 
-.PHONY: .venv demo test lint sanitize fuzz dist docs bench coverage-study confounding paper clean
+.PHONY: .venv demo test lint sanitize fuzz dist docs bench coverage-study confounding long-logs paper clean
 
 .venv: .venv/.test
 
@@ -89,6 +89,9 @@ coverage-study: .venv/.test
 
 confounding: .venv/.test
 	.venv/bin/python -m benchmarks.confounding $(REPEATS)
+
+long-logs: .venv/.test
+	.venv/bin/python -m benchmarks.long_logs $(MILLIONS)
 
 paper: .venv/.test
 	.venv/bin/python -m benchmarks.paper
