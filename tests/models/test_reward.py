@@ -369,3 +369,18 @@ def test_columns_free_of_a_ridge_are_told_apart_among_thousands(monkeypatch):
     fit = sy.RewardModel(ridge=1.0).fit(log)
     np.testing.assert_allclose(fit.coefficient, want.coefficient, atol=1e-9)
     assert fit.coefficients()["reason"][4] == want.coefficients()["reason"][4]
+
+
+def test_bootstrap_of_coefficients():
+    frame = simulated(51).with_columns(twice=2.0 * pl.col("prompt"))
+    roles = {"covariates": {"prompt": "prompt", "twice": "twice"}, "group": "who", "cluster": "rater"}
+    fit = sy.RewardModel(heads="per-group", ridge=1.0).fit(scanned(frame, **roles))
+    want = fit.coefficients()
+    boot = fit.bootstrap(4000, seed=2)
+    table = want.select("term").join(boot.table(), on="term", how="left", maintain_order="left")
+    np.testing.assert_allclose(table["estimate"].drop_nulls(), want["estimate"].drop_nulls(), atol=1e-12)
+    np.testing.assert_allclose(table["se"].drop_nulls(), want["se"].drop_nulls(), rtol=0.05)
+    assert table.filter(pl.col("term") == "twice").select("se", "low", "high").row(0) == (None, None, None)
+    assert (boot.draws == fit.bootstrap(4000, seed=2).draws)[:, :5].all()
+    with pytest.raises(ValueError, match='use method="multiplier"'):
+        fit.bootstrap(method="multinomial")

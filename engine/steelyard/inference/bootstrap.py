@@ -26,17 +26,22 @@ def check_replicates(replicates: Any, seed: Any) -> None:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Replicated scores. arms: K names. score: (K,) the estimate. draws: (replicates, K), NaN where a
-    replicate has no finite score for an arm. failed: replicates in which some arm had none."""
+    """Replicated scores, or coefficients. arms: K names, of terms for coefficients. score: (K,) the estimate. draws:
+    (replicates, K), NaN where a replicate has no finite score for an arm. failed: replicates in which some arm had
+    none. what: how the table calls names and estimates."""
 
     arms: list[str]
     score: Any
     draws: Any
     method: str
     failed: int
+    what: tuple[str, str] = ("arm", "score")
 
     def table(self, level: float = 0.95) -> pl.DataFrame:
-        """Percentile intervals: arm score se low high reason. Null where a tenth of the replicates failed."""
+        """Percentile intervals: arm score se low high reason (of coefficients: term estimate ...), highest first.
+
+        Null where a tenth of the replicates failed.
+        """
         tail = (1 - check_level(level)) / 2
         known = np.isfinite(self.draws).mean(axis=0) >= 0.9
         columns = np.full((3, len(self.arms)), np.nan)
@@ -46,12 +51,13 @@ class Bootstrap:
             columns[1:, known] = np.nanquantile(kept, [tail, 1 - tail], axis=0)
         lost = [_NO_SCORE if np.isnan(score) else _FAILED for score in self.score]
         why = [None if settled else reason for settled, reason in zip(known, lost, strict=True)]
+        name, value = self.what
         frame = pl.DataFrame(
-            {"arm": self.arms, "score": self.score, "se": columns[0], "low": columns[1], "high": columns[2],
+            {name: self.arms, value: self.score, "se": columns[0], "low": columns[1], "high": columns[2],
              "reason": pl.Series(why, dtype=pl.String)}
         )  # fmt: skip
-        return frame.with_columns(pl.exclude("arm", "reason").fill_nan(None)).sort(
-            "score", descending=True, nulls_last=True
+        return frame.with_columns(pl.exclude(name, "reason").fill_nan(None)).sort(
+            value, descending=True, nulls_last=True
         )
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.errors import LogError, NotIdentifiedError
-from steelyard.inference import Influence
+from steelyard.inference import Bootstrap, Influence
+from steelyard.inference.bootstrap import check_replicates
 from steelyard.inference.clusters import cluster_names
 from steelyard.log import needs_log
 from steelyard.models import matrix_free
@@ -351,6 +352,19 @@ class RewardFit(Fit):
     def _margin(self, block: Block) -> Any:
         margin = self.design.matrix(block, block.context).astype(np.float64) @ self.coefficient
         return margin if block.group is None else np.where(block.group < 0, np.nan, margin)
+
+    def bootstrap(self, replicates: int = 1000, seed: int = 0, method: str = "multiplier") -> Bootstrap:
+        """Replicated coefficients by normal multipliers on the influence of rows, or of clusters."""
+        check_replicates(replicates, seed)
+        if method != "multiplier":
+            raise ValueError('exact multinomial refits are for fits of scores alone: use method="multiplier"')
+        draws = self.estimate.parameter + self._known_influence().draws(replicates, seed)
+        values = np.full((replicates + 1, len(self.terms)), np.nan)
+        for j, (_, places, _why) in enumerate(self.terms):
+            if places is not None:
+                values[:, j] = np.vstack([self.estimate.parameter, draws])[:, list(places)].sum(axis=1)
+        names = [name for name, _, _ in self.terms]
+        return Bootstrap(names, values[0], values[1:], method, 0, ("term", "estimate"))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """One file of JSON and NumPy arrays, without the rows; read it with :func:`steelyard.load`."""
