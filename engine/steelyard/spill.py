@@ -76,7 +76,8 @@ class Blocks:
         """function(block) for every block, in order, on all cores."""
         if self.place is not None:
             return self.place.each(function, self.parts, self.changes)
-        if self.in_memory and sum(n * (8 + wide) for n, wide in map(size, self.parts)) <= _FEW:  # type: ignore[arg-type]
+        here = [part for part in self.parts if isinstance(part, Block)]
+        if len(here) == len(self.parts) and sum(n * (8 + wide) for n, wide in map(size, here)) <= _FEW:
             return (function(changed(part, self.changes)) for part in self.parts)
         return in_order(lambda part: function(changed(part, self.changes)), self.parts)
 

@@ -299,6 +299,7 @@ def _estimated(
                 f"group {labels[group]!r}: no finite rewards fit its mean outcomes ({error}). Leave features out, use "
                 "coarser contexts, or collect more of its rows."
             ) from error
+        assert influence is not None  # features that have none are refused above
         found.append(known)
         beta.append(estimate.parameter)
         breads.append(influence.bread)

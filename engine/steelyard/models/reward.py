@@ -175,13 +175,13 @@ class RewardModel:
         problem = RowProblem(
             blocks, 0, tuple(names), self.model, penalty, self.scores.own, *stacked(self.weights, rest)
         )
-        problem, start, place, reasons, information = identified(problem, _TIE_START)
-        near = None if before is None else before.near(problem.names, start[problem.d :])
-        estimate, known = problem.maximise(start, information, near)
         if problem.matrix_free and problem.nuisances:
             raise NotIdentifiedError(
                 "among thousands of columns no errors know of the estimated propensity: use weights.as_known()"
             )
+        problem, start, place, reasons, information = identified(problem, _TIE_START)
+        near = None if before is None else before.near(problem.names, start[problem.d :])
+        estimate, known = problem.maximise(start, information, near)
         influence = problem.influence(estimate, known, kind, clusters)
         rows = None if influence is not None else (problem, tuple(clusters))
         terms: list[Term] = [
