@@ -39,7 +39,7 @@ def write(folder: Path, at: int, rows: int) -> None:
 
 
 def fitted(files: list[Path], covariates: int) -> tuple[float, float, float]:
-    """Seconds of a fit and its table, loading not counted, megabytes held at most, and the effect of the first column."""
+    """Seconds of a fit and its table (loading not counted), megabytes held at most, effect of the first column."""
     sy.BradleyTerry().fit(sy.scan({"a": ["x", "y"], "b": ["y", "x"], "y": [1, 1]}, a="a", b="b", outcome="y")).table()
     names = {f"z{j}": f"z{j}" for j in range(covariates)}
     log = sy.scan(files, a="a", b="b", outcome="y", covariates=names)
