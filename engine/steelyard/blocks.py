@@ -167,8 +167,8 @@ class Block:
     value of each label, NaN for one that is not an outcome, or as numbers y (n,), NaN where null.
     weight, count: (n,) NaN where null. first: (n,) 1 where being shown first counts. clusters: codes.
     columns: (d, n) covariates, NaN where null. features: (n, m) those of a minus those of b, NaN where null.
-    context: (c, n) numeric context columns, NaN where null. levels: codes of each context column of text, negative
-    where null or unknown. group: codes of the rater's group. propensity: (n,) logged, NaN where null.
+    context: (c, n) numeric context columns, NaN where null; float32 where all are. levels: codes of each context
+    column of text, negative where null or unknown. group: codes of the rater's group. propensity: (n,) logged, NaN where null.
     drawn: codes of what a propensity model says was assigned, by its own count. sampling: the log's own weights,
     where `weight` holds more than those. fold: which rows are held out together; such rows stand together, in order.
     place: where the rows stood in the batch; None: where they stand.
@@ -189,7 +189,7 @@ class Block:
     clusters: tuple[NDArray[np.int32], ...] = ()
     columns: NDArray[np.float64] | None = None
     features: NDArray[Any] | None = None
-    context: NDArray[np.float64] | None = None
+    context: NDArray[Any] | None = None
     levels: tuple[NDArray[np.int32], ...] = ()
     group: NDArray[np.int32] | None = None
     propensity: NDArray[np.float64] | None = None
@@ -280,7 +280,7 @@ class Encoder:
             clusters=tuple(codes.encode(batch[name]) for name, codes in self.clusters.items()),
             columns=None if self.covariates is None else _columns(batch, "covariate", self.covariates),
             features=self._differences(batch) if self.features else None,
-            context=_columns(batch, "context", self.context) if self.context else None,
+            context=_columns(batch, "context", self.context, narrow=True) if self.context else None,
             levels=tuple(codes.encode(batch[f"level {name}"]) for name, codes in self.levels.items()),
             group=None if self.group is None else self.group.encode(batch["group"]),
             propensity=_optional(batch, "propensity"),
@@ -298,13 +298,15 @@ class Encoder:
             return a - b
 
 
-def _columns(batch: pl.DataFrame, role: str, names: Sequence[str]) -> NDArray[np.float64]:
-    columns = np.empty((len(names), batch.height))
+def _columns(batch: pl.DataFrame, role: str, names: Sequence[str], narrow: bool = False) -> NDArray[Any]:
+    """(len(names), n) columns in double; where `narrow` and all are float32, as they are."""
+    single = narrow and all(batch[f"{role} {name}"].dtype == pl.Float32 for name in names)
+    columns = np.empty((len(names), batch.height), np.float32 if single else np.float64)
     for name, to in zip(names, columns, strict=True):
         column = batch[f"{role} {name}"]
         if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
             raise LogError(f"{role} {name!r} holds {column.dtype}, but numbers belong there")
-        to[:] = numbers(column)
+        to[:] = column.to_numpy() if single else numbers(column)
     return columns
 
 

@@ -275,3 +275,21 @@ def test_logged_propensities_are_checked():
 def _share(frame):
     pair = pl.concat_str(pl.min_horizontal("a", "b"), pl.max_horizontal("a", "b"), separator=" ")
     return frame.select(pl.len().over(pair) / pl.len()).to_series()
+
+
+@pytest.mark.parametrize("memory", [1 << 29, 0])
+def test_narrow_contexts_are_kept_as_they_are_and_change_no_bit(monkeypatch, memory):
+    monkeypatch.setattr("steelyard.spill.MOST_IN_MEMORY", memory)
+    columns, context = ["x0", "x1", "x2"], ["x0", "x1", "x2", "level"]
+    narrow = simulated().with_columns(pl.col(columns).cast(pl.Float32))
+    wide, mixed = (
+        narrow.with_columns(pl.col(columns).cast(pl.Float64)),
+        narrow.with_columns(pl.col("x1").cast(pl.Float64)),
+    )
+    for spec in (sy.GroupPropensity(ridge=1.0), sy.LabelPropensity(ridge=1.0), sy.PairPropensity(ridge=1.0)):
+        want = spec.fit(scanned(wide, context)).coefficients()
+        assert all(spec.fit(scanned(frame, context)).coefficients().equals(want) for frame in (narrow, mixed))
+    effects = [
+        sy.DoublyRobust(folds=2).fit(scanned(frame.drop_nulls("y"), context)).table() for frame in (narrow, wide)
+    ]
+    assert effects[0].equals(effects[1])

@@ -56,12 +56,16 @@ class Contexts:
         at = len(self.numeric)
         if at:
             out[:at] = np.asarray(block.context)[:at, cut]
+        self._indicators(block, out[at:], cut)
+        return out
+
+    def _indicators(self, block: Block, out: Any, cut: slice = slice(None)) -> None:
+        at = 0
         for (_, values), codes in zip(self.levels, block.levels, strict=False):
             shown = out[at : at + len(values) - 1]
             np.equal(codes[cut], np.arange(1, len(values))[:, None], out=shown)
             shown[:, codes[cut] < 0] = np.nan
             at += len(values) - 1
-        return out
 
     def matrix(self, block: Block) -> Any:
         """(1 + d, n): ones, then the columns with mean 0 and variance 1."""
@@ -75,8 +79,12 @@ class Contexts:
                 )
         matrix = np.empty((1 + len(self.mean), block.n))
         matrix[0] = 1.0
-        for row, mean, scale in zip(self.raw(block, matrix[1:]), self.mean, self.scale, strict=True):
-            row -= mean
+        own = list(() if block.context is None else block.context[: len(self.numeric)])
+        self._indicators(block, matrix[1 + len(own) :])
+        for row, raw, mean, scale in zip(
+            matrix[1:], [*own, *matrix[1 + len(own) :]], self.mean, self.scale, strict=True
+        ):
+            np.subtract(raw, mean, out=row)
             row /= scale
         if self.unseen == "other":
             at = 1 + len(self.numeric)
