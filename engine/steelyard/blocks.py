@@ -169,8 +169,9 @@ class Block:
     columns: (d, n) covariates, NaN where null. features: (n, m) those of a minus those of b, NaN where null.
     context: (c, n) numeric context columns, NaN where null; float32 where all are. levels: codes of each context
     column of text, negative where null or unknown. group: codes of the rater's group. propensity: (n,) logged, NaN
-    where null. drawn: codes of what a propensity model says was assigned, by its own count. sampling: the log's own weights,
-    where `weight` holds more than those. fold: which rows are held out together; such rows stand together, in order.
+    where null. drawn: codes of what a propensity model says was assigned, by its own count. sampling: the log's own
+    weights, where `weight` holds more than those. fold: which rows are held out together; such rows stand together,
+    in order.
     place: where the rows stood in the batch; None: where they stand.
     arms: how many arms the dictionary held when this block was encoded.
     """
