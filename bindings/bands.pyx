@@ -5,10 +5,10 @@ from libc.stddef cimport ptrdiff_t
 
 cdef extern from "bands.h":
     void sy_largest_contrast(
-        ptrdiff_t n, ptrdiff_t k, const float *draws, const float *precision, float *largest) nogil
+        ptrdiff_t n, ptrdiff_t k, const double *draws, const double *precision, double *largest) nogil
 
 
-def largest_contrast(const float[:, ::1] draws, const float[:, ::1] precision, float[::1] largest):
+def largest_contrast(const double[:, ::1] draws, const double[:, ::1] precision, double[::1] largest):
     cdef ptrdiff_t n = draws.shape[0], k = draws.shape[1]
     if precision.shape[0] != k or precision.shape[1] != k or largest.shape[0] != n:
         raise ValueError("precision must be k x k for draws of n x k, and largest of length n")

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def largest_contrast(draws: NDArray[np.float32], precision: NDArray[np.float32], largest: NDArray[np.float32]) -> None:
+def largest_contrast(draws: NDArray[np.float64], precision: NDArray[np.float64], largest: NDArray[np.float64]) -> None:
     """The largest |draw_i - draw_j| precision_ij over j < i; draws (n, k), precision (k, k), largest (n,)."""
     below = np.tril(precision, -1)
     contrasts = np.abs(draws[:, :, None] - draws[:, None, :]) * below

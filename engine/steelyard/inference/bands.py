@@ -46,8 +46,8 @@ def rank_sets(score: Any, covariance: Any, draws: Any, level: float) -> tuple[An
 
 def _largest_contrasts(draws: Any, precision: Any) -> Any:
     """(n,) the largest studentised contrast of each draw; the draws are shared out to the cores."""
-    draws, precision = np.ascontiguousarray(draws, np.float32), np.ascontiguousarray(precision, np.float32)
-    largest = np.empty(len(draws), np.float32)
+    draws, precision = np.ascontiguousarray(draws), np.ascontiguousarray(precision)
+    largest = np.empty(len(draws))
     cuts = np.linspace(0, len(draws), cores() + 1).astype(int)
 
     def share(cut: tuple[int, int]) -> None:
