@@ -116,6 +116,8 @@ def newton(
     ConvergenceError after so many rounds or a failed line search: nothing unconverged is handed back.
     """
     parameter, point = start, evaluate(start)
+    if not np.isfinite(point.value):
+        raise ConvergenceError("the likelihood has no finite value where the solver starts")
     for iteration in range(rounds):
         norm = float(np.abs(point.score).max(initial=0.0)) / n
         step, share = point.solve(point.score), 1.0
@@ -141,7 +143,7 @@ def dense_solver(hessian: Any) -> Callable[[Any], Any]:
 
 
 def _factor(hessian: Any) -> Any:
-    """(p, p) the lower Cholesky factor, whatever above the diagonal."""
+    """(p, p) the lower Cholesky factor; what stands above the diagonal means nothing."""
     try:
         return scipy.linalg.cho_factor(hessian, lower=True, check_finite=False)[0]
     except np.linalg.LinAlgError as error:
@@ -150,6 +152,8 @@ def _factor(hessian: Any) -> Any:
 
 def _inverse(hessian: Any) -> Any:
     """(p, p) the inverse of a positive definite matrix; NotIdentifiedError where it is not one."""
+    if not len(hessian):
+        return hessian
     half = np.tril(scipy.linalg.lapack.dpotri(_factor(hessian), lower=True)[0])
     return half + np.tril(half, -1).T
 

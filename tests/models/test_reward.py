@@ -1,5 +1,6 @@
 """Rewards of features: peers on the same rows, groups, interactions, wide and narrow, bad input."""
 
+import pickle
 from dataclasses import astuple
 
 import numpy as np
@@ -384,3 +385,57 @@ def test_bootstrap_of_coefficients():
     assert (boot.draws == fit.bootstrap(4000, seed=2).draws)[:, :5].all()
     with pytest.raises(ValueError, match='use method="multiplier"'):
         fit.bootstrap(method="multinomial")
+
+
+@pytest.mark.parametrize(("n", "d"), [(12_000, 40), (1 << 13, 3)])
+@pytest.mark.parametrize("told", [False, True])
+def test_a_rare_feature_that_some_rows_lack_and_whose_answers_are_all_alike(monkeypatch, n, d, told):
+    monkeypatch.setattr(row_problem, "_LONG", 1 << 13)
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(n, d))
+    y = (rng.random(n) < 1 / (1 + np.exp(-0.3 * x[:, : d - 1].sum(axis=1) / np.sqrt(d)))) * 1.0
+    rare = np.arange(1, 171, 17)  # none of them a multiple of 8
+    x[:, -1] = 0.0
+    x[rare, -1], y[rare] = 1.0, 1.0 - told * (np.arange(10) % 2)
+    log = sy.scan(pl.DataFrame({"y": y, "f": pl.Series(x), "g": pl.Series(0.0 * x)}), outcome="y", features=("f", "g"))
+    if not told:
+        with pytest.raises(sy.ConvergenceError, match="may tell every outcome"):
+            sy.RewardModel().fit(log)
+        return
+    fit = sy.RewardModel().fit(log)
+    peer = sm.GLM(y, x, family=sm.families.Binomial()).fit(tol=1e-14, cov_type="HC0")
+    np.testing.assert_allclose(fit.coefficient, peer.params, atol=1e-9)
+    np.testing.assert_allclose(fit.coefficients()["se"], peer.bse, rtol=1e-8)
+    assert fit.iterations < 20
+
+
+def test_what_no_matrix_can_be_told_of_is_refused_or_said(monkeypatch):
+    monkeypatch.setattr("steelyard.models.cells.WIDEST_DENSE", 2)
+    frame = simulated(43, n=2000).with_columns(z=pl.Series((np.random.default_rng(0).random(2000) < 0.2) * 1.0))
+    model = sy.RewardModel(ridge=1.0)
+    alike = frame.with_columns(y=pl.when(pl.col("z") > 0).then(1.0).otherwise(pl.col("y")))
+    with pytest.raises(sy.ConvergenceError, match="with a step of"):
+        model.fit(scanned(alike, covariates={"z": "z"}))
+    with pytest.raises(NotIdentifiedError, match="among thousands of columns cluster by one column"):
+        model.fit(scanned(frame, cluster=["rater", "who"]))
+    with pytest.raises(NotIdentifiedError, match="has 1 group"):
+        model.fit(scanned(frame.with_columns(rater=1), cluster="rater"))
+    with pytest.raises(NotIdentifiedError, match="has nulls"):
+        model.fit(scanned(frame.with_columns(rater=pl.lit(None, pl.Int64)), cluster="rater"))
+    fit = model.fit(scanned(frame))
+    assert "not computed beyond 4,000 columns" in str(sy.card(fit))
+    monkeypatch.setattr("steelyard.spill.MOST_IN_MEMORY", 0)
+    again = pickle.loads(pickle.dumps(model.fit(scanned(frame))))
+    assert again.coefficients().equals(fit.coefficients())
+    blank = pl.concat([frame, frame.with_columns(y=0.5).gather_every(1)] * 1)
+    monkeypatch.setattr("steelyard.blocks.BLOCK_ROWS", 2000)  # the second block has ties only
+    dropped = sy.RewardModel(ridge=1.0, ties="drop").fit(scanned(blank))
+    assert dropped.contrast("x_a", "y_a").se == pytest.approx(fit.contrast("x_a", "y_a").se, rel=1e-6)
+
+
+def test_bootstrap_of_a_feature_without_spread():
+    frame = simulated(52).with_columns(none_a=pl.lit(0.0), none_b=pl.lit(0.0))
+    fit = sy.RewardModel(ridge=1.0).fit(scanned(frame, (["x_a", "none_a"], ["x_b", "none_b"])))
+    row = fit.bootstrap(50).table().filter(term="none_a").row(0, named=True)
+    assert (row["se"], row["low"], row["high"]) == (None, None, None)
+    assert row["reason"] == "no spread over the replicates, so no interval"

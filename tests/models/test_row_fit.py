@@ -391,7 +391,7 @@ def test_a_fit_starts_from_the_one_before(monkeypatch, spec, long):
     cold = sum(passes)
     passes.clear()
     fit = sy.BradleyTerry(**spec).fit(log, start=before)
-    assert sum(passes) <= cold - (long > 1 << 20)
+    assert sum(passes) < cold or long < 1 << 20  # a long log is near its maximum already after some of the rows
     np.testing.assert_allclose(fit.score, want.score, atol=1e-9)
     np.testing.assert_allclose(fit.covariance, want.covariance, rtol=1e-7, atol=1e-12)
     again = sy.BradleyTerry(**spec).fit(log, start=fit)
@@ -408,5 +408,13 @@ def test_a_start_from_nowhere_near_does_no_harm():
     np.testing.assert_allclose(fit.score, want.score, atol=1e-9)
     plain, pairs = sy.BradleyTerry().fit(log), sy.BradleyTerry().fit(scanned(frame))
     np.testing.assert_allclose(sy.BradleyTerry().fit(log, start=pairs).score, plain.score, atol=1e-9)
-    with pytest.raises(TypeError, match="start takes a fit of a BradleyTerry, not RewardModel"):
+    with pytest.raises(TypeError, match="start takes a fit of scores, not RewardModel"):
         sy.BradleyTerry().fit(log, start=sy.RewardModel())
+
+
+def test_a_start_with_another_model_of_ties():
+    frame = simulated(23, n=1000, ties=0.02)
+    log, other = scanned(frame, ("length",)), sy.BradleyTerry(ties="davidson")
+    want = sy.BradleyTerry(ties="rao-kupper").fit(log)
+    fit = sy.BradleyTerry(ties="rao-kupper").fit(log, start=other.fit(log))
+    np.testing.assert_allclose(fit.estimate.parameter, want.estimate.parameter, atol=1e-9)

@@ -12,6 +12,7 @@ from steelyard._native.bands import largest_contrast
 from steelyard.passes import cores, over_cores
 
 DRAWS = 1000
+_ROUNDING = 1e-7  # of the arms' own errors
 _MOST_ARMS = 1500  # beyond, all pairs of all draws cost more than the fit: Bonferroni, which is wider
 
 
@@ -29,7 +30,9 @@ def rank_sets(score: Any, covariance: Any, draws: Any, level: float) -> tuple[An
     """
     k = len(score)
     variance = np.diag(covariance)
-    se = np.sqrt(np.clip(variance[:, None] + variance[None, :] - 2 * covariance, 0.0, None))
+    apart = variance[:, None] + variance[None, :]
+    se = np.sqrt(np.clip(apart - 2 * covariance, 0.0, None))
+    se[se <= _ROUNDING * np.sqrt(apart)] = 0.0  # arms that always move together: what is left is rounding
     precision = np.divide(1.0, se, out=np.zeros_like(se), where=se > 1e-12)
     if k < 2:
         return np.ones(k, np.int64), np.ones(k, np.int64)

@@ -15,6 +15,8 @@ from steelyard.passes import over_cores
 from steelyard.solve import one_blas_thread
 
 _NO_SCORE = "no finite score: see the table of the fit"
+_NO_TERM = "it cannot be told: see the coefficients of the fit"
+_FLAT = "no spread over the replicates, so no interval"
 _FAILED = "no finite score in a tenth or more of the replicates"
 
 
@@ -49,8 +51,12 @@ class Bootstrap:
             kept = self.draws[:, known]
             columns[0, known] = np.nanstd(kept, axis=0, ddof=1)
             columns[1:, known] = np.nanquantile(kept, [tail, 1 - tail], axis=0)
-        lost = [_NO_SCORE if np.isnan(score) else _FAILED for score in self.score]
-        why = [None if settled else reason for settled, reason in zip(known, lost, strict=True)]
+        unknown = _NO_SCORE if self.what[0] == "arm" else _NO_TERM
+        lost = [unknown if np.isnan(score) else _FAILED for score in self.score]
+        flat = columns[0] == 0.0
+        columns[:, flat] = np.nan
+        why = [_FLAT if still else None if settled else reason
+               for settled, still, reason in zip(known, flat, lost, strict=True)]  # fmt: skip
         name, value = self.what
         frame = pl.DataFrame(
             {name: self.arms, value: self.score, "se": columns[0], "low": columns[1], "high": columns[2],

@@ -120,7 +120,7 @@ class BradleyTerry:
         """
         needs_log(log)
         if not (start is None or isinstance(start, ScoreFit)):
-            raise TypeError(f"start takes a fit of a BradleyTerry, not {type(start).__name__}")
+            raise TypeError(f"start takes a fit of scores, not {type(start).__name__}")
         if executor is not None:
             return on(executor, partial(self.fit, start=start), log)
         kind = self.covariance or ("cluster" if log.cluster else "sandwich")

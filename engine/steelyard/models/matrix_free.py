@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steelyard.blocks import Block
+from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.inference.clusters import squared_sums
 from steelyard.inference.influence import multiway
 from steelyard.models.wide import add_scores, pieces, times
-from steelyard.solve import Point, Solution, conjugate_gradients, newton, one_blas_thread
+from steelyard.solve import Point, Solution, conjugate_gradients, dense_solver, newton, one_blas_thread
 
 if TYPE_CHECKING:
     from steelyard.models.row_problem import RowProblem
 
 _ROUGH = 1e-3  # of the residual, at which a Newton step is near enough
 _EXACT = 1e-9  # the same for a contrast
+_LAST_STEP = 1e-6  # of any column, in units of its own, that may be left at a maximum
 
 
 def maximum(problem: RowProblem, start: Any, precision: tuple[float, float]) -> Solution:
@@ -36,7 +38,21 @@ def maximum(problem: RowProblem, start: Any, precision: tuple[float, float]) -> 
         here = Curvature(problem, scaled / problem.scale)
         return Point(value, score, lambda v: here.solve(v, diagonal, _ROUGH))
 
-    return newton(evaluate, start, problem.totals.weight, *precision)
+    solution = newton(evaluate, start, problem.totals.weight, *precision)
+    _confirm(problem, solution)
+    return solution
+
+
+def _confirm(problem: RowProblem, solution: Solution) -> None:
+    """Raises where columns without a penalty have a step to go that the norm of all scores hides: they separate."""
+    free = np.flatnonzero(problem.penalty[: problem.d] == 0)
+    if not len(free):
+        return
+    scale = problem.scale[free]
+    here = Curvature(problem, solution.parameter / problem.scale).among(free) / np.outer(scale, scale)
+    step = float(np.abs(dense_solver(here)(solution.point.score[free])).max())
+    if not step <= _LAST_STEP:
+        raise ConvergenceError(f"the solver stopped with a step of {step:.1e} to go")
 
 
 @one_blas_thread()
@@ -50,9 +66,7 @@ def variance(
         return float(along @ (here.times(along) - problem.penalty * along))
     effects = _effects(problem, parameter, along)
     if kind == "cluster":
-        squares = [squared_sums(problem.blocks, (j, *named), 1, lambda block: effects(block)[:, None])
-                   for j, named in enumerate(clusters)]  # fmt: skip
-        return float(multiway([name for name, _ in clusters], *zip(*squares, strict=True))[0][0, 0])
+        return _clustered(problem, clusters, effects)
 
     def one(block: Block) -> float:
         square = effects(block) ** 2
@@ -61,12 +75,30 @@ def variance(
     return sum(problem.blocks.each(one))
 
 
+def check_clusters(problem: RowProblem, clusters: Sequence[tuple[str, int]]) -> None:
+    """Refuses clusters that no contrast can be given for: several columns, one group, rows without one."""
+    if len(clusters) > 1:
+        raise NotIdentifiedError(
+            "errors of several cluster columns need a whole matrix: among thousands of columns cluster by one column"
+        )
+    _clustered(problem, clusters, lambda block: np.ones(block.n))
+
+
+def _clustered(problem: RowProblem, clusters: Sequence[tuple[str, int]], effects: Callable[[Block], Any]) -> float:
+    """The sum over clusters of their squared effects, with its factor for few clusters."""
+    (named,) = clusters
+    square, groups = squared_sums(problem.blocks, (0, *named), 1, lambda block: effects(block)[:, None])
+    return float(multiway([named[0]], [square], [groups])[0][0, 0])
+
+
 def _effects(problem: RowProblem, parameter: Any, along: Any) -> Callable[[Block], Any]:
     """What gives (n,) the effect of each row of a block on a contrast. along: (p,) A^+ contrast."""
 
     def effects(block: Block) -> Any:
         d_eta, d_tie = problem.row_scores(block, parameter)
-        moved = np.concatenate([times(x, along[: problem.d]) for _, x in pieces(block)])
+        moved = np.empty(block.n)
+        for rows, x in pieces(block):
+            moved[rows] = times(x, along[: problem.d])
         return d_eta * moved + (d_tie * along[-1] if problem.ties else 0.0)
 
     return effects
@@ -115,6 +147,18 @@ class Curvature:
             return out
 
         return sum(self.problem.blocks.each(one), self.problem.penalty) / self.problem.scale**2
+
+    def among(self, columns: Any) -> Any:
+        """(c, c) the Hessian of some of the columns: one pass."""
+
+        def one(block: Block) -> Any:
+            out = np.zeros((len(columns), len(columns)))
+            for x, (_, _, h_eta, _), _ in self._rows(block):
+                some = x[:, columns].astype(np.float64)
+                out += (some * h_eta[:, None]).T @ some
+            return out
+
+        return sum(self.problem.blocks.each(one), np.diag(self.problem.penalty[columns]))
 
     def _rows(self, block: Block) -> Iterator[tuple[Any, Any, float]]:
         """A few rows at a time: x (rows, d), derivatives (4, rows), and the curvature in the tie parameter, summed."""

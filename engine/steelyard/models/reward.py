@@ -180,8 +180,10 @@ class RewardModel:
                 "among thousands of columns no errors know of the estimated propensity: use weights.as_known()"
             )
         problem, start, place, reasons, information = identified(problem, _TIE_START)
-        near = None if before is None else before.near(problem.names, start[problem.d :])
+        near = None if before is None else before.near(self.ties, problem.names, start[problem.d :])
         estimate, known = problem.maximise(start, information, near)
+        if problem.matrix_free and kind == "cluster":
+            matrix_free.check_clusters(problem, clusters)
         influence = problem.influence(estimate, known, kind, clusters)
         rows = None if influence is not None else (problem, tuple(clusters))
         terms: list[Term] = [
@@ -313,13 +315,17 @@ class RewardFit(Fit):
             raise NotIdentifiedError("beyond 4,000 columns a contrast asks the rows, which no file holds: fit again")
         return matrix_free.variance(self.rows[0], self.estimate.parameter, along, self.kind, self.rows[1])
 
-    def near(self, names: Sequence[str], tie: Sequence[float]) -> Any:
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "rows": None}  # they may be in a file that only this process has
+
+    def near(self, ties: str, names: Sequence[str], tie: Sequence[float]) -> Any:
         """(p,) where the fit of a longer log may start: coefficients, tie; 0 for what is not known here.
 
-        tie: where its tie parameter would start, if it has one.
+        ties: its model of them. tie: where its tie parameter would start, if it has one.
         """
         known = dict(zip(self.design.names, self.coefficient, strict=True))
-        return np.array([*(known.get(name, 0.0) for name in names), *(self.estimate.tie or start for start in tie)])
+        tie = [self.estimate.tie] * len(tie) if ties == self.spec.ties else tie
+        return np.array([*(known.get(name, 0.0) for name in names), *tie])
 
     def contrast(self, x: str, y: str, level: float = 0.95) -> Contrast:
         """Coefficient of term x minus that of term y, with a two-sided test that they are equal."""
@@ -358,11 +364,12 @@ class RewardFit(Fit):
         check_replicates(replicates, seed)
         if method != "multiplier":
             raise ValueError('exact multinomial refits are for fits of scores alone: use method="multiplier"')
-        draws = self.estimate.parameter + self._known_influence().draws(replicates, seed)
+        errors = self._known_influence().draws(replicates, seed)
+        drawn = self.estimate.parameter + np.vstack([np.zeros(errors.shape[1]), errors])
         values = np.full((replicates + 1, len(self.terms)), np.nan)
         for j, (_, places, _why) in enumerate(self.terms):
             if places is not None:
-                values[:, j] = np.vstack([self.estimate.parameter, draws])[:, list(places)].sum(axis=1)
+                values[:, j] = drawn[:, list(places)].sum(axis=1)
         names = [name for name, _, _ in self.terms]
         return Bootstrap(names, values[0], values[1:], method, 0, ("term", "estimate"))
 

@@ -161,7 +161,7 @@ def fit_rows(
     problem, start, at, reasons, _ = identified(problem, cells.tie_start if cells.has_tie else 0.0)
     near = None
     if before is not None:
-        near = before.near(rows.pairs.arms.filter(main).to_list(), problem.names, start[k + problem.d :])
+        near = before.near(spec.ties, rows.pairs.arms.filter(main).to_list(), problem.names, start[k + problem.d :])
     estimate, known = problem.maximise(start, near=near)
     terms: list[Term] = [(name, (at[j],) if j in at else None, reasons.get(j)) for j, name in enumerate(columns)]
     terms += [("tie", (problem.d,), None)] * problem.ties

@@ -24,6 +24,7 @@ from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.wide import add_scores, pieces, times, widened
 from steelyard.solve import (
+    ROUNDS,
     STEP,
     TOLERANCE,
     Point,
@@ -42,6 +43,8 @@ _SCORED_CELLS = 1 << 19  # entries of what rows add to the scores, held at a tim
 _LONG = 1 << 18  # rows
 _ROWS_A_COLUMN = 32  # that some of the rows must leave
 _THINNED = 16
+_LAST_STEP = 1e-6  # of any parameter in units of its column, that may be left at a maximum found by scores
+_AT_MOST = 10  # Newton steps that make up for a larger one
 _PATIENCE = 20  # scores, after which a wide fit takes a new Hessian
 _SEPARATED = (
     "the fit has no finite maximum, or the solver stopped short of it: some combination of scores, covariates and "
@@ -171,7 +174,8 @@ class RowProblem:
         return total
 
     def rows_of(self, block: Block, cut: slice, offset: Any, parameter: Any, meat: bool, by_eta: Any, score: Any,
-                 matrix: Any) -> float:  # fmt: skip
+                matrix: Any) -> float:  # fmt: skip
+        """The kernel on some rows of known margin (offset); score and matrix are of the tie parameter alone."""
         assert block.y is not None
         weight, count = (None if x is None else x[cut] for x in (block.weight, block.count))
         none = np.empty((0, len(offset)))
@@ -211,9 +215,23 @@ class RowProblem:
         unit = np.outer(self.scale, self.scale)
         with one_blas_thread(), _said():
             if hessian is None:
-                hessian = self.sums(estimate.parameter)[2]
+                estimate, hessian = self._confirmed(estimate)
             bread = centred_inverse(hessian / unit, self.k, self.penalty / self.scale**2) / unit
         return estimate, Influence(bread, hessian)
+
+    def _confirmed(self, estimate: Estimate) -> tuple[Estimate, Any]:
+        """A maximum that scores led to, one step by its Hessian on; Newton goes on where that is no small one.
+
+        Where outcomes are separated the score fades as fast as the curvature, and only the step tells.
+        """
+        parameter = estimate.parameter
+        _, score, hessian = self.sums(parameter)
+        step = self._solver(hessian)((score - self.penalty * parameter) / self.scale)
+        if float(np.abs(step).max(initial=0.0)) <= _LAST_STEP:
+            moved = parameter + step / self.scale
+            return replace(estimate, parameter=moved, tie=float(moved[-1]) if self.ties else 0.0), hessian
+        solution, hessian = self._by_hessians(parameter * self.scale, (TOLERANCE, STEP), _AT_MOST)
+        return self._estimate(solution), hessian
 
     def climb(
         self,
@@ -247,16 +265,18 @@ class RowProblem:
                 solution, hessian = self._by_scores(start * self.scale, information, precision), None
             else:
                 solution, hessian = self._by_hessians(start * self.scale, precision)
+        return self._estimate(solution), hessian
+
+    def _estimate(self, solution: Solution) -> Estimate:
         parameter, k = solution.parameter / self.scale, self.k
         if not self.penalty[:k].any():
             parameter[:k] -= parameter[:k].mean() if k else 0.0
         penalised = 0.5 * float(self.penalty @ parameter**2)
         tie = float(parameter[-1]) if self.ties else 0.0
-        estimate = Estimate(parameter, k, 0.0, tie, solution.point.value + penalised, solution.iterations,
-                            solution.gradient_norm)  # fmt: skip
-        return estimate, hessian
+        return Estimate(parameter, k, 0.0, tie, solution.point.value + penalised, solution.iterations,
+                        solution.gradient_norm)  # fmt: skip
 
-    def _by_hessians(self, start: Any, precision: tuple[float, float]) -> tuple[Solution, Any]:
+    def _by_hessians(self, start: Any, precision: tuple[float, float], rounds: int = ROUNDS) -> tuple[Solution, Any]:
         """The maximum, in units of the scale, by Newton steps, and the Hessian there."""
         last: list[Any] = [None]
 
@@ -271,19 +291,23 @@ class RowProblem:
 
             return Point(*self.penalised(scaled, value, score), solve)
 
-        return newton(evaluate, start, self.totals.weight, *precision), last[0]
+        return newton(evaluate, start, self.totals.weight, *precision, rounds), last[0]
 
     def _stands_for(self, whole: RowProblem, parameter: Any, hessian: Any) -> Any:
         """(p, p) the information of some rows for as much as all weigh; None where there is no use for it.
 
-        With a little more, in units of the columns: what some rows cannot tell is solved with steps too short, never
-        with steps too long.
+        With as much more as a column has in the other rows at most, so that its steps are too short rather than too
+        long; and with a little more for what some rows cannot tell of several.
         """
         if self.k or self.matrix_free:
             return None
         hessian = self.sums(parameter)[2] if hessian is None else hessian
-        ratio = whole.totals.weight / self.totals.weight
-        return hessian * ratio + np.diag(ratio * whole.scale**2)
+        ours, all_of = self.totals, whole.totals
+        ratio, steepest = all_of.weight / ours.weight, 0.25 if self.model != "probit" and self.own is None else 1.0
+        missed = np.zeros(self.size)
+        missed[: self.d] = np.maximum(all_of.squares - all_of.rows / ours.rows * ours.squares, 0.0)
+        more = steepest * all_of.weight / all_of.rows * missed
+        return hessian * ratio + np.diag(more + ratio * whole.scale**2)
 
     def _by_scores(self, start: Any, information: Any, precision: tuple[float, float]) -> Solution:
         """The same where a Hessian costs more than a few scores: one near the start, few or none on the way."""
@@ -309,9 +333,11 @@ class RowProblem:
         return newton(evaluate, start, self.totals.weight, *precision)
 
     def outside(self, scaled: Any) -> bool:
+        """Whether the likelihood has no value there."""
         return self.model == "rao-kupper" and bool(scaled[-1] <= 0)
 
     def penalised(self, scaled: Any, value: float, score: Any) -> tuple[float, Any]:
+        """Value and score less the penalty's, in units of the scale."""
         parameter = scaled / self.scale
         return value - 0.5 * float(self.penalty @ parameter**2), (score - self.penalty * parameter) / self.scale
 

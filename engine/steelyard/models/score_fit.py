@@ -99,7 +99,7 @@ class Fit(ABC):
 
     def _known_influence(self) -> Influence:
         if self.psi is None:
-            raise NotIdentifiedError("beyond 4,000 arms no full covariance is held: ask for a contrast")
+            raise NotIdentifiedError("beyond 4,000 arms or columns no full covariance is held: ask for a contrast")
         return self.psi
 
     def coefficients(self, level: float = 0.95) -> pl.DataFrame:
@@ -274,13 +274,13 @@ class ScoreFit(Fit):
         """Of the position or a covariate; 0 for what the fit does not have."""
         return self.estimate.position if term == "position" else 0.0
 
-    def near(self, arms: Sequence[str], terms: Sequence[str], tie: Sequence[float]) -> Any:
+    def near(self, ties: str, arms: Sequence[str], terms: Sequence[str], tie: Sequence[float]) -> Any:
         """(p,) where the fit of a longer log may start: scores, coefficients, tie; 0 for what is not known here.
 
-        tie: where its tie parameter would start, if it has one.
+        ties: its model of them. tie: where its tie parameter would start, if it has one.
         """
         known = dict(zip(self.arms, np.where(self.main, self.score, 0.0), strict=True))
-        tie = [self.estimate.tie or start for start in tie]
+        tie = [self.estimate.tie] * len(tie) if ties == self.spec.ties else tie
         return np.array([*(known.get(arm, 0.0) for arm in arms), *map(self._coefficient, terms), *tie])
 
     @cached_property

@@ -49,7 +49,7 @@ def identified(problem: RowProblem, tie: float) -> Identified:
     if why:
         left = [problem.k + j for j in why]
         problem, start = problem.only(kept), np.delete(start, left)
-        information = None if information is None else np.delete(np.delete(information, left, 0), left, 1)
+        information = None  # fewer columns may be thinned otherwise
     return Identified(problem, start, {j: at for at, j in enumerate(kept)}, why, information)
 
 

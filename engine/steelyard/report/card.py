@@ -6,6 +6,7 @@ unconfoundedness, positivity, and where rewards are learned from features, laten
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Any
@@ -162,12 +163,18 @@ def _of_features(fit: RewardFit | None) -> list[Assumption]:
     lacking = f"without a reward of their own: {', '.join(left[:5])}" if left else ""
     if not names:
         return _latent(unseen, lacking)
-    bread = fit._known_influence().bread
+    words = [_inflation(fit, names), lacking, "pair by pair see steelyard.latent_overlap(log)"]
+    return _latent(sufficient, "; ".join(filter(None, words)))
+
+
+def _inflation(fit: RewardFit, names: Sequence[str]) -> str:
+    """How much wider the worst interval is for what the features share; names: of those that have a reward."""
+    if fit.psi is None:
+        return "variance inflation is not computed beyond 4,000 columns"
+    bread = fit.psi.bread
     inflation = np.diag(bread) * np.diag(np.linalg.pinv(bread, hermitian=True))
     most = int(inflation[: len(names)].argmax())
-    words = [f"largest variance inflation {inflation[most]:.1f} ({names[most]})", lacking,
-             "pair by pair see steelyard.latent_overlap(log)"]  # fmt: skip
-    return _latent(sufficient, "; ".join(filter(None, words)))
+    return f"largest variance inflation {inflation[most]:.1f} ({names[most]})"
 
 
 def _first_over_second(fit: DoublyRobustFit) -> str:
