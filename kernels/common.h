@@ -55,13 +55,9 @@ static inline double sy_exp_negative(double x) {
     return (1.0 + (r + (r * r) * p)) * sy_double(scale);
 }
 
-/* log(1 + e) for 0 <= e <= 1, relative error below 5e-16 (tested against mpmath).
-   log(1 + e) = 2 atanh(e / (2 + e)); above sqrt(2) - 1 one factor of two is taken out first, so that
-   the argument of the series stays below 0.172. */
-static inline double sy_log1p_unit(double e) {
-    const int above = e > 0.41421356237309503;
-    const double f = above ? 0.5 * e - 0.5 : e; /* exact: 1 + f = (1 + e) / 2 */
-    const double s = f / (2.0 + f), z = s * s;
+/* 2 atanh(s) = log((1 + s) / (1 - s)) for |s| <= 0.172, by its series. */
+static inline double sy_twice_atanh(double s) {
+    const double z = s * s;
     double p = 1.0 / 25.0;
     p = p * z + 1.0 / 23.0;
     p = p * z + 1.0 / 21.0;
@@ -74,7 +70,16 @@ static inline double sy_log1p_unit(double e) {
     p = p * z + 1.0 / 7.0;
     p = p * z + 1.0 / 5.0;
     p = p * z + 1.0 / 3.0;
-    const double series = 2.0 * s + (2.0 * s) * (z * p);
+    return 2.0 * s + (2.0 * s) * (z * p);
+}
+
+/* log(1 + e) for 0 <= e <= 1, relative error below 5e-16 (tested against mpmath).
+   log(1 + e) = 2 atanh(e / (2 + e)); above sqrt(2) - 1 one factor of two is taken out first, so that
+   the argument of the series stays below 0.172. */
+static inline double sy_log1p_unit(double e) {
+    const int above = e > 0.41421356237309503;
+    const double f = above ? 0.5 * e - 0.5 : e; /* exact: 1 + f = (1 + e) / 2 */
+    const double series = sy_twice_atanh(f / (2.0 + f));
     return above ? 0x1.62e42fefa39efp-1 + (0x1.abc9e3b39803fp-56 + series) : series;
 }
 

@@ -93,19 +93,7 @@ static inline double log_unit(double u) {
     const uint64_t bits = sy_bits(u), above = (bits & 0xfffffffffffffu) > 0x6a09e667f3bccu;
     const double f = sy_double((bits & 0xfffffffffffffu) | ((1023 - above) << 52));
     const double e = sy_double(((bits >> 52) + above) | 0x4330000000000000u) - (0x1p52 + 1023.0);
-    const double s = (f - 1.0) / (f + 1.0), z = s * s;
-    double p = 1.0 / 23.0;
-    p = p * z + 1.0 / 21.0;
-    p = p * z + 1.0 / 19.0;
-    p = p * z + 1.0 / 17.0;
-    p = p * z + 1.0 / 15.0;
-    p = p * z + 1.0 / 13.0;
-    p = p * z + 1.0 / 11.0;
-    p = p * z + 1.0 / 9.0;
-    p = p * z + 1.0 / 7.0;
-    p = p * z + 1.0 / 5.0;
-    p = p * z + 1.0 / 3.0;
-    return e * 0x1.62e42fefa39efp-1 + (2.0 * s + (2.0 * s) * (z * p));
+    return e * 0x1.62e42fefa39efp-1 + sy_twice_atanh((f - 1.0) / (f + 1.0));
 }
 
 /* cos and sin of 2 pi v for 0 < v < 1: whole quarter turns come off exactly, Taylor's series for the eighth that is

@@ -60,6 +60,7 @@ class Contexts:
         return out
 
     def _indicators(self, block: Block, out: Any, cut: slice = slice(None)) -> None:
+        """Writes those of the columns of text to out."""
         at = 0
         for (_, values), codes in zip(self.levels, block.levels, strict=False):
             shown = out[at : at + len(values) - 1]

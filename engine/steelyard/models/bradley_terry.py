@@ -107,7 +107,8 @@ class BradleyTerry:
         One pass, and one more for clusters; with covariates the rows are kept, and read once a Newton step.
 
         threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster. start: a fit of much
-        the same log, say of all days but the last: the same maximum, in fewer steps over the rows.
+        the same log, say of all days but the last: the same maximum, in fewer steps over the rows
+        (a fit without covariates reads them once anyhow, and starts anywhere).
 
         Raises
         ------

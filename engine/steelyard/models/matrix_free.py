@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _ROUGH = 1e-3  # of the residual, at which a Newton step is near enough
 _EXACT = 1e-9  # the same for a contrast
-_LAST_STEP = 1e-6  # of any column, in units of its own, that may be left at a maximum
+LAST_STEP = 1e-6  # of any parameter, in units of its column, that may be left at a maximum
 
 
 def maximum(problem: RowProblem, start: Any, precision: tuple[float, float]) -> Solution:
@@ -51,7 +51,7 @@ def _confirm(problem: RowProblem, solution: Solution) -> None:
     scale = problem.scale[free]
     here = Curvature(problem, solution.parameter / problem.scale).among(free) / np.outer(scale, scale)
     step = float(np.abs(dense_solver(here)(solution.point.score[free])).max())
-    if not step <= _LAST_STEP:
+    if not step <= LAST_STEP:
         raise ConvergenceError(f"the solver stopped with a step of {step:.1e} to go")
 
 

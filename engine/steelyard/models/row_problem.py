@@ -43,7 +43,6 @@ _SCORED_CELLS = 1 << 19  # entries of what rows add to the scores, held at a tim
 _LONG = 1 << 18  # rows
 _ROWS_A_COLUMN = 32  # that some of the rows must leave
 _THINNED = 16
-_LAST_STEP = 1e-6  # of any parameter in units of its column, that may be left at a maximum found by scores
 _AT_MOST = 10  # Newton steps that make up for a larger one
 _PATIENCE = 20  # scores, after which a wide fit takes a new Hessian
 _SEPARATED = (
@@ -227,7 +226,7 @@ class RowProblem:
         parameter = estimate.parameter
         _, score, hessian = self.sums(parameter)
         step = self._solver(hessian)((score - self.penalty * parameter) / self.scale)
-        if float(np.abs(step).max(initial=0.0)) <= _LAST_STEP:
+        if float(np.abs(step).max(initial=0.0)) <= matrix_free.LAST_STEP:
             moved = parameter + step / self.scale
             return replace(estimate, parameter=moved, tie=float(moved[-1]) if self.ties else 0.0), hessian
         solution, hessian = self._by_hessians(parameter * self.scale, (TOLERANCE, STEP), _AT_MOST)

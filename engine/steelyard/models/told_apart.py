@@ -42,9 +42,10 @@ def identified(problem: RowProblem, tie: float) -> Identified:
     start = np.zeros(problem.size)
     start[problem.k + problem.d :] = tie
     places = np.flatnonzero(problem.penalty[problem.k : problem.k + problem.d] == 0).tolist()
-    why, information = _told_apart(problem, start, places) if places and not problem.matrix_free else ({}, None)
-    if places and problem.matrix_free:
-        why = _free_of_penalty(problem, start, places)
+    why: dict[int, str] = {}
+    information = None
+    if places:
+        why, information = (_free_of_penalty if problem.matrix_free else _told_apart)(problem, start, places)
     kept = [j for j in range(problem.d) if j not in why]
     if why:
         left = [problem.k + j for j in why]
@@ -53,16 +54,16 @@ def identified(problem: RowProblem, tie: float) -> Identified:
     return Identified(problem, start, {j: at for at, j in enumerate(kept)}, why, information)
 
 
-def _free_of_penalty(problem: RowProblem, start: Any, places: list[int]) -> dict[int, str]:
-    """Which of the columns at `places` cannot be told apart, among thousands of others that are under a penalty."""
-    alone = problem.only(places)
+def _free_of_penalty(problem: RowProblem, start: Any, places: Sequence[int]) -> tuple[dict[int, str], Any]:
+    """As :func:`_told_apart`, of columns among thousands of others that are under a penalty; no information."""
+    alone = problem.only(list(places))
     if alone.matrix_free:
         raise NotIdentifiedError(
             f"{alone.d} columns without a ridge: which of so many can be told apart is not found out. Shrink by "
             "ridge=, or use fewer."
         )
     why, _ = _told_apart(alone, np.append(np.zeros(alone.d), start[problem.d :]), range(alone.d))
-    return {places[j]: reason for j, reason in why.items()}
+    return {places[j]: reason for j, reason in why.items()}, None
 
 
 @one_blas_thread()
