@@ -87,15 +87,6 @@ void sy_multinomial(ptrdiff_t m, const double *counts, const double *cumulative,
     }
 }
 
-/* log u for 0 < u < 1: u = 2^e f with f in [0.70, 1.41), log f = 2 atanh((f - 1) / (f + 1)), absolute error 3e-16
-   relative to the larger of log u and log f. */
-static inline double log_unit(double u) {
-    const uint64_t bits = sy_bits(u), above = (bits & 0xfffffffffffffu) > 0x6a09e667f3bccu;
-    const double f = sy_double((bits & 0xfffffffffffffu) | ((1023 - above) << 52));
-    const double e = sy_double(((bits >> 52) + above) | 0x4330000000000000u) - (0x1p52 + 1023.0);
-    return e * 0x1.62e42fefa39efp-1 + sy_twice_atanh((f - 1.0) / (f + 1.0));
-}
-
 /* cos and sin of 2 pi v for 0 < v < 1: whole quarter turns come off exactly, Taylor's series for the eighth that is
    left at most; absolute error below 3e-16. */
 static inline void turn(double v, double *cosine, double *sine) {
@@ -137,7 +128,7 @@ void sy_normals(ptrdiff_t m, uint64_t seed, uint64_t replicate, double *drawn) {
 #pragma omp simd
         for (ptrdiff_t i = 0; i < pairs; i++) {
             double cosine, sine;
-            const double radius = sqrt(-2.0 * log_unit(u[i]));
+            const double radius = sqrt(-2.0 * sy_log(u[i]));
             turn(v[i], &cosine, &sine);
             first[i] = radius * cosine;
             second[i] = radius * sine;

@@ -7,169 +7,342 @@
    is the mean over the two orders of q without the arm drawn first. Minus the Hessian:
      diag(t) - q q' - mu mu' - 2 r (1 - r) d d',  d = (q without b) - (q without a).
    A and B are sums of the other terms, never differences, so that nothing cancels where one arm takes all.
-   Classes by rows, (k, n): every loop runs over rows. */
+   All that was not drawn is e_j times something of its row alone, so that loops over classes ask nothing of a class;
+   what was drawn is put right after them. Classes by rows, (k, n): every loop runs over rows. */
 #include "softmax.h"
 #include "common.h"
 
+#define ROWS SY_SOFTMAX_ROWS
+#define LANES SY_SOFTMAX_LANES
+#define CLASSES 4 /* whose sums over columns, or over rows, stay in registers together */
+
+/* Of each row: the drawn logits, e_a and e_b, and the sum of the other e_j; log P; the factors of e_j: in q (one), in
+   mu (two_a + two_b: a first, b first), and with sqrt(w) in the roots of the Hessian: q (root_q), mu (root_a + root_b),
+   sqrt(2 r (1 - r)) d (gap_b - gap_a). Of one draw all of b's are 0. */
 typedef struct {
-    double top[SY_CHUNK], rest[SY_CHUNK], e_a[SY_CHUNK], e_b[SY_CHUNK], value[SY_CHUNK];
-    double one[SY_CHUNK], two_a[SY_CHUNK], two_b[SY_CHUNK], weight[SY_CHUNK];
+    double top[SY_CHUNK], f_a[SY_CHUNK], f_b[SY_CHUNK], e_a[SY_CHUNK], e_b[SY_CHUNK], rest[SY_CHUNK];
+    double weight[SY_CHUNK], value[SY_CHUNK], one[SY_CHUNK], two_a[SY_CHUNK], two_b[SY_CHUNK];
     double root_q[SY_CHUNK], root_a[SY_CHUNK], root_b[SY_CHUNK], gap_a[SY_CHUNK], gap_b[SY_CHUNK];
+    double factor[SY_CHUNK], shared[SY_CHUNK];
 } chunk;
 
 SY_CLONES
-static void largest(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const double *logits, double *top) {
+static void largest(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const double *f, double *top) {
     for (ptrdiff_t i = 0; i < m; i++)
-        top[i] = logits[i];
+        top[i] = f[i];
     for (ptrdiff_t j = 1; j < k; j++)
 #pragma omp simd
         for (ptrdiff_t i = 0; i < m; i++)
-            top[i] = logits[j * n + i] > top[i] ? logits[j * n + i] : top[i];
+            top[i] = f[j * stride + i] > top[i] ? f[j * stride + i] : top[i];
 }
 
-/* e_j to `out` where there is one, and the sum of those that were not drawn. */
 SY_CLONES
-static void exponentials(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const int32_t *a, const int32_t *b,
-                         const double *logits, chunk *s, double *out) {
-    for (ptrdiff_t j = 0; j < k; j++) {
-        const double *f = logits + j * n;
-        double *to = out ? out + j * n : s->value;
+static void exponentials(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const double *f, const double *top, double *e) {
+    for (ptrdiff_t j = 0; j < k; j++)
 #pragma omp simd
-        for (ptrdiff_t i = 0; i < m; i++) {
-            const double e = sy_exp_negative(f[i] - s->top[i]);
-            const int drawn_a = a[i] == (int32_t)j, drawn_b = b[i] == (int32_t)j;
-            to[i] = e;
-            s->rest[i] += drawn_a || drawn_b ? 0.0 : e;
-            s->e_a[i] = drawn_a ? e : s->e_a[i];
-            s->e_b[i] = drawn_b ? e : s->e_b[i];
-        }
+        for (ptrdiff_t i = 0; i < m; i++)
+            e[j * stride + i] = sy_exp_negative(f[j * stride + i] - top[i]);
+}
+
+/* to += sum over classes of e, or of e u. */
+SY_CLONES
+static void totals(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const double *e, double *to) {
+    for (ptrdiff_t j = 0; j < k; j++)
+#pragma omp simd
+        for (ptrdiff_t i = 0; i < m; i++)
+            to[i] += e[j * stride + i];
+}
+
+SY_CLONES
+static void totals_along(ptrdiff_t m, ptrdiff_t k, const double *e, const double *u, double *to) {
+    for (ptrdiff_t j = 0; j < k; j++)
+#pragma omp simd
+        for (ptrdiff_t i = 0; i < m; i++)
+            to[i] += e[j * ROWS + i] * u[j * ROWS + i];
+}
+
+SY_CLONES
+static void one_drawn(ptrdiff_t m, chunk *s) {
+#pragma omp simd
+    for (ptrdiff_t i = 0; i < m; i++) {
+        const double total = s->rest[i] + s->e_a[i];
+        s->value[i] = s->f_a[i] - sy_log(total);
+        s->one[i] = 1.0 / total;
+        s->root_q[i] = sqrt(s->weight[i]) * s->one[i];
+        s->two_a[i] = s->two_b[i] = s->root_a[i] = s->root_b[i] = s->gap_a[i] = s->gap_b[i] = 0.0;
     }
 }
 
-/* Log-probability of what was drawn, and the factors of e_j: in q (one), in mu (two_a + two_b: a first, b first), and
-   with sqrt(w) in the roots of the Hessian: q (root_q), mu (root_a + root_b), sqrt(2 r (1 - r)) d (gap_b - gap_a). */
-static void probabilities(ptrdiff_t m, ptrdiff_t n, int draws, const int32_t *a, const int32_t *b,
-                          const double *logits, chunk *s) {
+SY_CLONES
+static void two_drawn(ptrdiff_t m, chunk *s) {
+#pragma omp simd
     for (ptrdiff_t i = 0; i < m; i++) {
-        const double f_a = logits[a[i] * n + i] - s->top[i];
-        if (draws == 1) {
-            const double total = s->rest[i] + s->e_a[i];
-            s->value[i] = f_a - log(total);
-            s->one[i] = 1.0 / total;
-            s->root_q[i] = sqrt(s->weight[i]) * s->one[i];
-            s->two_a[i] = s->two_b[i] = 0.0;
-            continue;
-        }
-        const double f_b = logits[b[i] * n + i] - s->top[i];
-        const double total = s->rest[i] + s->e_a[i] + s->e_b[i];
+        const double total = s->rest[i] + s->e_a[i] + s->e_b[i], w = sqrt(s->weight[i]);
         const double without_a = s->rest[i] + s->e_b[i], without_b = s->rest[i] + s->e_a[i];
         const double both = without_a + without_b, first_a = without_b / both, first_b = without_a / both;
-        s->value[i] = f_a + f_b + log(both / (total * without_a * without_b));
+        const double mixed = w * sqrt(2.0 * first_a * first_b);
+        s->value[i] = s->f_a[i] + s->f_b[i] + sy_log(both / (total * without_a * without_b));
         s->one[i] = 1.0 / total;
         s->two_a[i] = first_a / without_a;
         s->two_b[i] = first_b / without_b;
-        const double root = sqrt(s->weight[i]), mixed = root * sqrt(2.0 * first_a * first_b);
-        s->root_q[i] = root * s->one[i];
-        s->root_a[i] = root * s->two_a[i];
-        s->root_b[i] = root * s->two_b[i];
+        s->root_q[i] = w * s->one[i];
+        s->root_a[i] = w * s->two_a[i];
+        s->root_b[i] = w * s->two_b[i];
         s->gap_a[i] = mixed / without_a;
         s->gap_b[i] = mixed / without_b;
     }
 }
 
-/* e_j of one class to its gradient w (1{drawn} - t_j). */
-SY_CLONES
-static void slopes(ptrdiff_t m, int32_t j, const int32_t *a, const int32_t *b, const chunk *s, double *e) {
-#pragma omp simd
+/* Logits f to e, which may be in their place, and all of a chunk that hangs on them. e is 0 where a class was drawn. */
+static void drawn(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const int32_t *a, const int32_t *b, const double *weight,
+                  const double *f, double *e, chunk *s) {
+    largest(m, stride, k, f, s->top);
     for (ptrdiff_t i = 0; i < m; i++) {
-        const int drawn_a = a[i] == j, drawn_b = b[i] == j;
-        const double t = e[i] * (s->one[i] + (drawn_a ? 0.0 : s->two_a[i]) + (drawn_b ? 0.0 : s->two_b[i]));
-        e[i] = s->weight[i] * ((drawn_a || drawn_b ? 1.0 : 0.0) - t);
+        s->weight[i] = weight ? weight[i] : 1.0;
+        s->f_a[i] = f[a[i] * stride + i] - s->top[i];
+        s->f_b[i] = b ? f[b[i] * stride + i] - s->top[i] : 0.0;
+        s->rest[i] = s->e_b[i] = 0.0;
+    }
+    exponentials(m, stride, k, f, s->top, e);
+    for (ptrdiff_t i = 0; i < m; i++) {
+        s->e_a[i] = e[a[i] * stride + i];
+        e[a[i] * stride + i] = 0.0;
+        if (b) {
+            s->e_b[i] = e[b[i] * stride + i];
+            e[b[i] * stride + i] = 0.0;
+        }
+    }
+    totals(m, stride, k, e, s->rest);
+    b ? two_drawn(m, s) : one_drawn(m, s);
+}
+
+/* e times something of its row; less something. */
+SY_CLONES
+static void scaled(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const double *factor, const double *e, double *to) {
+    for (ptrdiff_t j = 0; j < k; j++)
+#pragma omp simd
+        for (ptrdiff_t i = 0; i < m; i++)
+            to[j * stride + i] = e[j * stride + i] * factor[i];
+}
+
+SY_CLONES
+static void bent(ptrdiff_t m, ptrdiff_t k, const double *factor, const double *less, const double *e, double *u) {
+    for (ptrdiff_t j = 0; j < k; j++)
+#pragma omp simd
+        for (ptrdiff_t i = 0; i < m; i++)
+            u[j * ROWS + i] = e[j * ROWS + i] * (factor[i] * u[j * ROWS + i] - less[i]);
+}
+
+/* e to the gradient w (1{drawn} - t). */
+static void slopes(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const int32_t *a, const int32_t *b, chunk *s,
+                   double *e) {
+    for (ptrdiff_t i = 0; i < m; i++)
+        s->factor[i] = -s->weight[i] * (s->one[i] + s->two_a[i] + s->two_b[i]);
+    scaled(m, stride, k, s->factor, e, e);
+    for (ptrdiff_t i = 0; i < m; i++) {
+        e[a[i] * stride + i] = s->weight[i] * (1.0 - s->e_a[i] * (s->one[i] + s->two_b[i]));
+        if (b)
+            e[b[i] * stride + i] = s->weight[i] * (1.0 - s->e_b[i] * (s->one[i] + s->two_a[i]));
     }
 }
 
-/* The same, before it is overwritten, to t and the roots of the Hessian, each k x n: w t, then sqrt(w) times
-   q, mu and sqrt(2 r (1 - r)) d. */
-SY_CLONES
-static void curvatures(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, int draws, int32_t j, const int32_t *a, const int32_t *b,
-                       const chunk *s, const double *e, double *roots) {
-    double *t = roots, *q = roots + k * n, *mu = roots + 2 * k * n, *gap = roots + 3 * k * n;
-#pragma omp simd
+/* One root of the Hessian: e times a factor, and what it is of the drawn classes. */
+static void root(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const int32_t *a, const int32_t *b, const chunk *s,
+                 const double *factor, const double *of_a, const double *of_b, double sign_b, const double *e,
+                 double *to) {
+    scaled(m, n, k, factor, e, to);
     for (ptrdiff_t i = 0; i < m; i++) {
-        const int drawn_a = a[i] == j, drawn_b = b[i] == j;
-        t[i] = s->weight[i] * e[i] * (s->one[i] + (drawn_a ? 0.0 : s->two_a[i]) + (drawn_b ? 0.0 : s->two_b[i]));
-        q[i] = e[i] * s->root_q[i];
+        to[a[i] * n + i] = s->e_a[i] * of_a[i];
+        if (b)
+            to[b[i] * n + i] = sign_b * s->e_b[i] * of_b[i];
     }
-    if (draws == 1)
+}
+
+/* w t, then the roots of w (diag(t) - minus the Hessian): sqrt(w) times q, mu and sqrt(2 r (1 - r)) d, each k x n. */
+static void curvatures(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const int32_t *a, const int32_t *b, chunk *s,
+                       const double *e, double *roots) {
+    double of_a[SY_CHUNK], of_b[SY_CHUNK];
+    for (ptrdiff_t i = 0; i < m; i++) {
+        s->factor[i] = s->weight[i] * (s->one[i] + s->two_a[i] + s->two_b[i]);
+        of_a[i] = s->weight[i] * (s->one[i] + s->two_b[i]);
+        of_b[i] = s->weight[i] * (s->one[i] + s->two_a[i]);
+    }
+    root(m, n, k, a, b, s, s->factor, of_a, of_b, 1.0, e, roots);
+    root(m, n, k, a, b, s, s->root_q, s->root_q, s->root_q, 1.0, e, roots + k * n);
+    if (!b)
         return;
-#pragma omp simd
     for (ptrdiff_t i = 0; i < m; i++) {
-        const int drawn_a = a[i] == j, drawn_b = b[i] == j;
-        mu[i] = e[i] * ((drawn_a ? 0.0 : s->root_a[i]) + (drawn_b ? 0.0 : s->root_b[i]));
-        gap[i] = e[i] * ((drawn_b ? 0.0 : s->gap_b[i]) - (drawn_a ? 0.0 : s->gap_a[i]));
+        s->factor[i] = s->root_a[i] + s->root_b[i];
+        s->shared[i] = s->gap_b[i] - s->gap_a[i];
     }
+    root(m, n, k, a, b, s, s->factor, s->root_b, s->root_a, 1.0, e, roots + 2 * k * n);
+    root(m, n, k, a, b, s, s->shared, s->gap_b, s->gap_a, -1.0, e, roots + 3 * k * n);
 }
 
 /* n rows. a: class, or the arm drawn together with b; b: NULL for one draw. Codes below k. weight: n or NULL.
-   logits: k x n. value: n, log P. gradient: k x n, w d log P / d logits; NULL: none. roots: NULL, or 2 x k x n (4 for
-   two draws): w t, then the roots of w (diag(t) - minus the Hessian). */
+   logits: k x n. gradient: k x n, w d log P / d logits. roots: NULL, or 2 x k x n (4 for two draws): w t, then the
+   roots of w (diag(t) - minus the Hessian). */
 void sy_softmax(ptrdiff_t n, ptrdiff_t k, const int32_t *a, const int32_t *b, const double *weight,
-                const double *logits, double *value, double *gradient, double *roots) {
-    const int draws = b ? 2 : 1;
-    int32_t none[SY_CHUNK];
+                const double *logits, double *gradient, double *roots) {
     chunk s;
-    for (ptrdiff_t i = 0; i < SY_CHUNK; i++)
-        none[i] = -1;
     for (ptrdiff_t at = 0; at < n; at += SY_CHUNK) {
         const ptrdiff_t m = n - at < SY_CHUNK ? n - at : SY_CHUNK;
-        const int32_t *left = a + at, *right = b ? b + at : none;
-        const double *f = logits + at;
-        memset(s.rest, 0, sizeof s.rest);
-        memset(s.e_a, 0, sizeof s.e_a);
-        memset(s.e_b, 0, sizeof s.e_b);
-        for (ptrdiff_t i = 0; i < m; i++)
-            s.weight[i] = weight ? weight[at + i] : 1.0;
-        largest(m, n, k, f, s.top);
-        exponentials(m, n, k, left, right, f, &s, gradient ? gradient + at : NULL);
-        probabilities(m, n, draws, left, right, f, &s);
-        memcpy(value + at, s.value, (size_t)m * sizeof(double));
-        if (!gradient)
-            continue;
-        for (ptrdiff_t j = 0; j < k; j++) {
-            double *e = gradient + j * n + at;
-            if (roots)
-                curvatures(m, n, k, draws, (int32_t)j, left, right, &s, e, roots + j * n + at);
-            slopes(m, (int32_t)j, left, right, &s, e);
-        }
+        const int32_t *left = a + at, *right = b ? b + at : NULL;
+        double *e = gradient + at;
+        drawn(m, n, k, left, right, weight ? weight + at : NULL, logits + at, e, &s);
+        if (roots)
+            curvatures(m, n, k, left, right, &s, e, roots + at);
+        slopes(m, n, k, left, right, &s, e);
     }
 }
 
-/* Minus the Hessian times a direction: u_j -> t_j u_j - sum_v root_vj (root_v' u), row by row. direction: k x n. */
+/* Some rows of a design (d x ROWS), 0 beyond m. */
+static void gathered(ptrdiff_t m, ptrdiff_t d, ptrdiff_t stride, const double *columns, double *x) {
+    if (m < ROWS)
+        memset(x, 0, (size_t)(d * ROWS) * sizeof(double));
+    for (ptrdiff_t c = 0; c < d; c++) {
+        memcpy(x + c * ROWS, columns + c * stride, (size_t)m * sizeof(double));
+        for (ptrdiff_t i = ROWS; i < 2 * ROWS; i += 8)
+            __builtin_prefetch(columns + c * stride + i);
+    }
+}
+
+/* Logits of some classes: gamma (classes x d) times x (d x ROWS). */
+static inline void margins_of(int classes, ptrdiff_t d, const double *restrict gamma, const double *restrict x,
+                              double *restrict logits) {
+    for (ptrdiff_t i = 0; i < ROWS; i += 2 * LANES) {
+        double s[CLASSES][2 * LANES] = {{0}};
+        for (ptrdiff_t c = 0; c < d; c++)
+            for (int j = 0; j < classes; j++)
+#pragma omp simd
+                for (int l = 0; l < 2 * LANES; l++)
+                    s[j][l] += gamma[j * d + c] * x[c * ROWS + i + l];
+        for (int j = 0; j < classes; j++)
+            for (int l = 0; l < 2 * LANES; l++)
+                logits[j * ROWS + i + l] = s[j][l];
+    }
+}
+
 SY_CLONES
-void sy_softmax_product(ptrdiff_t n, ptrdiff_t k, ptrdiff_t r, const double *roots, double *direction) {
-    double along[3][SY_CHUNK];
-    for (ptrdiff_t at = 0; at < n; at += SY_CHUNK) {
-        const ptrdiff_t m = n - at < SY_CHUNK ? n - at : SY_CHUNK;
-        memset(along, 0, sizeof along);
-        for (ptrdiff_t v = 0; v < r; v++)
-            for (ptrdiff_t j = 0; j < k; j++) {
-                const double *root = roots + ((v + 1) * k + j) * n + at, *u = direction + j * n + at;
+static void margins(ptrdiff_t k, ptrdiff_t d, const double *gamma, const double *x, double *logits) {
+    ptrdiff_t j = 0;
+    for (; j + CLASSES <= k; j += CLASSES)
+        margins_of(CLASSES, d, gamma + j * d, x, logits + j * ROWS);
+    for (; j < k; j++)
+        margins_of(1, d, gamma + j * d, x, logits + j * ROWS);
+}
+
+/* To the lanes of some classes and columns: the sums over rows of slope (classes x ROWS) times x (columns x ROWS). */
+static inline void sums_of(int classes, int columns, ptrdiff_t d, const double *restrict slope,
+                           const double *restrict x, double *restrict lanes) {
+    double s[CLASSES][2][LANES] = {{{0}}};
+    for (ptrdiff_t i = 0; i < ROWS; i += LANES)
+        for (int j = 0; j < classes; j++)
+            for (int c = 0; c < columns; c++)
 #pragma omp simd
-                for (ptrdiff_t i = 0; i < m; i++)
-                    along[v][i] += root[i] * u[i];
-            }
-        for (ptrdiff_t j = 0; j < k; j++) {
-            double *u = direction + j * n + at;
-            const double *t = roots + j * n + at;
-#pragma omp simd
-            for (ptrdiff_t i = 0; i < m; i++)
-                u[i] *= t[i];
-            for (ptrdiff_t v = 0; v < r; v++) {
-                const double *root = roots + ((v + 1) * k + j) * n + at;
-#pragma omp simd
-                for (ptrdiff_t i = 0; i < m; i++)
-                    u[i] -= root[i] * along[v][i];
-            }
+                for (int l = 0; l < LANES; l++)
+                    s[j][c][l] += slope[j * ROWS + i + l] * x[c * ROWS + i + l];
+    for (int j = 0; j < classes; j++)
+        for (int c = 0; c < columns; c++)
+            for (int l = 0; l < LANES; l++)
+                lanes[(j * d + c) * LANES + l] += s[j][c][l];
+}
+
+SY_CLONES
+static void sums(ptrdiff_t k, ptrdiff_t d, const double *slope, const double *x, double *lanes) {
+    ptrdiff_t j = 0;
+    for (; j + CLASSES <= k; j += CLASSES) {
+        ptrdiff_t c = 0;
+        for (; c + 2 <= d; c += 2)
+            sums_of(CLASSES, 2, d, slope + j * ROWS, x + c * ROWS, lanes + (j * d + c) * LANES);
+        if (c < d)
+            sums_of(CLASSES, 1, d, slope + j * ROWS, x + c * ROWS, lanes + (j * d + c) * LANES);
+    }
+    for (; j < k; j++)
+        for (ptrdiff_t c = 0; c < d; c++)
+            sums_of(1, 1, d, slope + j * ROWS, x + c * ROWS, lanes + (j * d + c) * LANES);
+}
+
+static void added(ptrdiff_t n, const double *lanes, double *to) {
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const double *s = lanes + i * LANES;
+        to[i] += (s[0] + s[1]) + (s[2] + s[3]);
+    }
+}
+
+/* The same with logits gamma x, from the design to sums over rows; nothing of a row leaves the cache.
+   columns: d x n, the design, a column every `stride` numbers. gamma: k x d. work: (2 k + d) ROWS + k d LANES + 8.
+   value: n, log P, or NULL. gradient: k x d, added to, or NULL. Returns the sum of w log P. */
+double sy_softmax_sums(ptrdiff_t n, ptrdiff_t k, ptrdiff_t d, const int32_t *a, const int32_t *b, const double *weight,
+                       ptrdiff_t stride, const double *columns, const double *gamma, double *work, double *value,
+                       double *gradient) {
+    double *e = sy_aligned(work), *x = e + k * ROWS, *lanes = x + d * ROWS, total = 0.0;
+    chunk s;
+    memset(lanes, 0, (size_t)(k * d * LANES) * sizeof(double));
+    for (ptrdiff_t at = 0; at < n; at += ROWS) {
+        const ptrdiff_t m = n - at < ROWS ? n - at : ROWS;
+        const int32_t *left = a + at, *right = b ? b + at : NULL;
+        gathered(m, d, stride, columns + at, x);
+        margins(k, d, gamma, x, e);
+        drawn(m, ROWS, k, left, right, weight ? weight + at : NULL, e, e, &s);
+        for (ptrdiff_t i = 0; i < m; i++)
+            total += s.weight[i] * s.value[i];
+        if (value)
+            memcpy(value + at, s.value, (size_t)m * sizeof(double));
+        if (gradient) {
+            slopes(m, ROWS, k, left, right, &s, e);
+            sums(k, d, e, x, lanes);
         }
     }
+    if (gradient)
+        added(k * d, lanes, gradient);
+    return total;
+}
+
+/* u to w times minus the Hessian times u, row by row; e as drawn() leaves it. */
+static void product(ptrdiff_t m, ptrdiff_t k, const int32_t *a, const int32_t *b, const double *e, chunk *s,
+                    double *u) {
+    double of_a[SY_CHUNK], of_b[SY_CHUNK];
+    memset(s->shared, 0, sizeof s->shared);
+    totals_along(m, k, e, u, s->shared);
+    for (ptrdiff_t i = 0; i < m; i++) {
+        const double u_a = u[a[i] * ROWS + i], u_b = b ? u[b[i] * ROWS + i] : 0.0, along = s->shared[i];
+        const double q = s->root_q[i] * (along + s->e_a[i] * u_a + s->e_b[i] * u_b);
+        const double mu = (s->root_a[i] + s->root_b[i]) * along + s->root_b[i] * s->e_a[i] * u_a +
+                          s->root_a[i] * s->e_b[i] * u_b;
+        const double gap = (s->gap_b[i] - s->gap_a[i]) * along + s->gap_b[i] * s->e_a[i] * u_a -
+                           s->gap_a[i] * s->e_b[i] * u_b;
+        const double w = s->weight[i], less = s->root_q[i] * q;
+        s->factor[i] = w * (s->one[i] + s->two_a[i] + s->two_b[i]);
+        s->shared[i] = less + (s->root_a[i] + s->root_b[i]) * mu + (s->gap_b[i] - s->gap_a[i]) * gap;
+        of_a[i] = s->e_a[i] * (w * (s->one[i] + s->two_b[i]) * u_a - less - s->root_b[i] * mu - s->gap_b[i] * gap);
+        of_b[i] = s->e_b[i] * (w * (s->one[i] + s->two_a[i]) * u_b - less - s->root_a[i] * mu + s->gap_a[i] * gap);
+    }
+    bent(m, k, s->factor, s->shared, e, u);
+    for (ptrdiff_t i = 0; i < m; i++) {
+        u[a[i] * ROWS + i] = of_a[i];
+        if (b)
+            u[b[i] * ROWS + i] = of_b[i];
+    }
+}
+
+/* The sum over rows of w times minus the Hessian in gamma, times a direction (k x d). product: k x d, added to. The rest
+   as of sy_softmax_sums. */
+void sy_softmax_product(ptrdiff_t n, ptrdiff_t k, ptrdiff_t d, const int32_t *a, const int32_t *b,
+                        const double *weight, ptrdiff_t stride, const double *columns, const double *gamma,
+                        const double *direction, double *work, double *to) {
+    double *e = sy_aligned(work), *u = e + k * ROWS, *x = u + k * ROWS, *lanes = x + d * ROWS;
+    chunk s;
+    memset(lanes, 0, (size_t)(k * d * LANES) * sizeof(double));
+    for (ptrdiff_t at = 0; at < n; at += ROWS) {
+        const ptrdiff_t m = n - at < ROWS ? n - at : ROWS;
+        const int32_t *left = a + at, *right = b ? b + at : NULL;
+        gathered(m, d, stride, columns + at, x);
+        margins(k, d, gamma, x, e);
+        margins(k, d, direction, x, u);
+        drawn(m, ROWS, k, left, right, weight ? weight + at : NULL, e, e, &s);
+        product(m, k, left, right, e, &s, u);
+        sums(k, d, u, x, lanes);
+    }
+    added(k * d, lanes, to);
 }

@@ -3,7 +3,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define SY_SOFTMAX_ROWS 64 /* rows that are worked on at a time */
+#define SY_SOFTMAX_LANES 4 /* partial sums in a fixed order: the same bits from every instruction set */
+
 void sy_softmax(ptrdiff_t n, ptrdiff_t k, const int32_t *a, const int32_t *b, const double *weight,
-                const double *logits, double *value, double *gradient, double *roots);
-void sy_softmax_product(ptrdiff_t n, ptrdiff_t k, ptrdiff_t r, const double *roots, double *direction);
+                const double *logits, double *gradient, double *roots);
+double sy_softmax_sums(ptrdiff_t n, ptrdiff_t k, ptrdiff_t d, const int32_t *a, const int32_t *b, const double *weight,
+                       ptrdiff_t stride, const double *columns, const double *gamma, double *work, double *value,
+                       double *gradient);
+void sy_softmax_product(ptrdiff_t n, ptrdiff_t k, ptrdiff_t d, const int32_t *a, const int32_t *b,
+                        const double *weight, ptrdiff_t stride, const double *columns, const double *gamma,
+                        const double *direction, double *work, double *product);
 #endif

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from steelyard._native import softmax as native
 
@@ -14,19 +14,33 @@ from tests.reference import softmax as twin
 SCALES = np.geomspace(1e-4, 100.0, 10)
 
 
-def drawn(seed, n, k, draws, scale=1.0, weighted=True):
+def drawn(seed, n, k, draws, weighted=True):
     rng = np.random.default_rng(seed)
     a = rng.integers(0, k, n, np.int32)
     b = ((a + rng.integers(1, max(k, 2), n)) % k).astype(np.int32) if draws == 2 else None
-    weight = rng.uniform(0.5, 2.0, n) if weighted else None
-    return frozen(a, b, weight, scale * rng.normal(size=(k, n)))
+    return frozen(a, b, rng.uniform(0.5, 2.0, n) if weighted else None)
 
 
-def evaluate(module, a, b, weight, logits):
+def design(seed, n, k, d, scale=1.0):
+    """Columns in a larger table, as the rows of one fold are, coefficients, and a direction."""
+    rng = np.random.default_rng(seed + 1)
+    (columns,) = frozen(rng.normal(size=(d, n + 7)))
+    return (columns[:, 3 : n + 3], *frozen(scale * rng.normal(size=(k, d)), rng.normal(size=(k, d))))
+
+
+def by_logits(module, drawn, logits):
     k, n = logits.shape
-    value, gradient, roots = np.zeros(n), np.zeros((k, n)), np.zeros((2 if b is None else 4, k, n))
-    module.softmax(a, b, weight, logits, value, gradient, roots)
-    return value, gradient, roots
+    gradient, roots = np.zeros((k, n)), np.zeros((2 if drawn[1] is None else 4, k, n))
+    module.softmax(*drawn, logits, gradient, roots)
+    return gradient, roots
+
+
+def by_design(module, drawn, columns, gamma, direction):
+    value, gradient, product = np.zeros(columns.shape[1]), np.ones(gamma.shape), np.ones(gamma.shape)
+    work = np.full(module.work_size(*gamma.shape), np.nan)
+    total = module.softmax_sums(*drawn, columns, gamma, work, value, gradient)
+    module.softmax_product(*drawn, columns, gamma, direction, work, product)
+    return total, value, gradient, product
 
 
 @settings(max_examples=60, deadline=None)
@@ -34,77 +48,89 @@ def evaluate(module, a, b, weight, logits):
     n=st.integers(0, 600), k=st.integers(2, 7), draws=st.sampled_from([1, 2]), weighted=st.booleans(),
     seed=st.integers(0, 10**6),
 )  # fmt: skip
-def test_equals_twin(n, k, draws, weighted, seed):
-    columns = drawn(seed, n, k, draws, 2.0, weighted)
-    got, want = evaluate(native, *columns), evaluate(twin, *columns)
-    np.testing.assert_allclose(got[0], want[0], rtol=1e-11, atol=1e-12)
-    np.testing.assert_allclose(got[1], want[1], rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(got[2][0], want[2][0], rtol=1e-10, atol=1e-12)
-    u = np.random.default_rng(seed).normal(size=(k, n))
-    product, by_twin = u.copy(), u.copy()
-    native.softmax_product(got[2], product)
-    twin.softmax_product(got[2], by_twin)
-    np.testing.assert_allclose(product, by_twin, rtol=1e-10, atol=1e-12)
-    a, b, weight, logits = columns
+def test_of_logits_equals_twin(n, k, draws, weighted, seed):
+    columns, rng = drawn(seed, n, k, draws, weighted), np.random.default_rng(seed)
+    (logits,), u = frozen(2.0 * rng.normal(size=(k, n))), rng.normal(size=(k, n))
+    (gradient, roots), (slope, t) = by_logits(native, columns, logits), by_logits(twin, columns, logits)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(roots[0], t[0], rtol=1e-10, atol=1e-12)
+    bent = roots[0] * u - (roots[1:] * (roots[1:] * u).sum(axis=1)[:, None]).sum(axis=0)
+    a, b, weight = columns
     for i in range(min(n, 20)):
         curve = twin.row(logits[:, i], a[i], None if b is None else b[i])[2]
-        w = 1.0 if weight is None else weight[i]
-        np.testing.assert_allclose(product[:, i], w * curve @ u[:, i], rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(bent[:, i], (1.0 if weight is None else weight[i]) * curve @ u[:, i], rtol=1e-9,
+                                   atol=1e-11)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(0, 200), k=st.integers(2, 11), d=st.integers(1, 9), draws=st.sampled_from([1, 2]),
+    weighted=st.booleans(), seed=st.integers(0, 10**6),
+)  # fmt: skip
+@example(n=64, k=8, d=4, draws=2, weighted=True, seed=0)  # whole groups of rows, classes and columns
+@example(n=65, k=9, d=5, draws=2, weighted=True, seed=0)  # and one more of each
+def test_of_a_design_equals_twin(n, k, d, draws, weighted, seed):
+    columns, table = drawn(seed, n, k, draws, weighted), design(seed, n, k, d)
+    for got, want in zip(by_design(native, columns, *table), by_design(twin, columns, *table), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("k", range(2, 7))
 def test_probabilities_of_all_pairs_sum_to_one_and_equal_enumeration(k):
-    rng = np.random.default_rng(k)
-    logits = rng.normal(size=(k, 1)) * 2
+    logits = np.random.default_rng(k).normal(size=(k, 1)) * 2
     q = np.exp(logits[:, 0])
     q /= q.sum()
-    total = 0.0
+    total, work = 0.0, np.empty(native.work_size(k, 1))
     for a, b in combinations(range(k), 2):
-        value, _, _ = evaluate(native, np.array([a], np.int32), np.array([b], np.int32), None, logits)
+        pair = np.array([[a], [b]], np.int32)
+        value = native.softmax_sums(pair[0], pair[1], None, np.ones((1, 1)), logits, work, None, None)
         brute = q[a] * q[b] / (1 - q[a]) + q[b] * q[a] / (1 - q[b])
-        assert np.exp(value[0]) == pytest.approx(brute, rel=1e-12)
-        total += np.exp(value[0])
+        assert np.exp(value) == pytest.approx(brute, rel=1e-12)
+        total += np.exp(value)
     assert total == pytest.approx(1.0, abs=1e-14)
 
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("draws", [1, 2])
 def test_derivatives_at_ten_scales(draws, scale):
-    a, b, weight, logits = drawn(3, 300, 5, draws, scale)
-    _, gradient, roots = evaluate(native, a, b, weight, logits)
-    step = np.random.default_rng(1).normal(size=logits.shape) * 1e-5
-    up, down = (evaluate(native, a, b, weight, logits + s * step) for s in (1.0, -1.0))
-    slope = weight * (up[0] - down[0]) / 2
-    atol = 1e-9 * np.abs(step).max() + 1e-14 * np.abs(up[0]).max()
-    np.testing.assert_allclose(slope, (gradient * step).sum(axis=0), rtol=1e-6, atol=atol)
-    bend = step.copy()
-    native.softmax_product(roots, bend)
-    np.testing.assert_allclose((down[1] - up[1]) / 2, bend, rtol=1e-4, atol=1e-9 * np.abs(step).max())
+    columns, (x, gamma, direction) = drawn(3, 300, 5, draws), design(3, 300, 5, 4, scale)
+    step = 1e-5 * direction
+    total, value, gradient, product = by_design(native, columns, x, gamma, step)
+    up, down = (by_design(native, columns, x, gamma + s * step, step) for s in (1.0, -1.0))
+    atol = 1e-14 * np.abs(value).sum()
+    assert (up[0] - down[0]) / 2 == pytest.approx(((gradient - 1.0) * step).sum(), rel=1e-6, abs=atol)
+    np.testing.assert_allclose((down[2] - up[2]) / 2, product - 1.0, rtol=1e-4, atol=1e-11)
 
 
 def test_one_arm_that_takes_all():
     logits = np.zeros((4, 3))
     logits[0], logits[1] = 60.0, [1.0, 700.0, -700.0]
-    a, b = np.array([0, 1, 1], np.int32), np.array([1, 2, 0], np.int32)
-    value, gradient, _ = evaluate(native, a, b, None, logits)
-    assert np.isfinite(value).all()
-    assert np.isfinite(gradient).all()
+    pairs = (np.array([0, 1, 1], np.int32), np.array([1, 2, 0], np.int32), None)
+    gradient, _ = by_logits(native, pairs, logits)
+    _, value, sums, product = by_design(native, pairs, np.eye(3), logits, np.ones((4, 3)))
+    for told in (value, gradient, sums, product):
+        assert np.isfinite(told).all()
     np.testing.assert_allclose(gradient.sum(axis=0), 0.0, atol=1e-12)
+    np.testing.assert_allclose(sums, 1.0 + gradient, rtol=1e-14)
+    np.testing.assert_allclose(product, 1.0, atol=1e-14)  # one number more for every arm changes nothing
     assert value[0] == pytest.approx(1.0 - np.log(np.e + 2.0), rel=1e-13)  # 0 first, then 1 of the three others
 
 
-def test_values_alone_and_wrong_input():
-    a, b, weight, logits = drawn(5, 40, 4, 2)
-    value, _, _ = evaluate(native, a, b, weight, logits)
-    alone = np.zeros(40)
-    native.softmax(a, b, None, logits, alone, None, None)
-    assert (alone == value).all()
-    k, n = logits.shape
-    for wrong in ({"a": a[:5]}, {"b": a}, {"a": a + np.int32(9)}, {"weight": np.ones(3)}, {"value": np.zeros(3)},
-                  {"gradient": np.zeros((k, 3))}, {"roots": np.zeros((2, k, n))}):  # fmt: skip
-        call = {"a": a, "b": b, "weight": weight, "logits": logits, "value": alone, "gradient": np.zeros((k, n)),
-                "roots": None}  # fmt: skip
+def test_wrong_input():
+    (a, b, weight), (x, gamma, direction) = drawn(5, 40, 4, 2), design(5, 40, 4, 3)
+    work, k, n = np.empty(native.work_size(4, 3)), 4, 40
+    rows = [{"a": a[:5]}, {"b": a}, {"a": a + np.int32(9)}, {"weight": np.ones(3)}]
+    given_logits = {"a": a, "b": b, "weight": weight, "logits": gamma @ x, "gradient": np.zeros((k, n)), "roots": None}
+    for wrong in (*rows, {"gradient": np.zeros((k, 3))}, {"roots": np.zeros((2, k, n))}):
         with pytest.raises(ValueError, match="must"):
-            native.softmax(**{**call, **wrong})
-    with pytest.raises(ValueError, match="must"):
-        native.softmax_product(np.zeros((2, k, n)), np.zeros((k, 3)))
+            native.softmax(**{**given_logits, **wrong})
+    given_design = {"a": a, "b": b, "weight": weight, "columns": x, "gamma": gamma, "work": work}
+    sums = {**given_design, "value": np.zeros(n), "gradient": np.zeros((k, 3))}
+    rows += [{"columns": x[:2]}, {"columns": np.ones((n, 3)).T}, {"work": work[1:]}]
+    for wrong in (*rows, {"value": np.zeros(3)}, {"gradient": np.zeros((k, n))}):
+        with pytest.raises(ValueError, match="must"):
+            native.softmax_sums(**{**sums, **wrong})
+    product = {**given_design, "direction": direction, "product": np.zeros((k, 3))}
+    for wrong in (*rows, {"direction": direction[:2]}, {"product": np.zeros((k, n))}):
+        with pytest.raises(ValueError, match="must"):
+            native.softmax_product(**{**product, **wrong})

@@ -33,18 +33,40 @@ def row(logits: Any, a: int, b: int | None) -> tuple[float, Any, Any]:
     return float(np.logaddexp(v, w)), r * g + (1 - r) * k, r * h + (1 - r) * l - r * (1 - r) * np.outer(g - k, g - k)
 
 
-def softmax(a: Any, b: Any, weight: Any, logits: Any, value: Any, gradient: Any, roots: Any) -> None:
-    """roots: not unique, so that only their t is written; softmax_product of the native ones is compared instead."""
+def work_size(k: int, d: int) -> int:
+    return 0
+
+
+def softmax(a: Any, b: Any, weight: Any, logits: Any, gradient: Any, roots: Any) -> None:
+    """roots: not unique, so that only their t is written; what they give is compared with :func:`row` instead."""
     for i in range(len(a)):
         w = 1.0 if weight is None else weight[i]
-        value[i], slope, _ = row(logits[:, i], a[i], None if b is None else b[i])
-        if gradient is not None:
-            gradient[:, i] = w * slope
+        _, slope, _ = row(logits[:, i], a[i], None if b is None else b[i])
+        gradient[:, i] = w * slope
         if roots is not None:
             drawn = np.bincount([a[i]] if b is None else [a[i], b[i]], minlength=len(logits))
             roots[0, :, i] = w * (drawn - slope)
 
 
-def softmax_product(roots: Any, direction: Any) -> None:
-    along = (roots[1:] * direction).sum(axis=1)
-    direction[:] = roots[0] * direction - (roots[1:] * along[:, None]).sum(axis=0)
+def softmax_sums(
+    a: Any, b: Any, weight: Any, columns: Any, gamma: Any, work: Any, value: Any, gradient: Any
+) -> float:  # fmt: skip
+    total = 0.0
+    for i in range(len(a)):
+        w, x = 1.0 if weight is None else weight[i], columns[:, i]
+        v, slope, _ = row(gamma @ x, a[i], None if b is None else b[i])
+        total += w * v
+        if value is not None:
+            value[i] = v
+        if gradient is not None:
+            gradient += w * np.outer(slope, x)
+    return total
+
+
+def softmax_product(
+    a: Any, b: Any, weight: Any, columns: Any, gamma: Any, direction: Any, work: Any, product: Any
+) -> None:  # fmt: skip
+    for i in range(len(a)):
+        w, x = 1.0 if weight is None else weight[i], columns[:, i]
+        _, _, curve = row(gamma @ x, a[i], None if b is None else b[i])
+        product += w * np.outer(curve @ (direction @ x), x)

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import scipy  # its parts load when first used
 
-from steelyard._native.softmax import softmax
 from steelyard.assignment.contexts import Contexts
-from steelyard.assignment.softmax import SoftmaxProblem, Solved, chunks
+from steelyard.assignment.softmax import SoftmaxProblem, Solved, chunks, sums
 from steelyard.blocks import Block
 from steelyard.errors import NotIdentifiedError
 from steelyard.models.row_problem import weights
@@ -42,10 +41,8 @@ class SoftmaxModel:
         return replace(block, columns=self.contexts.matrix(block))
 
     def log_probability(self, block: Block) -> Any:
-        value, block = np.empty(block.n), self.design(block)
-        for cut, x in chunks(block, self.problem.k):
-            a, *b = (codes[cut] for codes in block.drawn)
-            softmax(a, b[0] if b else None, None, self.gamma @ x, value[cut], None, None)
+        value = np.empty(block.n)
+        sums(replace(self.design(block), weight=None, count=None), self.gamma, value, None)
         return value
 
     def every(self, block: Block) -> Any:

@@ -2,7 +2,8 @@
 
 One draw (a group, whether labelled, a pair): multinomial logit. Two draws without replacement (the two arms shown):
 P({a, b} | x) = q_a q_b (1 / (1 - q_a) + 1 / (1 - q_b)), q = softmax(Gamma x) (Plackett 1975; estimators.md, 6).
-Margins and sums over rows are BLAS's, a few rows at a time; what is done to the logits is kernels/softmax.c.
+Value, gradient and products with the Hessian go from design to sums in kernels/softmax.c; the whole Hessian is made by
+BLAS, a few rows at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from steelyard._native.softmax import softmax, softmax_product
+from steelyard._native.softmax import softmax, softmax_product, softmax_sums, work_size
 from steelyard.assignment.latent import collinear
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError
@@ -67,13 +68,8 @@ class SoftmaxProblem:
         """One pass: log-likelihood and gradient (k, D), without the ridge."""
 
         def one(block: Block) -> tuple[float, Any]:
-            total, gradient = 0.0, np.zeros((self.k, self.d))
-            weight = weights(block)
-            for cut, x in chunks(block, self.k):
-                value, slope, _ = drawn(block, cut, gamma @ x)
-                total += float(value @ weight[cut])
-                gradient += slope @ x.T
-            return total, gradient
+            gradient = np.zeros((self.k, self.d))
+            return sums(block, gamma, None, gradient), gradient
 
         value, gradient = 0.0, np.zeros((self.k, self.d))
         for some, more in self.blocks.each(one):
@@ -85,12 +81,9 @@ class SoftmaxProblem:
         """(k, D) minus the Hessian at gamma, without the ridge, times a direction (k, D); one pass."""
 
         def one(block: Block) -> Any:
-            total = np.zeros((self.k, self.d))
-            for cut, x in chunks(block, self.k):
-                _, _, roots = drawn(block, cut, gamma @ x, curved=True)
-                along = direction @ x
-                softmax_product(roots, along)
-                total += along @ x.T
+            total, work = np.zeros((self.k, self.d)), np.empty(work_size(self.k, self.d))
+            a, b = _drawn(block, slice(None))
+            softmax_product(a, b, _weight(block, slice(None)), block.columns, gamma, direction, work, total)
             return total
 
         return sum(self.blocks.each(one), np.zeros((self.k, self.d)))
@@ -111,7 +104,7 @@ class SoftmaxProblem:
         """(n, q) weighted d log P / d coefficients of the classes `free`, class by class, of a block's rows."""
         parts = [np.empty((0, len(free) * self.d))]
         for cut, x in chunks(block, self.k * self.d):
-            _, slope, _ = drawn(block, cut, gamma @ x)
+            slope, _ = drawn(block, cut, gamma @ x)
             parts.append((slope[free][:, None] * x).reshape(-1, x.shape[1]).T)
         return np.concatenate(parts)
 
@@ -127,7 +120,7 @@ class SoftmaxProblem:
         def one(block: Block) -> tuple[Any, float]:
             few, total = block if step == 1 else block.where(slice(None, None, step)), np.zeros((q, q))
             for cut, x in chunks(few, max(1, q // 16)):
-                _, _, roots = drawn(few, cut, gamma @ x, curved=True)
+                _, roots = drawn(few, cut, gamma @ x, curved=True)
                 for root in roots[1:, free]:
                     spread = (root[:, None] * x).reshape(q, -1)
                     total -= spread @ spread.T
@@ -230,7 +223,7 @@ class SoftmaxProblem:
         def one(block: Block) -> tuple[Any, Any]:
             gram, curve = 0.0, 0.0
             for cut, x in chunks(block, max(self.k, 1 if wide else self.d**2)):
-                _, _, roots = drawn(block, cut, gamma @ x, curved=True)
+                _, roots = drawn(block, cut, gamma @ x, curved=True)
                 diagonal = roots[0] - (roots[1:] ** 2).sum(axis=0)
                 if wide:
                     gram = gram + (x * weights(block)[cut]) @ x.T
@@ -280,14 +273,26 @@ def chunks(block: Block, wide: int) -> Iterator[tuple[slice, Any]]:
         yield cut, block.columns[:, cut]
 
 
-def drawn(block: Block, cut: slice, logits: Any, curved: bool = False) -> tuple[Any, Any, Any]:
-    """log P (rows,), its weighted gradient in the logits (k, rows), and where asked for the roots of the Hessian."""
+def sums(block: Block, gamma: Any, value: Any, gradient: Any) -> float:
+    """Weighted sum of log P. value (n,) gets log P of each row, gradient (k, D) is added to; None: not asked for."""
+    a, b = _drawn(block, slice(None))
+    work = np.empty(work_size(*gamma.shape))
+    return softmax_sums(a, b, _weight(block, slice(None)), block.columns, gamma, work, value, gradient)
+
+
+def drawn(block: Block, cut: slice, logits: Any, curved: bool = False) -> tuple[Any, Any]:
+    """Weighted gradient of log P in the logits (k, rows), and where asked for the roots of the Hessian."""
     k, n = logits.shape
-    a, b = block.drawn[0][cut], block.drawn[1][cut] if len(block.drawn) > 1 else None
-    value, gradient = np.empty(n), np.empty((k, n))
+    a, b = _drawn(block, cut)
+    gradient = np.empty((k, n))
     roots = np.empty((2 if b is None else 4, k, n)) if curved else None
-    softmax(a, b, _weight(block, cut), np.ascontiguousarray(logits), value, gradient, roots)
-    return value, gradient, roots
+    softmax(a, b, _weight(block, cut), np.ascontiguousarray(logits), gradient, roots)
+    return gradient, roots
+
+
+def _drawn(block: Block, cut: slice) -> tuple[Any, Any]:
+    """What was drawn first and second in some rows; None where one was drawn."""
+    return block.drawn[0][cut], block.drawn[1][cut] if len(block.drawn) > 1 else None
 
 
 def _weight(block: Block, cut: slice) -> Any:
