@@ -166,7 +166,7 @@ def policies(scale: float) -> list[Contender]:
 def pairs_of_arms(scale: float) -> list[Contender]:
     k, n = 100, max(ROWS, int(16_384 * scale) // ROWS * ROWS)
     score, omega = np.random.default_rng(0).normal(size=(k, n)), 1.0 - np.eye(k)
-    sums, means, work, weight = np.empty((k, n)), np.zeros((k, k)), np.empty((2 * k, ROWS)), np.ones(n)
+    sums, means, work, weight = np.empty((k, n)), np.zeros((k, k)), np.empty((2 * k + 1, ROWS)), np.ones(n)
     left, right, out = np.random.default_rng(0).random(8192), np.full(8192, 1.5), np.empty(8192)
 
     def divisions() -> None:

@@ -106,7 +106,7 @@ def test_numpy_policy_value(benchmark):
 def test_steelyard_all_pairs(benchmark):
     k, n = 100, 1 << 14
     score, omega = np.random.default_rng(0).normal(size=(k, n)), 1.0 - np.eye(k)
-    sums, means, work = np.empty((k, n)), np.zeros((k, k)), np.empty((2 * k, ROWS))
+    sums, means, work = np.empty((k, n)), np.zeros((k, k)), np.empty((2 * k + 1, ROWS))
     benchmark.pedantic(lambda: all_pairs(score, omega, np.ones(n), work, sums, means), rounds=10, warmup_rounds=2)
 
 
@@ -116,7 +116,7 @@ def test_steelyard_pair_ends(benchmark, what):
     k, n = 100, 1 << 14
     rng = np.random.default_rng(0)
     score, omega, along = rng.normal(size=(k, n)), 1.0 - np.eye(k), np.triu(rng.normal(size=(k, k)), 1)
-    ends, value, work, weight = np.zeros((2, k, k)), np.empty(n), np.empty((k, ROWS)), np.ones(n)
+    ends, value, work, weight = np.zeros((2, k, k)), np.empty(n), np.empty((k + 1, ROWS)), np.ones(n)
     run = {"ends": lambda: pair_ends(score, omega, weight, 1.5, work, ends),
            "along": lambda: pair_along(score, along, 1.5, work, value)}[what]  # fmt: skip
     benchmark.pedantic(run, rounds=10, warmup_rounds=2)

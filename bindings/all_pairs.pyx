@@ -32,8 +32,8 @@ def all_pairs(
         raise ValueError("omega and means must be k x k, for the k arms of score")
     if weight.shape[0] != n or sums.shape[0] != k or sums.shape[1] != n:
         raise ValueError("weight must have one entry a row, and sums be k x n, as the scores")
-    if work.shape[0] != 2 * k or work.shape[1] != SY_ALL_PAIRS_ROWS:
-        raise ValueError("work must be 2 k x ROWS")
+    if work.shape[0] != 2 * k + 1 or work.shape[1] != SY_ALL_PAIRS_ROWS:
+        raise ValueError("work must be (2 k + 1) x ROWS")
     if n == 0 or k == 0:
         return
     with nogil:
@@ -49,8 +49,8 @@ def policy_value(
         raise ValueError("policy and reference must be k x n, as the scores")
     if drawn.shape[0] != k or value.shape[0] != n:
         raise ValueError("drawn must have one entry an arm, and value one a row")
-    if work.shape[0] != 3 * k or work.shape[1] != SY_ALL_PAIRS_ROWS:
-        raise ValueError("work must be 3 k x ROWS")
+    if work.shape[0] != 3 * k + 1 or work.shape[1] != SY_ALL_PAIRS_ROWS:
+        raise ValueError("work must be (3 k + 1) x ROWS")
     if n == 0 or k == 0:
         return
     with nogil:
@@ -69,8 +69,8 @@ def pair_ends(
         raise ValueError("ends must be 2 x k x k")
     if weight.shape[0] != n:
         raise ValueError("weight must have one entry a row")
-    if work.shape[0] != k or work.shape[1] != SY_ALL_PAIRS_ROWS:
-        raise ValueError("work must be k x ROWS")
+    if work.shape[0] != k + 1 or work.shape[1] != SY_ALL_PAIRS_ROWS:
+        raise ValueError("work must be (k + 1) x ROWS")
     if not lambda_ >= 1.0:
         raise ValueError("lambda must be at least 1")
     if n == 0 or k == 0:
@@ -87,8 +87,8 @@ def pair_along(
         raise ValueError("along must be k x k, for the k arms of score")
     if value.shape[0] != n:
         raise ValueError("value must have one entry a row")
-    if work.shape[0] != k or work.shape[1] != SY_ALL_PAIRS_ROWS:
-        raise ValueError("work must be k x ROWS")
+    if work.shape[0] != k + 1 or work.shape[1] != SY_ALL_PAIRS_ROWS:
+        raise ValueError("work must be (k + 1) x ROWS")
     if not lambda_ >= 1.0:
         raise ValueError("lambda must be at least 1")
     if n == 0 or k == 0:

@@ -45,11 +45,11 @@ static double pair(double omega, const double *restrict up, const double *restri
 }
 
 /* score: k x n, logits of each arm in each row. omega: k x k, symmetric, the weight of each pair, 0: left out.
-   weight: n. work: 2 x k x ROWS. Outputs: sums, k x n, of omega mu over the opponents; means, k x k, its upper
+   weight: n. work: (2 k + 1) x ROWS. Outputs: sums, k x n, of omega mu over the opponents; means, k x k, its upper
    triangle: plus the sum over rows of weight mu. */
 void sy_all_pairs(ptrdiff_t n, ptrdiff_t k, const double *score, const double *omega, const double *weight,
                   double *work, double *sums, double *means) {
-    double *u = work, *total = work + k * ROWS, w[ROWS];
+    double *u = sy_aligned(work), *total = u + k * ROWS, w[ROWS];
     for (ptrdiff_t at = 0; at < n; at += ROWS) {
         const ptrdiff_t m = n - at < ROWS ? n - at : ROWS;
         exponentials(m, k, n, score + at, u);
@@ -79,10 +79,10 @@ static void pair_value(const double *restrict up, const double *restrict down, c
 
 /* The chance that an arm drawn from one policy beats one drawn from another, the same arm counting half.
    score: k x n, logits. policy, reference: k x n, chances of each arm. drawn: k, 1 where the policy, plus 2 where the
-   reference may draw the arm in some row. work: 3 k x ROWS. value: n. */
+   reference may draw the arm in some row. work: (3 k + 1) x ROWS. value: n. */
 void sy_policy_value(ptrdiff_t n, ptrdiff_t k, const double *score, const double *policy, const double *reference,
                      const uint8_t *drawn, double *work, double *value) {
-    double *u = work, *own = work + k * ROWS, *other = own + k * ROWS, total[ROWS];
+    double *u = sy_aligned(work), *own = u + k * ROWS, *other = own + k * ROWS, total[ROWS];
     for (ptrdiff_t at = 0; at < n; at += ROWS) {
         const ptrdiff_t m = n - at < ROWS ? n - at : ROWS;
         exponentials(m, k, n, score + at, u);
@@ -130,20 +130,20 @@ static void pair_ends(double lambda, const double *restrict up, const double *re
 /* The ends of what the mean outcome may be where the pair was not shown, if the odds of its being shown are off by at
    most lambda >= 1 (estimators.md, section 13): max(mu / lambda, 1 - lambda (1 - mu)), min(lambda mu,
    1 - (1 - mu) / lambda).
-   score: k x n, logits. wanted: k x k, 0: pair left out. weight: n. work: k x ROWS. ends: 2 x k x k, upper triangles:
+   score: k x n, logits. wanted: k x k, 0: pair left out. weight: n. work: (k + 1) x ROWS. ends: 2 x k x k, upper triangles:
    plus the sums over rows of weight times the least and the largest mean. */
 void sy_pair_ends(ptrdiff_t n, ptrdiff_t k, const double *score, const double *wanted, const double *weight,
                   double lambda, double *work, double *ends) {
-    double w[ROWS];
+    double *u = sy_aligned(work), w[ROWS];
     for (ptrdiff_t at = 0; at < n; at += ROWS) {
         const ptrdiff_t m = n - at < ROWS ? n - at : ROWS;
-        exponentials(m, k, n, score + at, work);
+        exponentials(m, k, n, score + at, u);
         for (ptrdiff_t i = 0; i < ROWS; i++)
             w[i] = i < m ? weight[at + i] : 0.0;
         for (ptrdiff_t j = 0; j < k; j++)
             for (ptrdiff_t l = j + 1; l < k; l++)
                 if (wanted[j * k + l] != 0.0)
-                    pair_ends(lambda, work + j * ROWS, work + l * ROWS, w, ends + j * k + l, ends + k * k + j * k + l);
+                    pair_ends(lambda, u + j * ROWS, u + l * ROWS, w, ends + j * k + l, ends + k * k + j * k + l);
     }
 }
 
@@ -161,20 +161,21 @@ static void pair_along(double lambda, double along, const double *restrict up, c
 }
 
 /* Each row's sum over pairs of along times the largest mean where along > 0, the least where along < 0 (see above).
-   score: k x n, logits. along: k x k, its upper triangle. work: k x ROWS. value: n. */
+   score: k x n, logits. along: k x k, its upper triangle. work: (k + 1) x ROWS. value: n. */
 void sy_pair_along(ptrdiff_t n, ptrdiff_t k, const double *score, const double *along, double lambda, double *work,
                    double *value) {
+    double *u = sy_aligned(work);
     for (ptrdiff_t at = 0; at < n; at += ROWS) {
         const ptrdiff_t m = n - at < ROWS ? n - at : ROWS;
         double total[ROWS] = {0}, taken = 0.0;
-        exponentials(m, k, n, score + at, work);
+        exponentials(m, k, n, score + at, u);
         for (ptrdiff_t j = 0; j < k; j++)
             for (ptrdiff_t l = j + 1; l < k; l++) {
                 const double by = along[j * k + l];
                 if (by > 0.0)
-                    pair_along(lambda, by, work + j * ROWS, work + l * ROWS, total);
+                    pair_along(lambda, by, u + j * ROWS, u + l * ROWS, total);
                 else if (by < 0.0) {
-                    pair_along(lambda, -by, work + l * ROWS, work + j * ROWS, total);
+                    pair_along(lambda, -by, u + l * ROWS, u + j * ROWS, total);
                     taken += by;
                 }
             }

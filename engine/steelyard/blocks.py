@@ -204,20 +204,26 @@ class Block:
         return self.start + (at if self.place is None else self.place[at])
 
     def where(self, good: Any, view: bool = False) -> Block:
-        """Some of the rows, by a mask (n,) or a slice; start is then no row number any more.
+        """Some of the rows, by a mask (n,), their places or a slice; start is then no row number any more.
 
         view: of a slice, without a copy; matrices are then not contiguous, and no kernel reads them as they are.
         """
         kept = np.asarray if view else np.ascontiguousarray
 
-        def cut(column: Any) -> Any:
-            return None if column is None else kept(column[..., good])
+        places = isinstance(good, np.ndarray) and good.dtype != bool
+
+        def cut(column: Any, axis: int = -1) -> Any:
+            if column is None:
+                return None
+            if places:
+                return column.take(good, axis)  # in half the time of an index
+            return kept(column[good] if axis == 0 else column[..., good])
 
         return replace(
             self, n=len(self.a[good]), a=cut(self.a), b=cut(self.b), label=cut(self.label), y=cut(self.y),
             weight=cut(self.weight), count=cut(self.count), first=cut(self.first),
             clusters=tuple(cut(codes) for codes in self.clusters), columns=cut(self.columns),
-            features=None if self.features is None else kept(self.features[good]),
+            features=cut(self.features, 0),
             context=cut(self.context), levels=tuple(cut(codes) for codes in self.levels), group=cut(self.group),
             propensity=cut(self.propensity), drawn=tuple(cut(codes) for codes in self.drawn),
             sampling=cut(self.sampling), fold=cut(self.fold), place=cut(self.place),

@@ -19,7 +19,7 @@ def inputs(seed, n, k, scale=1.0):
 def summed(module, score, omega, weight):
     k, n = score.shape
     sums, means = np.full((k, n), np.nan), np.zeros((k, k))
-    module.all_pairs(score, omega, weight, np.empty((2 * k, native.ROWS)), sums, means)
+    module.all_pairs(score, omega, weight, np.empty((2 * k + 1, native.ROWS)), sums, means)
     return sums, means
 
 
@@ -66,7 +66,7 @@ def test_policy_value_equals_twin(n, k, sparse, seed):
     values = []
     for module in (native, twin):
         value = np.full(n, np.nan)
-        module.policy_value(*frozen(score, policy, reference, drawn), np.empty((3 * k, native.ROWS)), value)
+        module.policy_value(*frozen(score, policy, reference, drawn), np.empty((3 * k + 1, native.ROWS)), value)
         values.append(value)
     np.testing.assert_allclose(values[0], values[1], rtol=1e-12, atol=1e-14)
 
@@ -78,7 +78,7 @@ def test_ends_of_pairs_equal_twin(n, k, lam, seed):
     along = np.triu(np.random.default_rng(seed).normal(size=(k, k)), 1)
     found = []
     for module in (native, twin):
-        ends, value, work = np.zeros((2, k, k)), np.full(n, np.nan), np.empty((k, native.ROWS))
+        ends, value, work = np.zeros((2, k, k)), np.full(n, np.nan), np.empty((k + 1, native.ROWS))
         module.pair_ends(score, omega, weight, lam, work, ends)
         module.pair_along(score, *frozen(along), lam, work, value)
         found.append((ends, value))
@@ -88,7 +88,7 @@ def test_ends_of_pairs_equal_twin(n, k, lam, seed):
 
 def test_wrong_input():
     score, omega, weight = inputs(3, 20, 4)
-    call = {"score": score, "omega": omega, "weight": weight, "work": np.empty((8, native.ROWS)),
+    call = {"score": score, "omega": omega, "weight": weight, "work": np.empty((9, native.ROWS)),
             "sums": np.empty((4, 20)), "means": np.zeros((4, 4))}  # fmt: skip
     for wrong in ({"omega": omega[:3]}, {"weight": weight[:5]}, {"work": np.empty((4, native.ROWS))},
                   {"sums": np.empty((4, 3))}, {"means": np.zeros((2, 2))}):  # fmt: skip
@@ -96,18 +96,18 @@ def test_wrong_input():
             native.all_pairs(**{**call, **{name: np.ascontiguousarray(value) for name, value in wrong.items()}})
     shares = np.ones((4, 20))
     call = {"score": score, "policy": shares, "reference": shares, "drawn": np.zeros(4, np.uint8),
-            "work": np.empty((12, native.ROWS)), "value": np.empty(20)}  # fmt: skip
+            "work": np.empty((13, native.ROWS)), "value": np.empty(20)}  # fmt: skip
     for wrong in ({"policy": shares[:3]}, {"reference": shares[:2]}, {"drawn": np.zeros(3, np.uint8)},
-                  {"work": np.empty((8, native.ROWS))}, {"value": np.empty(3)}):  # fmt: skip
+                  {"work": np.empty((9, native.ROWS))}, {"value": np.empty(3)}):  # fmt: skip
         with pytest.raises(ValueError, match="must"):
             native.policy_value(**{**call, **wrong})
-    call = {"score": score, "wanted": omega, "weight": weight, "lambda_": 1.5, "work": np.empty((4, native.ROWS)),
+    call = {"score": score, "wanted": omega, "weight": weight, "lambda_": 1.5, "work": np.empty((5, native.ROWS)),
             "ends": np.zeros((2, 4, 4))}  # fmt: skip
     for wrong in ({"wanted": omega[:3]}, {"weight": weight[:5]}, {"lambda_": 0.9}, {"lambda_": np.nan},
                   {"work": np.empty((3, native.ROWS))}, {"ends": np.zeros((2, 4, 3))}):  # fmt: skip
         with pytest.raises(ValueError, match="must"):
             native.pair_ends(**{**call, **wrong})
-    call = {"score": score, "along": omega, "lambda_": 1.5, "work": np.empty((4, native.ROWS)), "value": np.empty(20)}
+    call = {"score": score, "along": omega, "lambda_": 1.5, "work": np.empty((5, native.ROWS)), "value": np.empty(20)}
     for wrong in ({"along": omega[:2]}, {"lambda_": 0.9}, {"work": np.empty((3, native.ROWS))}, {"value": np.empty(2)}):
         with pytest.raises(ValueError, match="must"):
             native.pair_along(**{**call, **wrong})

@@ -95,7 +95,7 @@ def test_probabilities_of_all_pairs_sum_to_one_and_equal_enumeration(k):
 def test_derivatives_at_ten_scales(draws, scale):
     columns, (x, gamma, direction) = drawn(3, 300, 5, draws), design(3, 300, 5, 4, scale)
     step = 1e-5 * direction
-    total, value, gradient, product = by_design(native, columns, x, gamma, step)
+    _, value, gradient, product = by_design(native, columns, x, gamma, step)
     up, down = (by_design(native, columns, x, gamma + s * step, step) for s in (1.0, -1.0))
     atol = 1e-14 * np.abs(value).sum()
     assert (up[0] - down[0]) / 2 == pytest.approx(((gradient - 1.0) * step).sum(), rel=1e-6, abs=atol)

@@ -82,8 +82,7 @@ class SoftmaxProblem:
 
         def one(block: Block) -> Any:
             total, work = np.zeros((self.k, self.d)), np.empty(work_size(self.k, self.d))
-            a, b = _drawn(block, slice(None))
-            softmax_product(a, b, _weight(block, slice(None)), block.columns, gamma, direction, work, total)
+            softmax_product(*_rows(block), np.asarray(block.columns), gamma, direction, work, total)
             return total
 
         return sum(self.blocks.each(one), np.zeros((self.k, self.d)))
@@ -150,7 +149,7 @@ class SoftmaxProblem:
         few, near = self.thinned, None
         if few is not self:
             with contextlib.suppress(ConvergenceError):
-                start = few._newton(start, None, _ROUGH, rounds).gamma
+                start = few._newton(start, few.preconditioner(start), _ROUGH, rounds).gamma
             near = few.preconditioner(start)
         return self._newton(start, near, PRECISION, rounds)
 
@@ -275,28 +274,20 @@ def chunks(block: Block, wide: int) -> Iterator[tuple[slice, Any]]:
 
 def sums(block: Block, gamma: Any, value: Any, gradient: Any) -> float:
     """Weighted sum of log P. value (n,) gets log P of each row, gradient (k, D) is added to; None: not asked for."""
-    a, b = _drawn(block, slice(None))
     work = np.empty(work_size(*gamma.shape))
-    return softmax_sums(a, b, _weight(block, slice(None)), block.columns, gamma, work, value, gradient)
+    return softmax_sums(*_rows(block), np.asarray(block.columns), gamma, work, value, gradient)
 
 
 def drawn(block: Block, cut: slice, logits: Any, curved: bool = False) -> tuple[Any, Any]:
     """Weighted gradient of log P in the logits (k, rows), and where asked for the roots of the Hessian."""
     k, n = logits.shape
-    a, b = _drawn(block, cut)
-    gradient = np.empty((k, n))
-    roots = np.empty((2 if b is None else 4, k, n)) if curved else None
-    softmax(a, b, _weight(block, cut), np.ascontiguousarray(logits), gradient, roots)
+    gradient, roots = np.empty((k, n)), np.empty((2 * len(block.drawn), k, n)) if curved else None
+    softmax(*_rows(block, cut), np.ascontiguousarray(logits), gradient, roots)
     return gradient, roots
 
 
-def _drawn(block: Block, cut: slice) -> tuple[Any, Any]:
-    """What was drawn first and second in some rows; None where one was drawn."""
-    return block.drawn[0][cut], block.drawn[1][cut] if len(block.drawn) > 1 else None
-
-
-def _weight(block: Block, cut: slice) -> Any:
-    """What each of some rows counts; None where all count once."""
-    if block.weight is None and block.count is None:
-        return None
-    return np.ascontiguousarray(weights(block)[cut])
+def _rows(block: Block, cut: slice = slice(None)) -> tuple[Any, Any, Any]:
+    """What was drawn first and second in some rows, and what each counts: None where one was drawn, all count once."""
+    second = block.drawn[1][cut] if len(block.drawn) > 1 else None
+    plain = block.weight is None and block.count is None
+    return block.drawn[0][cut], second, None if plain else np.ascontiguousarray(weights(block)[cut])

@@ -20,7 +20,7 @@ from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.models.row_problem import weights
 from steelyard.solve import Point, Solution, dense_solver, newton, one_blas_thread
-from steelyard.spill import Blocks
+from steelyard.spill import Blocks, concatenated
 
 WIDEST = 4000  # parameters
 _LONG, _THINNED = 1 << 18, 16  # rows from which every 16th is fitted first
@@ -107,10 +107,11 @@ class ContextualProblem:
         """Where the fit to all rows starts: of a long log at the fit to some rows."""
         if self.start is not None or sum(self.n) < _LONG:
             return np.zeros(self.size) if self.start is None else self.start
-        few = [Blocks(list(part.each(lambda block: block.where(slice(None, None, _THINNED))))) for part in self.parts]
+        thinned = [block for part in self.parts for block in part.each(lambda b: b.where(slice(None, None, _THINNED)))]
+        few = Blocks([by_pair(concatenated(thinned))])
         try:
             penalty = np.maximum(self.penalty / _THINNED, 1e-2)
-            return replace(self, parts=few, penalty=penalty)._maximise(np.zeros(self.size))[0]
+            return replace(self, parts=[few], penalty=penalty)._maximise(np.zeros(self.size))[0]
         except (ConvergenceError, NotIdentifiedError):
             return np.zeros(self.size)
 
@@ -217,6 +218,13 @@ class ContextualProblem:
             "tell the outcomes of some pair completely. Shrink it by ridge=, use coarser contexts, or fewer folds. "
             f"({error})"
         )
+
+
+def by_pair(block: Block) -> Block:
+    """The answered rows, those of each pair together: their Hessian is made pair by pair."""
+    known = np.flatnonzero(np.isfinite(np.asarray(block.y)))
+    a, b = block.a[known], block.b[known]
+    return block.where(known[np.lexsort((np.maximum(a, b), np.minimum(a, b)))])
 
 
 def _total(matrices: Sequence[Any]) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 from steelyard._native.all_pairs import ROWS, all_pairs, pair_along, pair_ends
 from steelyard.assignment.contexts import Contexts
 from steelyard.blocks import Block
-from steelyard.causal.contextual import Contextual, ContextualProblem
+from steelyard.causal.contextual import Contextual, ContextualProblem, by_pair
 from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.models.row_problem import weights
 from steelyard.spill import Blocks, joined
@@ -39,18 +39,18 @@ class ArmScores:
     def sums(self, omega: Any, weight: Any) -> tuple[Any, Any]:
         k, n = self.score.shape
         sums, means = np.empty((k, n)), np.zeros((k, k))
-        all_pairs(np.ascontiguousarray(self.score), omega, weight, np.empty((2 * k, ROWS)), sums, means)
+        all_pairs(np.ascontiguousarray(self.score), omega, weight, np.empty((2 * k + 1, ROWS)), sums, means)
         return sums, means
 
     def ends(self, wanted: Any, weight: Any, lam: float) -> Any:
         k, score = len(self.score), np.ascontiguousarray(self.score)
         ends = np.zeros((2, k, k))
-        pair_ends(score, wanted, weight, lam, np.empty((k, ROWS)), ends)
+        pair_ends(score, wanted, weight, lam, np.empty((k + 1, ROWS)), ends)
         return ends
 
     def along(self, along: Any, lam: float) -> Any:
         value = np.empty(self.score.shape[1])
-        pair_along(np.ascontiguousarray(self.score), along, lam, np.empty((len(self.score), ROWS)), value)
+        pair_along(np.ascontiguousarray(self.score), along, lam, np.empty((len(self.score) + 1, ROWS)), value)
         return value
 
 
@@ -166,10 +166,9 @@ def contextual(blocks: Blocks, arms: Sequence[str], contexts: Contexts, ridge: f
     """Contextual Bradley-Terry on the rows with an outcome. judge: with a slope on the last column."""
 
     def ready(block: Block) -> Block:
-        block = block.where(np.isfinite(np.asarray(block.y)))
-        order = np.lexsort((np.maximum(block.a, block.b), np.minimum(block.a, block.b)))
-        columns = np.ascontiguousarray(np.asarray(block.columns)[-1:]) if judge else np.empty((0, block.n))
-        return replace(block, columns=columns, context=None, features=np.asarray(block.context).T).where(order)
+        columns = np.asarray(block.columns)[-1:] if judge else np.empty((0, block.n))
+        design = np.ascontiguousarray(np.asarray(block.context).T)
+        return by_pair(replace(block, columns=columns, context=None, features=design))
 
     bare = blocks.map(lambda block: replace(block, propensity=None, clusters=(), sampling=None, drawn=(), place=None))
     parts = [part.packed().map(ready) for part in bare.split(folds)]

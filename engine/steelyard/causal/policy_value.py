@@ -339,7 +339,7 @@ def _averaged(table: ArmScores | PairMeans, pi: Any, rho: Any) -> Any:
         return value
     value, drawn = np.empty(n), (pi.any(axis=1) + 2 * rho.any(axis=1)).astype(np.uint8)
     score, pi, rho = (np.ascontiguousarray(values) for values in (table.score, pi, rho))
-    policy_value(score, pi, rho, drawn, np.empty((3 * k, ROWS)), value)
+    policy_value(score, pi, rho, drawn, np.empty((3 * k + 1, ROWS)), value)
     return value
 
 
