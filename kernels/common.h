@@ -22,6 +22,13 @@ enum sy_model { SY_BRADLEY_TERRY, SY_DAVIDSON, SY_RAO_KUPPER, SY_PROBIT };
 /* The first place in `work` from which vectors do not cross cache lines; 8 numbers at most are skipped. */
 static inline double *sy_aligned(double *work) { return (double *)(((uintptr_t)work + 63) & ~(uintptr_t)63); }
 
+/* Asks for the rows after these: of many columns, far apart, the processor foresees none. It may be past the end. */
+#ifdef __GNUC__
+#define SY_PREFETCH(at) __builtin_prefetch(at)
+#else
+#define SY_PREFETCH(at) ((void)0)
+#endif
+
 static inline double sy_double(uint64_t bits) {
     double x;
     memcpy(&x, &bits, sizeof x);

@@ -203,7 +203,7 @@ static void gathered(ptrdiff_t m, ptrdiff_t d, ptrdiff_t stride, const double *c
     for (ptrdiff_t c = 0; c < d; c++) {
         memcpy(x + c * ROWS, columns + c * stride, (size_t)m * sizeof(double));
         for (ptrdiff_t i = ROWS; i < 2 * ROWS; i += 8)
-            __builtin_prefetch(columns + c * stride + i);
+            SY_PREFETCH(columns + c * stride + i);
     }
 }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import scipy  # its parts load when first used
 
 from steelyard.assignment.balancing import Balancing, balance
 from steelyard.assignment.contexts import Contexts, target_log
@@ -290,7 +291,7 @@ def _scaled(made: Weights, blocks: Blocks, clip: float | None) -> Weights:
 
 def _summed(made: Weights, blocks: Blocks) -> Sums:
     assigned, contexts = made.propensity.assigned, made.propensity.contexts
-    labels, d = len(assigned.labels), 0 if contexts is None else len(contexts.mean)
+    labels = len(assigned.labels)
     total: Sums | None = None
 
     def one(block: Block) -> Sums:
@@ -306,11 +307,12 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
         def by_label(values: Any) -> Any:
             return sum(np.bincount(codes, values, labels) for codes in members)
 
+        arms, starts = np.stack(members, axis=1).ravel(), np.arange(block.n + 1, dtype=np.int32) * len(members)
+        design = np.ascontiguousarray(x.T)
+
         def contexts_by_label(factor: Any) -> Any:
-            out = np.zeros((labels, d))
-            for c in range(d):
-                out[:, c] = by_label(x[c] * factor)
-            return out
+            of_rows = scipy.sparse.csr_array((np.repeat(factor, len(members)), arms, starts), (block.n, labels))
+            return of_rows.T @ design
 
         seen = np.zeros((labels, labels), bool)
         if assigned.kind == "pair":
