@@ -57,15 +57,19 @@ def shown(scale: float) -> list[Contender]:
     ]
 
 
+def two_shown(n: int, k: int, d: int) -> tuple[Any, Any, Any, sy.PreferenceLog]:
+    """Contexts, the two arms that a softmax of them showed, and the log with answers that hang on them too."""
+    rng = np.random.default_rng(5)
+    x, shown, liked = rng.normal(size=(n, d)), *0.3 * rng.normal(size=(2, d, k))
+    a, b = np.argpartition(-(x @ shown + rng.gumbel(size=(n, k))), 1, axis=1)[:, :2].T
+    won, names = rng.random(n) < sigmoid(((liked[:, a] - liked[:, b]) * x.T).sum(axis=0)), [f"x{j}" for j in range(d)]
+    frame = pl.DataFrame({"a": a, "b": b, "y": won * 1.0, **dict(zip(names, x.T, strict=True))})
+    return x, a, b, sy.scan(frame, a="a", b="b", outcome="y", context=names)
+
+
 def pairs_shown(scale: float) -> list[Contender]:
     n, k, d = int(200_000 * scale), 20, 5
-    rng = np.random.default_rng(5)
-    x = rng.normal(size=(n, d))
-    order = np.argsort(-(x @ rng.normal(size=(d, k)) * 0.3 + rng.gumbel(size=(n, k))), axis=1)
-    a, b = order[:, 0], order[:, 1]
-    names = [f"x{j}" for j in range(d)]
-    frame = pl.DataFrame({"a": a, "b": b, "y": np.ones(n), **dict(zip(names, x.T, strict=True))})
-    log = sy.scan(frame, a="a", b="b", outcome="y", context=names)
+    x, a, b, log = two_shown(n, k, d)
 
     return [
         Contender("steelyard", lambda: sy.PairPropensity(ridge=1.0).fit(log).probability(log).to_numpy(), told),

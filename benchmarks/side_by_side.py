@@ -136,6 +136,23 @@ def curves(scale: float) -> dict[str, dict[str, list[tuple[float, float]]]]:
     return over
 
 
+def robust_curves(scale: float) -> dict[str, list[tuple[float, float]]]:
+    """Seconds of doubly robust scores over rows (20 arms) and over arms (100,000 rows), of 5 contexts in 5 folds."""
+    over: dict[str, list[tuple[float, float]]] = {"rows": [], "arms": []}
+    for what, points in (
+        ("rows", [(int(m * scale), 20) for m in (30_000, 100_000, 300_000, 1_000_000)]),
+        ("arms", [(int(100_000 * scale), k) for k in (5, 10, 20, 50, 100, 200)]),
+    ):
+        for n, k in points:
+            *_, log = causal_jobs.two_shown(n, k, 5)
+            try:
+                spent = min(_once(sy.DoublyRobust().fit, log) for _ in range(2))
+            except sy.SteelyardError:  # too few rows an arm, of a run at a small scale
+                continue
+            over[what].append((n if what == "rows" else k, spent))
+    return over
+
+
 def _once(way: Callable[..., Any], *data: Any) -> float:
     start = time.perf_counter()
     way(*data)
@@ -200,8 +217,8 @@ def section(job: Job, found: list[Timed]) -> str:
     return "\n".join(lines)
 
 
-def drawn(results: list[tuple[Job, list[Timed]]], over: dict[str, Any], place: Path) -> None:
-    """ratios.png: every contender's time over ours; scaling.png: seconds over rows and arms."""
+def drawn(results: list[tuple[Job, list[Timed]]], place: Path) -> None:
+    """ratios.png: every contender's time over ours."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -224,8 +241,27 @@ def drawn(results: list[tuple[Job, list[Timed]]], over: dict[str, Any], place: P
     )
     figure.tight_layout()
     figure.savefig(place / "ratios.png", dpi=130)
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
+    plt.close("all")
+
+
+def scaling_drawn(over: dict[str, Any], robust: dict[str, Any], place: Path) -> None:
+    """scaling.png: seconds over rows and arms, of :func:`curves`, and below of :func:`robust_curves`."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (axes, below) = plt.subplots(2, 2, figsize=(9, 6.8), sharey="row")
     marks = dict(zip(over["rows"], "osD^v", strict=False))
+    for axis, (what, points), power in zip(below, robust.items(), (1, 2), strict=True):
+        at, spent = np.array(points).reshape(-1, 2).T
+        axis.loglog(at, spent, marker="o", ms=4, label="steelyard, with intervals")
+        if len(at):
+            steps = "rows" if power == 1 else "the square of the arms"
+            axis.loglog(at, spent[-1] * (at / at[-1]) ** power, "--", color="#999999", label=f"in step with {steps}")
+        axis.set_xlabel({"rows": "rows (20 arms, 5 contexts)", "arms": "arms (100,000 rows, 5 contexts)"}[what])
+        axis.legend(frameon=False, fontsize=8)
+    below[0].set_ylabel("seconds, doubly robust in 5 folds")
     for axis, (what, lines) in zip(axes, over.items(), strict=True):
         for name, points in lines.items():
             axis.loglog(*zip(*points, strict=True), marker=marks.get(name, "x"), ms=4, label=name)
@@ -265,8 +301,9 @@ def _run(scale: float, place: Path, chosen: list[Job], alone: bool) -> None:
         print(section(job, found), "\n", flush=True)
         for data in (battles, battle_file, styled_file, rows, treated, exact_scores, sandwich_by_hand):
             data.cache_clear()
-    over = curves(scale)
-    drawn(results, over, place)
+    over, robust = curves(scale), robust_curves(scale)
+    drawn(results, place)
+    scaling_drawn(over, robust, place)
     note = "" if scale == 1.0 else f", at {scale:g} times the sizes that the sections name"
     head = HEAD.format(note=note, rounds=JOBS[0].rounds, floors=floors(), versions=versions())
     figures = (
@@ -275,7 +312,9 @@ def _run(scale: float, place: Path, chosen: list[Job], alone: bool) -> None:
     body = "\n\n".join(section(job, found) for job, found in results)
     (place / "RESULTS.md").write_text(f"{head}\n{figures}\n\n{body}\n", encoding="utf-8")
     told = {job.title: {one.name: one.seconds for one in found} for job, found in results}
-    (place / "results.json").write_text(json.dumps({"jobs": told, "scaling": over}, indent=1), encoding="utf-8")
+    (place / "results.json").write_text(
+        json.dumps({"jobs": told, "scaling": over, "doubly robust": robust}, indent=1), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

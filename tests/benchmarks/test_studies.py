@@ -65,6 +65,7 @@ def _vote(rng):
 @pytest.mark.peers
 def test_side_by_side_writes_a_page_and_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(side_by_side, "curves", lambda scale: {"rows": {"us": [(1, 1.0)]}, "arms": {"us": [(1, 1.0)]}})
+    monkeypatch.setattr(side_by_side, "robust_curves", lambda scale: {"rows": [(1, 1.0), (2, 2.0)], "arms": []})
     some = [job for job in side_by_side.JOBS if job.contenders in (jobs.scores, causal_jobs.two_arms)]
     side_by_side.run(0.02, tmp_path, some, alone=False)
     page = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")

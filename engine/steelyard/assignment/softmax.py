@@ -30,7 +30,7 @@ PRECISION = (1e-9, 1e-7)  # largest gradient entry, divided by n; step still to 
 _HELD_OUT = (1e-6, 1e-4)  # both of fits to a long log without some rows: a hundredth of their own sampling errors
 _ROUGH = (1e-5, 1e-3)  # both of the fit to some rows that a long log's starts from
 _WHOLE = 800  # coefficients up to which some rows' Hessian preconditions as a whole
-_SOME = 1 << 28  # multiplications that it may cost
+_SOME = 1 << 26  # multiplications that it may cost
 _ROWS_A_COLUMN = 16  # that it is made of, whatever the cost
 _BLOCKED = 64  # columns up to which each class's own block of the Hessian preconditions
 _FORCING = 0.02  # residual of the inner solves, relative to the gradient
@@ -142,16 +142,14 @@ class SoftmaxProblem:
 
     @one_blas_thread()
     def maximise(self, start: Any, rounds: int = ROUNDS) -> Solved:
-        """Newton from start (k, D): gradients of all rows, inner solves on the thinned ones.
+        """Newton from start (k, D): roughly on the thinned rows, then gradients of all, inner solves on the thinned.
 
         The classes' coefficients sum to 0: a vector added to all of them changes no probability.
         """
-        few, near = self.thinned, None
-        if few is not self:
-            with contextlib.suppress(ConvergenceError):
-                start = few._newton(start, few.preconditioner(start), _ROUGH, rounds).gamma
-            near = few.preconditioner(start)
-        return self._newton(start, near, PRECISION, rounds)
+        few = self.thinned
+        with contextlib.suppress(ConvergenceError):
+            start = few._newton(start, few.preconditioner(start), _ROUGH, rounds).gamma
+        return self._newton(start, few.preconditioner(start), PRECISION, rounds)
 
     @one_blas_thread()
     def held_out(self, folds: int, gamma: Any) -> list[Solved]:
@@ -171,9 +169,9 @@ class SoftmaxProblem:
         return solved
 
     def _newton(
-        self, start: Any, near: Callable[[Any], Any] | None, precision: tuple[float, float], rounds: int = ROUNDS
+        self, start: Any, near: Callable[[Any], Any], precision: tuple[float, float], rounds: int = ROUNDS
     ) -> Solved:
-        """near: preconditions the inner solves; None: a new one at every step."""
+        """near: preconditions the inner solves."""
         shape = (self.k, self.d)
 
         def evaluate(flat: Any) -> Point:
@@ -188,7 +186,7 @@ class SoftmaxProblem:
         penalised = 0.5 * float((self.penalty * gamma**2).sum())
         return Solved(gamma, solution.point.value + penalised, solution.iterations, solution.gradient_norm)
 
-    def _step(self, gamma: Any, v: Any, near: Callable[[Any], Any] | None) -> Any:
+    def _step(self, gamma: Any, v: Any, near: Callable[[Any], Any]) -> Any:
         """(k, D) the inverse of the thinned rows' Hessian at gamma, for as much as all weigh, times v."""
         few, shape = self.thinned, (self.k, self.d)
         ratio = self.n / few.n
@@ -198,7 +196,6 @@ class SoftmaxProblem:
             return ratio * (few.product(gamma, u) + few.penalty * u).reshape(-1, 1)
 
         right = (v.reshape(shape) - v.reshape(shape).mean(axis=0)).reshape(-1, 1)
-        near = few.preconditioner(gamma) if near is None else near
         step = conjugate_gradients(product, near, right, _FORCING).reshape(shape)
         return step - step.mean(axis=0)
 
