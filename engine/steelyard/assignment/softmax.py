@@ -26,6 +26,7 @@ from steelyard.spill import Blocks, joined
 
 _CELLS = 1 << 14  # logits that are worked on at a time
 _THINNED = 1 << 15  # rows whose Hessian stands for that of all
+_PIECE = 1 << 12  # of them in a block: enough blocks for several cores
 PRECISION = (1e-9, 1e-7)  # largest gradient entry, divided by n; step still to go of any standardised coefficient
 _HELD_OUT = (1e-6, 1e-4)  # both of fits to a long log without some rows: a hundredth of their own sampling errors
 _ROUGH = (1e-5, 1e-3)  # both of the fit to some rows that a long log's starts from
@@ -33,6 +34,7 @@ _WHOLE = 800  # coefficients up to which some rows' Hessian preconditions as a w
 _SOME = 1 << 26  # multiplications that it may cost
 _ROWS_A_COLUMN = 16  # that it is made of, whatever the cost
 _BLOCKED = 64  # columns up to which each class's own block of the Hessian preconditions
+_STALE = 8  # products of an inner solve after which its preconditioner is made anew
 _FORCING = 0.02  # residual of the inner solves, relative to the gradient
 _INFORMATION = 1 << 35  # multiplications that the information of the coefficients may cost
 
@@ -137,8 +139,13 @@ class SoftmaxProblem:
         step = self.rows // _THINNED
         if step < 2:
             return self
-        kept = self.blocks.each(lambda block: block.where(slice(None, None, step)))
-        return replace(self, blocks=Blocks(list(kept)), ridge=self.ridge / step)
+
+        def some(block: Block) -> list[Block]:
+            ends = range(0, block.n, step * _PIECE)
+            return [block.where(slice(start, min(start + step * _PIECE, block.n), step)) for start in ends]
+
+        kept: list[Any] = [piece for pieces in self.blocks.each(some) for piece in pieces]
+        return replace(self, blocks=Blocks(kept), ridge=self.ridge / step)
 
     @one_blas_thread()
     def maximise(self, start: Any, rounds: int = ROUNDS) -> Solved:
@@ -147,9 +154,12 @@ class SoftmaxProblem:
         The classes' coefficients sum to 0: a vector added to all of them changes no probability.
         """
         few = self.thinned
-        with contextlib.suppress(ConvergenceError):
-            start = few._newton(start, few.preconditioner(start), _ROUGH, rounds).gamma
-        return self._newton(start, few.preconditioner(start), PRECISION, rounds)
+        near = few.preconditioner(start)
+        if few is not self:
+            with contextlib.suppress(ConvergenceError):
+                start = few._newton(start, near, _ROUGH, rounds).gamma
+            near = few.preconditioner(start)
+        return self._newton(start, near, PRECISION, rounds)
 
     @one_blas_thread()
     def held_out(self, folds: int, gamma: Any) -> list[Solved]:
@@ -164,21 +174,28 @@ class SoftmaxProblem:
             others = joined([other for f, other in enumerate(parts) if f != left])
             problem = replace(self, blocks=others)
             gradient = replace(self, blocks=part).evaluate(gamma)[1]
-            start = gamma + problem._step(gamma, -gradient, near)
+            start = gamma + problem._step(gamma, -gradient, near)[0]
             solved.append(problem._newton(start, near, precision))
         return solved
 
     def _newton(
         self, start: Any, near: Callable[[Any], Any], precision: tuple[float, float], rounds: int = ROUNDS
     ) -> Solved:
-        """near: preconditions the inner solves."""
-        shape = (self.k, self.d)
+        """near: preconditions the inner solves, until one of them asks for many products."""
+        shape, held = (self.k, self.d), [near]
 
         def evaluate(flat: Any) -> Point:
             gamma = flat.reshape(shape)
             value, gradient = self.evaluate(gamma)
             value -= 0.5 * float((self.penalty * gamma**2).sum())
-            return Point(value, (gradient - self.penalty * gamma).ravel(), lambda v: self._step(gamma, v, near).ravel())
+
+            def solve(v: Any) -> Any:
+                step, products = self._step(gamma, v, held[0])
+                if products > _STALE:
+                    held[0] = self.thinned.preconditioner(gamma)
+                return step.ravel()
+
+            return Point(value, (gradient - self.penalty * gamma).ravel(), solve)
 
         solution = newton(evaluate, start.ravel(), self.n, *precision, rounds)
         gamma = solution.parameter.reshape(shape)
@@ -186,18 +203,20 @@ class SoftmaxProblem:
         penalised = 0.5 * float((self.penalty * gamma**2).sum())
         return Solved(gamma, solution.point.value + penalised, solution.iterations, solution.gradient_norm)
 
-    def _step(self, gamma: Any, v: Any, near: Callable[[Any], Any]) -> Any:
-        """(k, D) the inverse of the thinned rows' Hessian at gamma, for as much as all weigh, times v."""
-        few, shape = self.thinned, (self.k, self.d)
+    def _step(self, gamma: Any, v: Any, near: Callable[[Any], Any]) -> tuple[Any, int]:
+        """(k, D) the inverse of the thinned rows' Hessian at gamma, for as much as all weigh, times v; its products."""
+        few, shape, products = self.thinned, (self.k, self.d), 0
         ratio = self.n / few.n
 
         def product(u: Any) -> Any:
+            nonlocal products
+            products += 1
             u = u.reshape(shape)
             return ratio * (few.product(gamma, u) + few.penalty * u).reshape(-1, 1)
 
         right = (v.reshape(shape) - v.reshape(shape).mean(axis=0)).reshape(-1, 1)
         step = conjugate_gradients(product, near, right, _FORCING).reshape(shape)
-        return step - step.mean(axis=0)
+        return step - step.mean(axis=0), products
 
     def _by_some_rows(self, gamma: Any) -> Callable[[Any], Any]:
         cost = max(_SOME, _ROWS_A_COLUMN * self.d * (self.k * self.d) ** 2)
