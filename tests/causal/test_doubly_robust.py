@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -407,3 +408,33 @@ def test_an_arm_without_an_answer_has_no_score():
         scanned(frame))  # fmt: skip
     assert dr.table().filter(arm="m1")["reason"].to_list() == ["no labelled comparison"]
     assert dr.win_rates().filter(arm="m1")["win_rate"].to_list() == [None]
+
+
+@pytest.mark.parametrize("cluster", [[], "rater"])
+def test_win_rate_of_a_pair_is_that_of_a_fit_to_the_pair_alone(cluster):
+    log = scanned(small(8, 900, answered=0.8), weight="w", cluster=cluster)
+    spec = sy.DoublyRobust(labelled=sy.LabelPropensity(), judge="judge", folds=3, seed=4)
+    dr = spec.fit(log)
+    for x, y in (("m0", "m1"), ("m4", "m2")):
+        told = dr.win_rate(x, y)
+        one = replace(spec, pairs=pl.DataFrame({"a": [x], "b": [y], "weight": [1.0]})).fit(log)
+        row = one.win_rates().row(by_predicate=pl.col("arm") == x, named=True)
+        assert told.estimate == pytest.approx(row["win_rate"], abs=1e-12)
+        assert told.se == pytest.approx(row["se"], rel=1e-9)
+        assert (told.low, told.high) == pytest.approx((row["low"], row["high"]), abs=1e-9)
+        back = dr.win_rate(y, x)
+        assert (back.estimate, back.se, back.p_value) == pytest.approx((1 - told.estimate, told.se, told.p_value))
+
+
+def test_win_rate_without_an_interval_says_why(tmp_path):
+    frame = small(8, 300).filter(~(pl.col("a").is_in(["m0", "m1"]) & pl.col("b").is_in(["m0", "m1"])))
+    dr = sy.DoublyRobust(folds=2).fit(scanned(frame))
+    assert dr.win_rate("m0", "m1").se is None
+    assert "fewer than 20 effective" in dr.win_rate("m0", "m1").reason
+    assert dr.win_rate("m0", "m0").estimate == 0.5
+    assert dr.win_rate("m0", "m0").reason == "the same arm"
+    some = replace(dr.spec, pairs=pl.DataFrame({"a": ["m0"], "b": ["m2"], "weight": [1.0]})).fit(scanned(frame))
+    assert some.win_rate("m0", "m3").reason == "no pair of the target"
+    dr.save(tmp_path / "dr.sy")
+    with pytest.raises(ValueError, match="lost its rows"):
+        sy.load(tmp_path / "dr.sy").win_rate("m0", "m2")

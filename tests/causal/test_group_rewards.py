@@ -209,3 +209,18 @@ def test_three_groups_and_a_target():
     assert shifted.rewards()["naive"].to_list() == pytest.approx(fit.rewards()["naive"].to_list())
     mean = frame.group_by("objective").agg(pl.col("y").mean()).sort("objective")["y"].to_list()
     assert fit.rewards()["naive"].to_list() == pytest.approx(mean)
+
+
+def test_a_saved_fit_comes_back_without_its_rows(tmp_path):
+    fit = sy.GroupRewards(folds=2, seed=0).fit(scanned(objectives(4, 2000, 0.7)))
+    fit.save(tmp_path / "groups.sy")
+    back = sy.load(tmp_path / "groups.sy")
+    for told in ("coefficients", "rewards", "compare"):
+        assert getattr(back, told)().equals(getattr(fit, told)())
+    assert back.contrast("brief", "kind", "f0") == fit.contrast("brief", "kind", "f0")
+    assert back.test_equal() == fit.test_equal()
+    assert (back.estimand, back.n, back.dropped) == (fit.estimand, fit.n, fit.dropped)
+    back.save(tmp_path / "again.sy")
+    assert (tmp_path / "again.sy").read_bytes() == (tmp_path / "groups.sy").read_bytes()
+    with pytest.raises(ValueError, match="lost its rows"):
+        sy.card(back)

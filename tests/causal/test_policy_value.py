@@ -149,3 +149,15 @@ def test_bad_input_is_named():
         scores=pl.when(pl.col("i") > 3).then(pl.col("scores").list.head(2)).otherwise("scores"))  # fmt: skip
     with pytest.raises(sy.LogError, match="lists of lengths"):
         sy.PolicyValue(LOGGED).fit(sy.scan(ragged, a="a", b="b", outcome="y"))
+
+
+def test_a_saved_value_comes_back_and_tells_what_no_answer_supports(tmp_path):
+    frame = small(21, 400).filter(~(pl.col("a").is_in(["m0", "m3"]) & pl.col("b").is_in(["m0", "m3"])))
+    fit = sy.PolicyValue("uniform", "m3", propensity=BY_TOPIC, unsupported=0.3).fit(scanned(frame))
+    assert fit.unsupported == pytest.approx(0.25)  # of four arms that differ from m3 one never met it
+    assert "25.0 % of what they compare" in str(sy.card(fit))
+    fit.save(tmp_path / "value.sy")
+    back = sy.load(tmp_path / "value.sy")
+    assert back.table().equals(fit.table())
+    assert (back.estimand, back.n, back.effective_share) == (fit.estimand, fit.n, fit.effective_share)
+    assert str(sy.card(back)) == str(sy.card(fit))

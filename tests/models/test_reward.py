@@ -11,7 +11,7 @@ import steelyard as sy
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from steelyard.errors import NotIdentifiedError
-from steelyard.models import reward, row_problem
+from steelyard.models import reward, row_meat, row_problem
 from steelyard.models import wide as few
 
 FEATURES = (["x_a", "y_a", "z_a"], ["x_b", "y_b", "z_b"])
@@ -79,7 +79,7 @@ def test_wide_and_narrow_are_one(monkeypatch, spec, ridge, covariance):
     for room in (reward, row_problem):
         monkeypatch.setattr(room, "WIDEST_FUSED", 0)
     monkeypatch.setattr(few, "_CELLS", 100)
-    monkeypatch.setattr(row_problem, "CLUSTER_BYTES", 400)  # some 10 of the 40 raters in each pass
+    monkeypatch.setattr(row_meat, "CLUSTER_BYTES", 400)  # some 10 of the 40 raters in each pass
     wide = sy.RewardModel(ridge=ridge, covariance=covariance, **spec).fit(log)
     np.testing.assert_allclose(wide.estimate.parameter, narrow.estimate.parameter, atol=1e-10)
     np.testing.assert_allclose(wide.covariance, narrow.covariance, rtol=1e-8, atol=1e-12)

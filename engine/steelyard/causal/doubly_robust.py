@@ -7,7 +7,6 @@ residuals, one of all pairs -> win matrix -> Bradley-Terry projection, with the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,15 +15,14 @@ import polars as pl
 from steelyard.assignment.propensity import LabelPropensity, PairPropensity
 from steelyard.blocks import Block
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
-from steelyard.causal.pairwise import Moments, Pairwise, Residuals, refuse_thin
+from steelyard.causal.pairwise import Moments, Pairwise, Residuals, centre_of, centred, refuse_thin
 from steelyard.causal.prepared import Prepared, apart, check_models, prepared
 from steelyard.causal.projection import project
 from steelyard.errors import LogError, NotIdentifiedError, OverlapError
 from steelyard.graph import components
 from steelyard.inference import Influence
-from steelyard.inference.clusters import squared_sums
-from steelyard.inference.influence import multiway
 from steelyard.log import needs_log
+from steelyard.models import row_meat
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import Estimate
 from steelyard.models.row_problem import RowProblem, inside
@@ -145,7 +143,7 @@ class DoublyRobust:
                 break
             why = [known or reason for known, reason in zip(why, lost, strict=True)]  # and once more without them
         with one_blas_thread():
-            meat, clipped = _meat(problem, found, moments, ready.clusters)
+            meat, clipped = problem.meat(found, moments, ready.clusters)
         return _estimated(self, ready, problem, found, moments, win, why, meat, clipped, naive)
 
 
@@ -167,34 +165,6 @@ def _refuse_extrapolated(spec: DoublyRobust, ready: Prepared, omega: Any, found:
             "PairPropensity(method='softmax') if chance left them out, which it did not where one arm is in every "
             f"comparison; or put up with them by unsupported={min(1.0, share + 0.01):.2f}."
         )
-
-
-def _meat(
-    problem: Pairwise, found: Residuals, moments: Moments, clusters: list[tuple[int, str, int]]
-) -> tuple[Any, float]:
-    """(K, K) sum over rows, or clusters, of D D', D a row's E less t times its mean; and what clipping took."""
-    k = problem.k
-    centre = _centre(problem.omega, moments.means / found.total)
-    if not clusters:
-        return _centred(moments.square, moments.cross, moments.tt, centre), 0.0
-    squares, groups = [], []
-    for cluster in clusters:
-        square, count = squared_sums(problem.blocks, cluster, k + 1, partial(problem.entries, found=found))
-        squares.append(_centred(square[:k, :k], square[:k, k], float(square[k, k]), centre))
-        groups.append(count)
-    return multiway([name for _, name, _ in clusters], squares, groups)
-
-
-def _centred(square: Any, cross: Any, tt: float, centre: Any) -> Any:
-    """Sum of (E - t c)(E - t c)' from those of E E', t E and t^2."""
-    across = np.outer(cross, centre)
-    return square - across - across.T + tt * np.outer(centre, centre)
-
-
-def _centre(omega: Any, means: Any) -> Any:
-    """(K,) the sum over opponents of omega times the mean, means (K, K) an upper triangle."""
-    upper = np.triu(omega, 1)
-    return (upper * means).sum(axis=1) + (upper * (1.0 - means)).sum(axis=0)
 
 
 def pair_weights(pairs: Any, table: PairTable, joined: Any) -> Any:
@@ -250,7 +220,8 @@ def _naive(pairs: PairTable, blocks: Blocks, clusters: list[tuple[int, str, int]
     problem = RowProblem(blocks.map(within), k, (), "bradley-terry", np.zeros(k))
     known = fit.psi
     assert known is not None
-    return replace(fit, psi=problem.influence(fit.estimate, known, "cluster", [(name, n) for _, name, n in clusters]))
+    sizes = [(name, n) for _, name, n in clusters]
+    return replace(fit, psi=row_meat.influence(problem, fit.estimate, known, "cluster", sizes))
 
 
 def _win_matrix(problem: Pairwise, found: Residuals, moments: Moments) -> Any:
@@ -275,7 +246,7 @@ def _estimated(
 ) -> DoublyRobustFit:  # fmt: skip
     """Projection and influence from the win matrix and the sums of both passes."""
     omega, k = problem.omega, problem.k
-    centre = _centre(omega, moments.means / found.total)
+    centre = centre_of(omega, moments.means / found.total)
     a, b = np.nonzero(np.triu(omega, 1))
     group = components(k, a, b)
     main = group == np.bincount(group, omega.sum(axis=1)).argmax()
@@ -298,7 +269,7 @@ def _estimated(
     psi = Influence(projection.bread / found.total, meat[kept], clipped)
     alone = None
     if spec.judge is not None:
-        alone = _centred(moments.alone, moments.alone_cross, moments.tt, centre)[kept]
+        alone = centred(moments.alone, moments.alone_cross, moments.tt, centre)[kept]
     left = ready.pairs.dropped.items()
     dropped = {reason: n for reason, n in left if spec.labelled is None or reason != "not labelled"}
     return DoublyRobustFit(

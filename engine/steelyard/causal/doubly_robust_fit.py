@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -14,32 +14,20 @@ from steelyard.assignment.contexts import Contexts
 from steelyard.assignment.weights import Weights
 from steelyard.blocks import Block
 from steelyard.causal.outcomes import ContextualOutcome
-from steelyard.causal.pairwise import Pairwise, Residuals
+from steelyard.causal.pairwise import OWN, Pairwise, Residuals
 from steelyard.errors import FormatError, NotIdentifiedError, check_level
 from steelyard.inference import Bootstrap, Influence, arm_critical
 from steelyard.inference.bands import DRAWS
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_problem import weights
-from steelyard.models.saved import loaded_scores, loaded_spec
-from steelyard.models.score_fit import ScoreFit, Term, quantile
-from steelyard.result import LOADERS, require, write_archive
+from steelyard.models.saved import LoadedSpec, loaded_scores, loaded_spec, settings_facts
+from steelyard.models.score_fit import ScoreFit, Term, p_value, quantile
+from steelyard.result import LOADERS, Contrast, require, write_archive
+from steelyard.solve import one_blas_thread
 
 if TYPE_CHECKING:
     from steelyard.causal.doubly_robust import DoublyRobust
-
-
-@dataclass(frozen=True)
-class LoadedSpec:
-    """What a loaded fit knows of its settings: the words. The rest is how the scores are read."""
-
-    settings: str
-
-    model: ClassVar[str] = "bradley-terry"
-    ties: ClassVar[str] = "half"
-    link: ClassVar[str] = "logistic"
-    position: ClassVar[bool] = False
-    weights: ClassVar[None] = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +102,7 @@ class DoublyRobustFit(ScoreFit):
         """a b win_rate comparisons extrapolated, of every pair of the target, both ways round.
 
         extrapolated: no answered comparison of the two: the entry rests on the outcome model alone. Entries may leave
-        [0, 1] in small samples.
+        [0, 1] in small samples. Intervals, pair by pair: :meth:`win_rate`.
         """
         a, b = np.nonzero(self.omega)
         names = self.pairs.arms
@@ -134,6 +122,31 @@ class DoublyRobustFit(ScoreFit):
         i, j = self._code(x), self._code(y)
         value = 0.5 if i == j else float(self.win[i, j])
         return value if np.isfinite(value) else None
+
+    def win_rate(self, x: str, y: str, level: float = 0.95) -> Contrast:
+        """Mean outcome of x against y over the target's contexts, with its interval: an entry of the win matrix.
+
+        p_value: of a mean outcome of 1/2. One pass over the rows, and one more for each cluster column. Null errors
+        with a reason where the two have too few answered comparisons. Raises ValueError for a loaded fit.
+        """
+        check_level(level)
+        if self.problem is None or self.residuals is None:
+            raise ValueError("a loaded fit has lost its rows: fit it again")
+        i, j, value = self._code(x), self._code(y), self.win_probability(x, y)
+        if i == j or value is None:
+            return Contrast(value, None, None, None, None, "the same arm" if i == j else "no pair of the target")
+        pair = np.zeros_like(self.omega)
+        pair[i, j] = pair[j, i] = 1.0
+        if not self.residuals.answers(pair).own[min(i, j), max(i, j)]:
+            few = f"fewer than {OWN:g} effective answered comparisons of the two: no interval"
+            return Contrast(value, None, None, None, None, few)
+        alone = replace(self.problem, omega=pair)
+        with one_blas_thread():
+            meat, _ = alone.meat(self.residuals, alone.moments(self.residuals), self.clusters)
+        se, z = float(np.sqrt(meat[i, i])) / self.total, quantile(level)
+        if not se > 0:
+            return Contrast(value, None, None, None, None, "no spread")
+        return Contrast(value, se, value - z * se, value + z * se, p_value((value - 0.5) / se))
 
     def influence(self, *arms: str) -> pl.DataFrame:
         """row, fold, and a column an arm (default all scored ones): each row's influence on the scores.
@@ -244,7 +257,7 @@ class DoublyRobustFit(ScoreFit):
         write_archive(path, "doubly-robust", facts, arrays | {f"naive {name}": part for name, part in beside.items()})
 
     def _spec_facts(self) -> dict[str, Any]:
-        return {"settings": self.spec.settings if isinstance(self.spec, LoadedSpec) else repr(self.spec)}
+        return settings_facts(self.spec)
 
 
 def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> DoublyRobustFit:

@@ -326,5 +326,7 @@ def _estimated(
         naive = RewardModel(heads="per-group").fit(replace(log, covariates={}))
     except (ConvergenceError, NotIdentifiedError):  # a small group's own rows may be told completely
         naive = None
+    whose = "everyone's prompts" if spec.target is None else "the target's prompts (taken as known)"
+    words = f"each group's rewards of response features, and its mean outcome, over {whose}"
     return GroupRewardsFit(spec, labels, rows, np.concatenate([*beta, sums.rewards]), psi, sums.share, sums.plain, n,
-                           steps, norm, naive, overlap, dropped)  # fmt: skip
+                           steps, norm, naive, overlap, words, dropped)  # fmt: skip

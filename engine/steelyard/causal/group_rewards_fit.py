@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,11 +12,12 @@ import polars as pl
 import scipy  # its parts load when first used
 
 from steelyard.assignment.weights import Weights
-from steelyard.errors import NotIdentifiedError, check_level
+from steelyard.errors import FormatError, NotIdentifiedError, check_level
 from steelyard.inference import Influence
-from steelyard.models.reward import RewardFit
+from steelyard.models.reward import RewardFit, loaded_rewards
+from steelyard.models.saved import LoadedSpec, loaded_influence, settings_facts
 from steelyard.models.score_fit import p_value, quantile
-from steelyard.result import Contrast
+from steelyard.result import LOADERS, Contrast, require, write_archive
 
 if TYPE_CHECKING:
     from steelyard.causal.group_rewards import GroupRewards
@@ -53,10 +55,10 @@ class GroupRewardsFit:
     rows: the coefficients. parameter: (p,) theirs, then the mean outcome of each group. psi: their influence.
     share: (G,) effective share of each group's rows. plain: (G,) mean outcome on its own prompts. n: comparisons.
     naive: each group's rewards on its own prompts, where they are finite. overlap: what the propensity alone leaves of
-    the log.
+    the log; a file does not keep it. estimand: in words.
     """
 
-    spec: GroupRewards
+    spec: GroupRewards | LoadedSpec
     groups: tuple[str, ...]
     rows: list[GroupRow] = field(repr=False)
     parameter: Any
@@ -67,7 +69,8 @@ class GroupRewardsFit:
     iterations: int
     gradient_norm: float
     naive: RewardFit | None = field(repr=False)
-    overlap: Weights = field(repr=False)
+    overlap: Weights | None = field(repr=False)
+    estimand: str
     dropped: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -78,11 +81,6 @@ class GroupRewardsFit:
     def covariance(self) -> Any:
         """(p, p) of the coefficients, then the groups' mean outcomes."""
         return self.psi.covariance
-
-    @property
-    def estimand(self) -> str:
-        whose = "everyone's prompts" if self.spec.target is None else "the target's prompts (taken as known)"
-        return f"each group's rewards of response features, and its mean outcome, over {whose}"
 
     def coefficients(self, level: float = 0.95) -> pl.DataFrame:
         """group term estimate se low high p_value effective_share naive naive_se reason.
@@ -182,3 +180,52 @@ class GroupRewardsFit:
             if (row.group, row.term) == (group, term):
                 return row.place, row.reason
         raise NotIdentifiedError(f"no term {term!r}; there are {list(dict.fromkeys(r.term for r in self.rows))[:10]}")
+
+    # --- files -----------------------------------------------------------------------------------
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """One file of JSON and NumPy arrays, without the rows; read it with :func:`steelyard.load`."""
+        plain, beside = (None, {}) if self.naive is None else self.naive.archive()
+        facts = {name: getattr(self, name) for name in _FACTS} | {
+            "spec": settings_facts(self.spec), "rows": self.rows, "clipped": self.psi.clipped, "naive": plain
+        }  # fmt: skip
+        arrays = {
+            "parameter": self.parameter, "bread": self.psi.bread, "meat": self.psi.meat, "share": self.share,
+            "plain": self.plain, **{f"naive {name}": part for name, part in beside.items()},
+        }  # fmt: skip
+        write_archive(path, "group-rewards", facts, arrays)
+
+
+_FACTS = ("groups", "n", "iterations", "gradient_norm", "estimand", "dropped")
+
+
+def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> GroupRewardsFit:
+    beside = {name[6:]: part for name, part in arrays.items() if name.startswith("naive ")}
+    naive = None if facts["naive"] is None else loaded_rewards(facts["naive"], beside)
+    rows, psi = [GroupRow(*row) for row in facts["rows"]], loaded_influence(facts, arrays)
+    fit = GroupRewardsFit(
+        LoadedSpec(**facts["spec"]), rows=rows, psi=psi, naive=naive, overlap=None,  # type: ignore[arg-type]
+        **{name: arrays[name] for name in ("parameter", "share", "plain")}, **{name: facts[name] for name in _FACTS},
+    )  # fmt: skip
+    fit = replace(fit, groups=tuple(fit.groups))
+    _check(fit, arrays)
+    return fit
+
+
+def _check(fit: GroupRewardsFit, arrays: dict[str, Any]) -> None:
+    """Refuses a loaded file whose groups, coefficients and arrays do not go together."""
+    groups, free = len(fit.groups), len(fit.parameter) - len(fit.groups)
+    require(arrays, parameter=(free + groups,), share=(groups,), plain=(groups,))
+    if not groups or not all(isinstance(name, str) for name in fit.groups) or type(fit.n) is not int or fit.n < 1:
+        raise FormatError("groups without a name, or a number of comparisons that is none")
+    for group, term, place, reason in fit.rows:
+        if group not in fit.groups or not isinstance(term, str) or (place is None) != isinstance(reason, str):
+            raise FormatError("a coefficient of no group, or without a place and a reason, or with both")
+        if place is not None and not (type(place) is int and 0 <= place < free):
+            raise FormatError("a coefficient that is not there")
+    if not np.isfinite(fit.parameter).all() or not ((fit.share > 0) & (fit.share <= 1 + 1e-9)).all():
+        raise FormatError("coefficients that are not finite, or shares that are none")
+    if not np.isfinite(fit.plain).all() or fit.psi is None or not (np.diag(fit.covariance)[:free] > 0).all():
+        raise FormatError("mean outcomes that are not finite, or coefficients without a variance")
+
+
+LOADERS["group-rewards"] = _loaded

@@ -10,8 +10,9 @@ sums residuals; a second one all pairs: per row the sum over opponents, which is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +20,11 @@ import numpy as np
 from steelyard.blocks import Block
 from steelyard.causal.folds import fold_slices
 from steelyard.errors import OverlapError
+from steelyard.inference.clusters import squared_sums
+from steelyard.inference.influence import multiway
 from steelyard.spill import Blocks
 
-_OWN = 20.0  # effective rows from which a pair's residuals are divided by their own weights
+OWN = 20.0  # effective rows from which a pair's residuals are divided by their own weights
 _CELLS = 1 << 19  # arm scores that are worked on at a time
 
 
@@ -46,7 +49,7 @@ class Normaliser(NamedTuple):
         chance: every pair could have been shown, so that those without rows have a part in the shared divisor.
         """
         effective = _ratio(h * h, square)
-        own, upper = effective >= _OWN, np.triu(omega, 1)
+        own, upper = effective >= OWN, np.triu(omega, 1)
         shared = np.where(own | ((h == 0) & (not chance)), 0.0, upper)
         weight, held = float(shared.sum()), float((shared * h).sum())
         per = weight / held if held > 0 else 0.0
@@ -244,6 +247,18 @@ class Pairwise:
             total = total.plus(some)
         return total
 
+    def meat(self, found: Residuals, moments: Moments, clusters: Sequence[tuple[int, str, int]]) -> tuple[Any, float]:
+        """(K, K) sum over rows, or clusters, of D D', D a row's E less t times its mean; and what clipping took."""
+        k, centre = self.k, centre_of(self.omega, moments.means / found.total)
+        if not clusters:
+            return centred(moments.square, moments.cross, moments.tt, centre), 0.0
+        squares, groups = [], []
+        for cluster in clusters:
+            square, count = squared_sums(self.blocks, cluster, k + 1, partial(self.entries, found=found))
+            squares.append(centred(square[:k, :k], square[:k, k], float(square[k, k]), centre))
+            groups.append(count)
+        return multiway([name for _, name, _ in clusters], squares, groups)
+
     def entries(self, block: Block, found: Residuals) -> Any:
         """(n, K + 1) E and t of a block's rows, times their count."""
         entries = np.empty((block.n, self.k + 1))
@@ -251,6 +266,18 @@ class Pairwise:
             c = 1.0 if part.count is None else part.count
             entries[at, : self.k], entries[at, self.k] = (e * c).T, t * c
         return entries
+
+
+def centred(square: Any, cross: Any, tt: float, centre: Any) -> Any:
+    """Sum of (E - t c)(E - t c)' from those of E E', t E and t^2."""
+    across = np.outer(cross, centre)
+    return square - across - across.T + tt * np.outer(centre, centre)
+
+
+def centre_of(omega: Any, means: Any) -> Any:
+    """(K,) the sum over opponents of omega times the mean, means (K, K) an upper triangle."""
+    upper = np.triu(omega, 1)
+    return (upper * means).sum(axis=1) + (upper * (1.0 - means)).sum(axis=0)
 
 
 def _pair(block: Block, k: int) -> Any:

@@ -8,9 +8,11 @@ Either correction is divided by the sum of its own weights (Hajek).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import isfinite
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -24,13 +26,15 @@ from steelyard.causal.folds import fold_slices
 from steelyard.causal.outcomes import ArmScores, PairMeans, sigmoid
 from steelyard.causal.pairwise import refuse_thin
 from steelyard.causal.prepared import Prepared, apart, check_models, prepared
-from steelyard.errors import LogError, OverlapError, check_level
+from steelyard.errors import FormatError, LogError, OverlapError, check_level
 from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import multiway
 from steelyard.log import needs_log, several
 from steelyard.models.row_problem import weights
+from steelyard.models.saved import LoadedSpec, settings_facts
 from steelyard.models.score_fit import quantile
 from steelyard.passes import Executor, on
+from steelyard.result import LOADERS, write_archive
 from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
@@ -180,10 +184,11 @@ class PolicyValueFit:
 
     value, se: doubly robust, with its standard error. model, weights: what the outcome model alone and the weights
     alone would say. n: comparisons; asked: those of arms that the policies give. effective_size: of the weights.
-    clipped: comparisons with a ratio that was cut.
+    unsupported: share of what the policies compare that rests on the outcome model alone. clipped: comparisons with a
+    ratio that was cut. estimand: in words.
     """
 
-    spec: PolicyValue
+    spec: PolicyValue | LoadedSpec
     value: float
     se: float
     model: float
@@ -192,8 +197,10 @@ class PolicyValueFit:
     asked: int
     effective_size: float
     largest_share: float
+    unsupported: float
     clipped: int
     kind: str
+    estimand: str
     dropped: dict[str, int]
 
     @property
@@ -204,13 +211,6 @@ class PolicyValueFit:
     def effective_share(self) -> float:
         """Effective size, as a share of the comparisons that the policies ask for."""
         return self.effective_size / self.asked
-
-    @property
-    def estimand(self) -> str:
-        whose = "the log's own contexts" if self.spec.target is None else "the target's contexts (taken as known)"
-        if isinstance(self.spec.policy, Responses):
-            whose = "the log's own prompts"
-        return f"chance, over {whose}, that the policy's answer is preferred to the reference's (a tie counts half)"
 
     def table(self, level: float = 0.95) -> pl.DataFrame:
         """estimator value se low high reason: doubly robust, and what either half of it would say alone."""
@@ -225,6 +225,26 @@ class PolicyValueFit:
         names = ["estimator", "value", "se", "low", "high", "reason"]
         types = [pl.String, *[pl.Float64] * 4, pl.String]
         return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """One file of JSON, without the rows; read it with :func:`steelyard.load`."""
+        facts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        write_archive(path, "policy-value", facts | {"spec": settings_facts(self.spec)}, {})
+
+
+def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> PolicyValueFit:
+    fit = PolicyValueFit(**facts | {"spec": LoadedSpec(**facts["spec"])})
+    counts, shares = (fit.n, fit.asked, fit.clipped), (fit.largest_share, fit.unsupported)
+    if not all(type(count) is int for count in counts) or not 0 < fit.asked <= fit.n or fit.clipped < 0:
+        raise FormatError("counts that are none")
+    if not all(isinstance(x, float) and isfinite(x) for x in (fit.value, fit.se, fit.model, fit.weights, *shares)):
+        raise FormatError("a value that is not a finite number")
+    if not (fit.se >= 0 and 0 < fit.effective_size <= fit.asked * (1 + 1e-9) and all(0 <= x <= 1 for x in shares)):
+        raise FormatError("a standard error, an effective size or a share that is none")
+    return fit
+
+
+LOADERS["policy-value"] = _loaded
 
 
 # --- arms ----------------------------------------------------------------------------------------
@@ -470,12 +490,21 @@ def _valued(
         variance = float(multiway([name for _, name, _ in clusters], *zip(*squares, strict=True))[0][0, 0])
     else:
         variance = sum(blocks.each(squared))
-    alone = 0.5 * found.same / found.total + share * found.alone / found.size
+    same = found.same / found.total
+    alone = 0.5 * same + share * found.alone / found.size
+    unsupported = max(0.0, 1.0 - share / (1.0 - same)) if same < 1.0 else 0.0
     return PolicyValueFit(
         spec, float(model + share * residual), float(np.sqrt(variance)), float(model), float(alone), int(found.n),
-        int(found.asked), float(found.size**2 / found.square), float(found.largest / found.size), found.clipped,
-        "cluster" if clusters else "sandwich", dropped,
+        int(found.asked), float(found.size**2 / found.square), float(found.largest / found.size), float(unsupported),
+        found.clipped, "cluster" if clusters else "sandwich", _estimand(spec), dropped,
     )  # fmt: skip
+
+
+def _estimand(spec: PolicyValue) -> str:
+    whose = "the log's own contexts" if spec.target is None else "the target's contexts (taken as known)"
+    if isinstance(spec.policy, Responses):
+        whose = "the log's own prompts"
+    return f"chance, over {whose}, that the policy's answer is preferred to the reference's (a tie counts half)"
 
 
 def _weights(block: Block) -> tuple[Any, Any]:

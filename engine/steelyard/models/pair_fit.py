@@ -19,6 +19,7 @@ from steelyard.inference.bootstrap import check_replicates, multinomial_refits
 from steelyard.inference.clusters import ClusterSums, Part, cluster_names, refuse_nulls
 from steelyard.inference.influence import multiway
 from steelyard.log import needs_log
+from steelyard.models import row_meat
 from steelyard.models.cells import Cells
 from steelyard.models.row_problem import RowProblem, inside
 from steelyard.models.score_fit import ScoreFit
@@ -155,7 +156,7 @@ class PairFit(ScoreFit):
             kept = inside(good_rows(block)[0], place, spec.position, spec.ties != "drop")
             for codes, label in zip(kept.clusters, labels, strict=True):
                 refuse_nulls(codes, label)
-            return [rows.cluster_sums(kept, self.estimate, column) for column in range(len(names))]
+            return [row_meat.cluster_sums(rows, kept, self.estimate, column) for column in range(len(names))]
 
         def merge(parts: list[Part]) -> None:
             for total, part in zip(sums, parts, strict=True):

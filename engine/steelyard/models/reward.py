@@ -16,7 +16,7 @@ from steelyard.inference import Bootstrap, Influence
 from steelyard.inference.bootstrap import check_replicates
 from steelyard.inference.clusters import cluster_names
 from steelyard.log import needs_log
-from steelyard.models import matrix_free
+from steelyard.models import matrix_free, row_meat
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
@@ -184,7 +184,7 @@ class RewardModel:
         estimate, known = problem.maximise(start, information, near)
         if problem.matrix_free and kind == "cluster":
             matrix_free.check_clusters(problem, clusters)
-        influence = problem.influence(estimate, known, kind, clusters)
+        influence = row_meat.influence(problem, estimate, known, kind, clusters)
         rows = None if influence is not None else (problem, tuple(clusters))
         terms: list[Term] = [
             (name, None if set(parts) & set(reasons) else tuple(place[j] for j in parts),
@@ -375,6 +375,10 @@ class RewardFit(Fit):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """One file of JSON and NumPy arrays, without the rows; read it with :func:`steelyard.load`."""
+        write_archive(path, "reward-fit", *self.archive())
+
+    def archive(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Facts and arrays that it is saved by; :func:`loaded_rewards` reads them."""
         refuse_own(self.own)
         spec, design, influence = self.spec, self.design, self.psi
         facts = {
@@ -386,7 +390,7 @@ class RewardFit(Fit):
         arrays = {"coefficient": self.coefficient, "parameter": self.estimate.parameter}
         if influence is not None:
             arrays |= {"bread": influence.bread, "meat": influence.meat}
-        write_archive(path, "reward-fit", facts, arrays)
+        return facts, arrays
 
 
 def _tuples(value: Any) -> Any:
@@ -394,7 +398,8 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(part) for part in value) if isinstance(value, list) else value
 
 
-def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> RewardFit:
+def loaded_rewards(facts: dict[str, Any], arrays: dict[str, Any]) -> RewardFit:
+    """A RewardFit from its archive."""
     spec = RewardModel(**{name: _tuples(value) for name, value in loaded_spec(facts["spec"]).items()})
     design = Design(**{name: _tuples(value) for name, value in facts["design"].items()})
     require(arrays, coefficient=(len(design.names),))
@@ -403,4 +408,4 @@ def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> RewardFit:
                      facts["n"], facts["dropped"], facts["weight"])  # fmt: skip
 
 
-LOADERS["reward-fit"] = _loaded
+LOADERS["reward-fit"] = loaded_rewards

@@ -16,6 +16,7 @@ from steelyard.inference import Bootstrap
 from steelyard.inference.audit import fewest_rows
 from steelyard.inference.clusters import cluster_names
 from steelyard.inference.nuisance import Nuisance
+from steelyard.models import row_meat
 from steelyard.models.cells import WIDEST_DENSE, Cells
 from steelyard.models.row_problem import RowProblem, inside, usable, weights
 from steelyard.models.score_fit import RowWeights, ScoreFit, Term
@@ -170,6 +171,6 @@ def fit_rows(
     score = np.full(len(main), np.nan)
     score[main] = estimate.theta
     sizes = [(log.cluster_label(name), len(rows.encoder.clusters[name])) for name in clusters]
-    influence = problem.influence(estimate, known, kind, sizes)
+    influence = row_meat.influence(problem, estimate, known, kind, sizes)
     n = int(problem.totals.comparisons)
     return RowFit(spec, rows.pairs, score, why, estimate, influence, kind, names, terms, n, problem)

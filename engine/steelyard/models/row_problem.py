@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from itertools import chain
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +13,8 @@ import numpy as np
 from steelyard._native.pair_likelihood import MODELS
 from steelyard._native.row_likelihood import row_likelihood
 from steelyard.blocks import Block
-from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
+from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.inference import Influence
-from steelyard.inference.clusters import CLUSTER_BYTES, ClusterSums, Part, refuse_nulls, summed
-from steelyard.inference.influence import multiway
 from steelyard.inference.nuisance import Nuisance
 from steelyard.models import cells, matrix_free
 from steelyard.models.cells import Estimate
@@ -39,7 +36,6 @@ from steelyard.solve import (
 from steelyard.spill import Blocks
 
 WIDEST_FUSED = 32  # columns up to which the kernel does all; beyond, their Gram matrix is BLAS's
-_SCORED_CELLS = 1 << 19  # entries of what rows add to the scores, held at a time
 _LONG = 1 << 18  # rows
 _ROWS_A_COLUMN = 32  # that some of the rows must leave
 _THINNED = 16
@@ -351,117 +347,11 @@ class RowProblem:
         scale[self.k : self.k + self.d] = np.sqrt(np.where(square > 0, square / self.totals.rows, 1.0))
         return scale
 
-    @one_blas_thread()
-    def influence(
-        self, estimate: Estimate, known: Influence | None, kind: str, clusters: Sequence[tuple[str, int]]
-    ) -> Influence | None:
-        """The influence with the meat of rows or of clusters. clusters: name and codes of each column."""
-        if kind == "model" or known is None:
-            return known
-        across = self._across(estimate) if self.nuisances else []
-        if kind == "cluster":
-            squares = [self._squares(estimate, across, column, *named) for column, named in enumerate(clusters)]
-            return Influence(known.bread, *multiway([name for name, _ in clusters], *zip(*squares, strict=True)))
-        if self.nuisances:
-            return Influence(known.bread, self._stacked_meat(estimate, across))
-        return Influence(known.bread, self.sums(estimate.parameter, meat=True)[2])
-
-    def _squares(self, estimate: Estimate, across: Any, column: int, name: str, size: int) -> tuple[Any, int]:
-        """Sum of s s' over the clusters of a column, and how many they are; a pass for as many as memory holds."""
-        square, groups, k = np.zeros((self.size, self.size)), 0, 0 if self.nuisances else self.k
-        step = max(1, CLUSTER_BYTES // (8 * (self.size - k + 1)))
-        for low in range(0, size, step):
-
-            def part(block: Block, low: int = low, used: bool = True) -> Part:
-                codes = block.clusters[column]
-                refuse_nulls(codes, name)
-                block = block if size <= step else block.where((codes >= low) & (codes < low + step))
-                if not self.nuisances:
-                    return self.cluster_sums(block, estimate, column, low)
-                entries = self._stacked(block, estimate if used else None, across)
-                return summed(block.clusters[column] - low, None, 0, entries, self.size)
-
-            sums = ClusterSums(k, self.size - k)
-            for some in self.blocks.each(part):
-                sums.add(some)
-            for blocks in self.rest:
-                for some in blocks.each(partial(part, used=False)):
-                    sums.add(some)
-            square += sums.squared()
-            groups += sums.groups
-        return square, groups
-
-    # --- stacked estimating equations (inference/nuisance.py) -------------------------------------
-    def _scores(self, block: Block, estimate: Estimate | None) -> Iterator[tuple[slice, Block, Any]]:
-        """Few rows at a time, with their weighted scores (rows, p); of rows that the fit leaves out (None), 0."""
-        d_eta, d_tie = self.row_scores(block, estimate.parameter) if estimate is not None else np.zeros((2, block.n))
-        step, k, d = max(1, _SCORED_CELLS // (16 * max(self.size, 1))), self.k, self.d
-        for start in range(0, block.n, step):
-            cut = slice(start, min(start + step, block.n))
-            part, scores = block.where(cut), np.zeros((cut.stop - start, self.size))
-            if estimate is not None:
-                n = np.arange(part.n)
-                if k:
-                    scores[n, part.a], scores[n, part.b] = d_eta[cut], -d_eta[cut]
-                wide: Any = part.features if part.columns is None else part.columns.T
-                scores[:, k : k + d] = d_eta[cut, None] * wide
-                scores[:, k + d :] = d_tie[cut, None]
-            yield cut, part, scores
-
-    def _across(self, estimate: Estimate) -> list[Any]:
-        """For each nuisance C', (q, p): how its own scores move those of the fit.
-
-        Raises LogError where it was estimated on other rows: its scores here are then not those that it solved.
-        """
-        rows = self.totals.rows + sum(n for blocks in self.rest for n in blocks.each(lambda block: block.n))
-        other = next((nuisance.n for nuisance in self.nuisances if nuisance.n != rows), None)
-        if other is not None:
-            raise LogError(
-                f"the weights were estimated on {other} rows and this fit reads {rows}: errors that know of the "
-                "estimate need one log for both. Fit the propensity on this log, or use weights.as_known()."
-            )
-
-        def one(block: Block) -> list[Any]:
-            sums: list[Any] = [0.0] * len(self.nuisances)
-            for _, part, scores in self._scores(block, estimate):
-                for j, nuisance in enumerate(self.nuisances):
-                    sums[j] = sums[j] + nuisance.rows(part)[0].T @ scores
-            return sums
-
-        totals = [sum(parts) for parts in zip(*self.blocks.each(one), strict=True)]
-        return [nuisance.solve(total) for nuisance, total in zip(self.nuisances, totals, strict=True)]
-
-    def _stacked(self, block: Block, estimate: Estimate | None, across: list[Any]) -> Iterator[tuple[slice, Any]]:
-        """Scores of rows with what the estimated nuisances add to them, (rows, p), few at a time."""
-        for cut, part, scores in self._scores(block, estimate):
-            for nuisance, c in zip(self.nuisances, across, strict=True):
-                scores += nuisance.rows(part)[1] @ c
-            yield cut, scores
-
-    def _stacked_meat(self, estimate: Estimate, across: list[Any]) -> Any:
-        def one(block: Block, used: bool = True) -> Any:
-            meat = np.zeros((self.size, self.size))
-            for cut, scores in self._stacked(block, estimate if used else None, across):
-                single = scores if block.count is None else scores / block.count[cut, None]  # a row for many
-                meat += single.T @ scores
-            return meat
-
-        left = (meat for blocks in self.rest for meat in blocks.each(partial(one, used=False)))
-        return sum(chain(self.blocks.each(one), left), np.zeros((self.size, self.size)))
-
     def row_scores(self, block: Block, parameter: Any) -> Any:
         """(2, n) d log p / d eta and / d tie of a block's rows, with their weights."""
         by_eta = np.empty((4, block.n))
         self._evaluate(block, parameter, False, by_eta, np.zeros(self.size), None)
         return by_eta[:2]
-
-    def cluster_sums(self, block: Block, estimate: Estimate, column: int, low: int = 0) -> Part:
-        """The row scores of a block summed by a cluster column, whose codes count from `low`."""
-        d_eta, d_tie = self.row_scores(block, estimate.parameter)
-        tie = [d_tie[:, None]] * self.ties
-        entries = ((cut, np.hstack([d_eta[cut, None] * wide, *(t[cut] for t in tie)])) for cut, wide in widened(block))
-        arms = (block.a, block.b, d_eta) if self.k else None
-        return summed(block.clusters[column] - low, arms, self.k, entries, self.size - self.k)
 
     def effects(self, estimate: Estimate, direction: Any) -> Any:
         """(n,) influence of each row on direction' parameter, direction (p,) = A^+ c; with scores only."""

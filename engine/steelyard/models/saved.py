@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 
 _LARGEST = float(np.finfo(float).max)
 TABLE = ("a", "b", "first", "sums", "squares", "rows")  # arrays of a pair table
+
+
+@dataclass(frozen=True)
+class LoadedSpec:
+    """What a loaded causal fit knows of its settings: the words. The rest is how the scores are read."""
+
+    settings: str
+
+    model: ClassVar[str] = "bradley-terry"
+    ties: ClassVar[str] = "half"
+    link: ClassVar[str] = "logistic"
+    position: ClassVar[bool] = False
+    weights: ClassVar[None] = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,11 @@ def spec_facts(spec: Any) -> dict[str, Any]:
     """The fields of a model as a file holds them: of weights only the words."""
     facts = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
     return facts | {"weights": None if spec.weights is None else spec.weights.estimand}
+
+
+def settings_facts(spec: Any) -> dict[str, Any]:
+    """The settings of a causal fit as a file holds them: in words."""
+    return {"settings": spec.settings if isinstance(spec, LoadedSpec) else repr(spec)}
 
 
 def loaded_spec(facts: dict[str, Any]) -> dict[str, Any]:

@@ -226,6 +226,8 @@ def _of_scores(fit: DoublyRobustFit) -> Card:
 
 
 def _of_groups(fit: GroupRewardsFit) -> Card:
+    if fit.overlap is None:
+        raise ValueError("a loaded fit has lost its rows: the card needs them")
     overlap = {f"effective share of {group}": float(share) for group, share in zip(fit.groups, fit.share, strict=True)}
     assumptions = [
         _consistency("answers"), _unconfounded("a rater's group", fit.overlap.propensity),
@@ -242,7 +244,8 @@ def _of_policy(fit: PolicyValueFit) -> Card:
         _consistency("answers"),
         Assumption("unconfoundedness", "given context, which answers were shown hangs on nothing else", _UNMEASURED),
         Assumption("positivity", "every answer that the policies give had a chance to be shown",
-                   f"effective share {fit.effective_share:.3f}"),
+                   f"effective share {fit.effective_share:.3f}; {100 * fit.unsupported:.1f} % of what they compare was "
+                   "never answered, and rests on the outcome model alone"),
         *_WHOLE, _EITHER,
     ]  # fmt: skip
     numerics = {"converged": fit.converged, "covariance": fit.kind}

@@ -1,0 +1,144 @@
+"""What the scores of rows add up to: the meat of the sandwich, by rows or clusters (estimators.md, 5).
+
+Where weights were estimated before, a row's score comes with what the estimate adds to it: stacked estimating equations
+(inference/nuisance.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steelyard.blocks import Block
+from steelyard.errors import LogError
+from steelyard.inference import Influence
+from steelyard.inference.clusters import CLUSTER_BYTES, ClusterSums, Part, refuse_nulls, summed
+from steelyard.inference.influence import multiway
+from steelyard.models.cells import Estimate
+from steelyard.models.wide import widened
+from steelyard.solve import one_blas_thread
+
+if TYPE_CHECKING:
+    from steelyard.models.row_problem import RowProblem
+
+_SCORED_CELLS = 1 << 19  # entries of what rows add to the scores, held at a time
+
+
+@one_blas_thread()
+def influence(
+    problem: RowProblem, estimate: Estimate, known: Influence | None, kind: str, clusters: Sequence[tuple[str, int]]
+) -> Influence | None:
+    """The influence with the meat of rows or of clusters. clusters: name and codes of each column."""
+    if kind == "model" or known is None:
+        return known
+    across = _across(problem, estimate) if problem.nuisances else []
+    if kind == "cluster":
+        squares = [_squares(problem, estimate, across, column, *named) for column, named in enumerate(clusters)]
+        return Influence(known.bread, *multiway([name for name, _ in clusters], *zip(*squares, strict=True)))
+    if problem.nuisances:
+        return Influence(known.bread, _stacked_meat(problem, estimate, across))
+    return Influence(known.bread, problem.sums(estimate.parameter, meat=True)[2])
+
+
+def _squares(
+    problem: RowProblem, estimate: Estimate, across: Any, column: int, name: str, size: int
+) -> tuple[Any, int]:
+    """Sum of s s' over the clusters of a column, and how many they are; a pass for as many as memory holds."""
+    square, groups, k = np.zeros((problem.size, problem.size)), 0, 0 if problem.nuisances else problem.k
+    step = max(1, CLUSTER_BYTES // (8 * (problem.size - k + 1)))
+    for low in range(0, size, step):
+
+        def part(block: Block, low: int = low, used: bool = True) -> Part:
+            codes = block.clusters[column]
+            refuse_nulls(codes, name)
+            block = block if size <= step else block.where((codes >= low) & (codes < low + step))
+            if not problem.nuisances:
+                return cluster_sums(problem, block, estimate, column, low)
+            entries = _stacked(problem, block, estimate if used else None, across)
+            return summed(block.clusters[column] - low, None, 0, entries, problem.size)
+
+        sums = ClusterSums(k, problem.size - k)
+        for some in problem.blocks.each(part):
+            sums.add(some)
+        for blocks in problem.rest:
+            for some in blocks.each(partial(part, used=False)):
+                sums.add(some)
+        square += sums.squared()
+        groups += sums.groups
+    return square, groups
+
+
+def _scores(problem: RowProblem, block: Block, estimate: Estimate | None) -> Iterator[tuple[slice, Block, Any]]:
+    """Few rows at a time, with their weighted scores (rows, p); of rows that the fit leaves out (None), 0."""
+    d_eta, d_tie = problem.row_scores(block, estimate.parameter) if estimate is not None else np.zeros((2, block.n))
+    step, k, d = max(1, _SCORED_CELLS // (16 * max(problem.size, 1))), problem.k, problem.d
+    for start in range(0, block.n, step):
+        cut = slice(start, min(start + step, block.n))
+        part, scores = block.where(cut), np.zeros((cut.stop - start, problem.size))
+        if estimate is not None:
+            n = np.arange(part.n)
+            if k:
+                scores[n, part.a], scores[n, part.b] = d_eta[cut], -d_eta[cut]
+            wide: Any = part.features if part.columns is None else part.columns.T
+            scores[:, k : k + d] = d_eta[cut, None] * wide
+            scores[:, k + d :] = d_tie[cut, None]
+        yield cut, part, scores
+
+
+def _across(problem: RowProblem, estimate: Estimate) -> list[Any]:
+    """For each nuisance C', (q, p): how its own scores move those of the fit.
+
+    Raises LogError where it was estimated on other rows: its scores here are then not those that it solved.
+    """
+    rows = problem.totals.rows + sum(n for blocks in problem.rest for n in blocks.each(lambda block: block.n))
+    other = next((nuisance.n for nuisance in problem.nuisances if nuisance.n != rows), None)
+    if other is not None:
+        raise LogError(
+            f"the weights were estimated on {other} rows and this fit reads {rows}: errors that know of the "
+            "estimate need one log for both. Fit the propensity on this log, or use weights.as_known()."
+        )
+
+    def one(block: Block) -> list[Any]:
+        sums: list[Any] = [0.0] * len(problem.nuisances)
+        for _, part, scores in _scores(problem, block, estimate):
+            for j, nuisance in enumerate(problem.nuisances):
+                sums[j] = sums[j] + nuisance.rows(part)[0].T @ scores
+        return sums
+
+    totals = [sum(parts) for parts in zip(*problem.blocks.each(one), strict=True)]
+    return [nuisance.solve(total) for nuisance, total in zip(problem.nuisances, totals, strict=True)]
+
+
+def _stacked(
+    problem: RowProblem, block: Block, estimate: Estimate | None, across: list[Any]
+) -> Iterator[tuple[slice, Any]]:
+    """Scores of rows with what the estimated nuisances add to them, (rows, p), few at a time."""
+    for cut, part, scores in _scores(problem, block, estimate):
+        for nuisance, c in zip(problem.nuisances, across, strict=True):
+            scores += nuisance.rows(part)[1] @ c
+        yield cut, scores
+
+
+def _stacked_meat(problem: RowProblem, estimate: Estimate, across: list[Any]) -> Any:
+    def one(block: Block, used: bool = True) -> Any:
+        meat = np.zeros((problem.size, problem.size))
+        for cut, scores in _stacked(problem, block, estimate if used else None, across):
+            single = scores if block.count is None else scores / block.count[cut, None]  # a row for many
+            meat += single.T @ scores
+        return meat
+
+    left = (meat for blocks in problem.rest for meat in blocks.each(partial(one, used=False)))
+    return sum(chain(problem.blocks.each(one), left), np.zeros((problem.size, problem.size)))
+
+
+def cluster_sums(problem: RowProblem, block: Block, estimate: Estimate, column: int, low: int = 0) -> Part:
+    """The row scores of a block summed by a cluster column, whose codes count from `low`."""
+    d_eta, d_tie = problem.row_scores(block, estimate.parameter)
+    tie = [d_tie[:, None]] * problem.ties
+    entries = ((cut, np.hstack([d_eta[cut, None] * wide, *(t[cut] for t in tie)])) for cut, wide in widened(block))
+    arms = (block.a, block.b, d_eta) if problem.k else None
+    return summed(block.clusters[column] - low, arms, problem.k, entries, problem.size - problem.k)
