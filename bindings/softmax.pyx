@@ -44,8 +44,8 @@ cdef _check_drawn(ptrdiff_t n, ptrdiff_t k, const int32_t[::1] a, const int32_t[
 
 cdef _check_design(const double[:, :] columns, const double[:, ::1] gamma, double[::1] work):
     cdef ptrdiff_t k = gamma.shape[0], d = gamma.shape[1]
-    if columns.shape[0] != d or (columns.shape[1] > 1 and columns.strides[1] != sizeof(double)):
-        raise ValueError("columns must be d x n, each in one piece, for gamma k x d")
+    if d == 0 or columns.shape[0] != d or (columns.shape[1] > 1 and columns.strides[1] != sizeof(double)):
+        raise ValueError("columns must be d x n, each in one piece, for gamma k x d, d > 0")
     if work.shape[0] != work_size(k, d):
         raise ValueError("work must have work_size(k, d) numbers")
 
@@ -83,7 +83,7 @@ def softmax_sums(
         raise ValueError("value must have one entry a row")
     if gradient is not None and (gradient.shape[0] != k or gradient.shape[1] != d):
         raise ValueError("gradient must be k x d, as gamma")
-    if n == 0 or d == 0:
+    if n == 0:
         return 0.0
     cdef const int32_t *b_at = NULL if b is None else &b[0]
     cdef const double *weight_at = NULL if weight is None else &weight[0]
@@ -105,7 +105,7 @@ def softmax_product(
     _check_design(columns, gamma, work)
     if direction.shape[0] != k or direction.shape[1] != d or product.shape[0] != k or product.shape[1] != d:
         raise ValueError("direction and product must be k x d, as gamma")
-    if n == 0 or d == 0:
+    if n == 0:
         return
     cdef const int32_t *b_at = NULL if b is None else &b[0]
     cdef const double *weight_at = NULL if weight is None else &weight[0]

@@ -22,11 +22,12 @@ enum sy_model { SY_BRADLEY_TERRY, SY_DAVIDSON, SY_RAO_KUPPER, SY_PROBIT };
 /* The first place in `work` from which vectors do not cross cache lines; 8 numbers at most are skipped. */
 static inline double *sy_aligned(double *work) { return (double *)(((uintptr_t)work + 63) & ~(uintptr_t)63); }
 
-/* Asks for the rows after these: of many columns, far apart, the processor foresees none. It may be past the end. */
+/* Asks for number `at` of x before it is read: of many columns, far apart, the processor foresees none. It may be past
+   the end, so that no pointer to it is made. */
 #ifdef __GNUC__
-#define SY_PREFETCH(at) __builtin_prefetch(at)
+#define SY_PREFETCH(x, at) __builtin_prefetch((const void *)((uintptr_t)(x) + (uintptr_t)(at) * sizeof *(x)))
 #else
-#define SY_PREFETCH(at) ((void)0)
+#define SY_PREFETCH(x, at) ((void)0)
 #endif
 
 static inline double sy_double(uint64_t bits) {
@@ -78,13 +79,13 @@ static inline double sy_twice_atanh(double s) {
     return 2.0 * s + (2.0 * s) * (z * p);
 }
 
-/* log x for a positive normal x: x = 2^e f with f in [0.70, 1.41), log f = 2 atanh((f - 1) / (f + 1)), absolute error
+/* log x for a positive normal x, NaN of NaN: x = 2^e f with f in [0.70, 1.41), log f = 2 atanh((f - 1) / (f + 1)), absolute error
    3e-16 relative to the larger of log x and log f. */
 static inline double sy_log(double x) {
     const uint64_t bits = sy_bits(x), above = (bits & 0xfffffffffffffu) > 0x6a09e667f3bccu;
     const double f = sy_double((bits & 0xfffffffffffffu) | ((1023 - above) << 52));
     const double e = sy_double(((bits >> 52) + above) | 0x4330000000000000u) - (0x1p52 + 1023.0);
-    return e * 0x1.62e42fefa39efp-1 + sy_twice_atanh((f - 1.0) / (f + 1.0));
+    return x - x == 0.0 ? e * 0x1.62e42fefa39efp-1 + sy_twice_atanh((f - 1.0) / (f + 1.0)) : x;
 }
 
 /* log(1 + e) for 0 <= e <= 1, relative error below 5e-16 (tested against mpmath).

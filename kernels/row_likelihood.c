@@ -39,7 +39,7 @@ static double dot(ptrdiff_t m, const double *x, const double *y) {
 SY_CLONES
 static void add_scaled(ptrdiff_t m, double factor, const double *x, double *to) {
     for (ptrdiff_t i = 0; i < m; i += LANES)
-        SY_PREFETCH(x + SY_CHUNK + i);
+        SY_PREFETCH(x, SY_CHUNK + i);
 #pragma omp simd
     for (ptrdiff_t i = 0; i < m; i++)
         to[i] += factor * x[i];

@@ -116,7 +116,16 @@ static void drawn(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const int32_t *a, 
     b ? two_drawn(m, s) : one_drawn(m, s);
 }
 
-/* e times something of its row; less something. */
+/* e times something of its row; with its weight after that, or less something. Where one class takes all but e^-700,
+   the factor is near the end of all numbers: what comes before it is not. */
+SY_CLONES
+static void weighted(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const double *factor, const double *weight, double *e) {
+    for (ptrdiff_t j = 0; j < k; j++)
+#pragma omp simd
+        for (ptrdiff_t i = 0; i < m; i++)
+            e[j * stride + i] = weight[i] * (e[j * stride + i] * factor[i]);
+}
+
 SY_CLONES
 static void scaled(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const double *factor, const double *e, double *to) {
     for (ptrdiff_t j = 0; j < k; j++)
@@ -137,8 +146,8 @@ static void bent(ptrdiff_t m, ptrdiff_t k, const double *factor, const double *l
 static void slopes(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const int32_t *a, const int32_t *b, chunk *s,
                    double *e) {
     for (ptrdiff_t i = 0; i < m; i++)
-        s->factor[i] = -s->weight[i] * (s->one[i] + s->two_a[i] + s->two_b[i]);
-    scaled(m, stride, k, s->factor, e, e);
+        s->factor[i] = -(s->one[i] + s->two_a[i] + s->two_b[i]);
+    weighted(m, stride, k, s->factor, s->weight, e);
     for (ptrdiff_t i = 0; i < m; i++) {
         e[a[i] * stride + i] = s->weight[i] * (1.0 - s->e_a[i] * (s->one[i] + s->two_b[i]));
         if (b)
@@ -203,7 +212,7 @@ static void gathered(ptrdiff_t m, ptrdiff_t d, ptrdiff_t stride, const double *c
     for (ptrdiff_t c = 0; c < d; c++) {
         memcpy(x + c * ROWS, columns + c * stride, (size_t)m * sizeof(double));
         for (ptrdiff_t i = ROWS; i < 2 * ROWS; i += 8)
-            SY_PREFETCH(columns + c * stride + i);
+            SY_PREFETCH(columns, c * stride + i);
     }
 }
 
@@ -299,7 +308,8 @@ double sy_softmax_sums(ptrdiff_t n, ptrdiff_t k, ptrdiff_t d, const int32_t *a, 
     return total;
 }
 
-/* u to w times minus the Hessian times u, row by row; e as drawn() leaves it. */
+/* u to w times minus the Hessian times u, row by row; e as drawn() leaves it. Finite while w u is below 1e40 where one
+   class takes all but e^-600. */
 static void product(ptrdiff_t m, ptrdiff_t k, const int32_t *a, const int32_t *b, const double *e, chunk *s,
                     double *u) {
     double of_a[SY_CHUNK], of_b[SY_CHUNK];
@@ -326,7 +336,7 @@ static void product(ptrdiff_t m, ptrdiff_t k, const int32_t *a, const int32_t *b
     }
 }
 
-/* The sum over rows of w times minus the Hessian in gamma, times a direction (k x d). product: k x d, added to. The rest
+/* The sum over rows of w times minus the Hessian in gamma, times a direction (k x d). to: k x d, added to. The rest
    as of sy_softmax_sums. */
 void sy_softmax_product(ptrdiff_t n, ptrdiff_t k, ptrdiff_t d, const int32_t *a, const int32_t *b,
                         const double *weight, ptrdiff_t stride, const double *columns, const double *gamma,

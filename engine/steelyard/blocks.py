@@ -220,7 +220,8 @@ class Block:
             return kept(column[good] if axis == 0 else column[..., good])
 
         return replace(
-            self, n=len(self.a[good]), a=cut(self.a), b=cut(self.b), label=cut(self.label), y=cut(self.y),
+            self, n=len(good) if places else len(self.a[good]),
+            a=cut(self.a), b=cut(self.b), label=cut(self.label), y=cut(self.y),
             weight=cut(self.weight), count=cut(self.count), first=cut(self.first),
             clusters=tuple(cut(codes) for codes in self.clusters), columns=cut(self.columns),
             features=cut(self.features, 0),

@@ -53,6 +53,8 @@ def used(path):
     tables = [fit, *(getattr(fit, name)() for name in told if hasattr(fit, name))]
     if hasattr(fit, "arms"):
         tables.append(fit.contrast(fit.arms[0], fit.arms[-1]))
+    if hasattr(fit, "test_equal"):
+        tables += [fit.contrast(*fit.groups[:2], fit.rows[0].term), *fit.test_equal()]
     return tables
 
 

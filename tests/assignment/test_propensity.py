@@ -9,6 +9,7 @@ import statsmodels.api as sm
 import steelyard as sy
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
+from steelyard.assignment import softmax
 from steelyard.models import row_problem
 
 from tests.assignment.simulate import two_drawn
@@ -293,3 +294,19 @@ def test_narrow_contexts_are_kept_as_they_are_and_change_no_bit(monkeypatch, mem
         sy.DoublyRobust(folds=2).fit(scanned(frame.drop_nulls("y"), context)).table() for frame in (narrow, wide)
     ]
     assert effects[0].equals(effects[1])
+
+
+def test_inner_solves_of_some_rows_with_preconditioners_that_go_stale(monkeypatch):
+    rng = np.random.default_rng(3)
+    x, n = rng.normal(size=(3000, 2)), 3000
+    group = np.argmax(x @ rng.normal(size=(2, 4)) + rng.gumbel(size=(n, 4)), axis=1).astype(str)
+    frame = pl.DataFrame({"a": ["l"] * n, "b": ["r"] * n, "y": 1.0, "g": group, "x0": x[:, 0], "x1": x[:, 1]})
+    log = sy.scan(frame, a="a", b="b", outcome="y", context=["x0", "x1"], group="g")
+    plain = sy.GroupPropensity().fit(log)
+    for name, value in (("_THINNED", 500), ("_PIECE", 64), ("_STALE", 0)):
+        monkeypatch.setattr(softmax, name, value)
+    made = sy.GroupPropensity().fit(log)
+    np.testing.assert_allclose(made.model.gamma, plain.model.gamma, atol=1e-7)
+    pieces = [np.asarray(block.columns) for block in made.model.problem.thinned.blocks.parts]
+    assert [piece.shape[1] for piece in pieces] == [64] * 7 + [52]
+    np.testing.assert_array_equal(np.concatenate(pieces, axis=1), made.model.problem.blocks.parts[0].columns[:, ::6])

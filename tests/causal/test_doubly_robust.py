@@ -431,6 +431,15 @@ def test_win_rate_without_an_interval_says_why(tmp_path):
     dr = sy.DoublyRobust(folds=2).fit(scanned(frame))
     assert dr.win_rate("m0", "m1").se is None
     assert "fewer than 20 effective" in dr.win_rate("m0", "m1").reason
+    heavy = small(8, 900, answered=0.8).with_row_index("i")
+    lone = heavy.filter(pl.col("y").is_null(), pl.col("a").is_in(["m0", "m1"]), pl.col("b").is_in(["m0", "m1"]))["i"][0]
+    heavy = heavy.with_columns(w=pl.when(pl.col("i") == lone).then(300.0).otherwise("w"))  # and thin is what was judged
+    judged = sy.DoublyRobust(labelled=sy.LabelPropensity(), judge="judge", folds=2).fit(scanned(heavy, weight="w"))
+    assert "fewer than 20 effective" in judged.win_rate("m0", "m1").reason
+    ties = pl.DataFrame({"a": ["m0", "m1"] * 1500, "b": ["m1", "m0"] * 1500, "y": 0.5, "x": np.arange(3000) % 7 + 0.5,
+                         "topic": ["code", "prose", "prose"] * 1000, "s": 0.3})  # fmt: skip
+    flat = sy.DoublyRobust(outcome={"m0": "s", "m1": "s"}, folds=2).fit(scanned(ties))
+    assert flat.win_rate("m0", "m1").reason == "no spread"
     assert dr.win_rate("m0", "m0").estimate == 0.5
     assert dr.win_rate("m0", "m0").reason == "the same arm"
     some = replace(dr.spec, pairs=pl.DataFrame({"a": ["m0"], "b": ["m2"], "weight": [1.0]})).fit(scanned(frame))

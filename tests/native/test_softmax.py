@@ -116,6 +116,24 @@ def test_one_arm_that_takes_all():
     assert value[0] == pytest.approx(1.0 - np.log(np.e + 2.0), rel=1e-13)  # 0 first, then 1 of the three others
 
 
+@pytest.mark.parametrize("gap", [600.0, 700.0])
+def test_heavy_rows_of_one_arm_that_takes_all(gap):
+    logits, direction = np.array([[gap], [0.0], [0.0]]), np.array([[0.0], [20.0], [-20.0]])
+    pair = (np.array([0], np.int32), np.array([1], np.int32), np.array([1e20]))
+    _, value, sums, product = by_design(native, pair, np.ones((1, 1)), logits, direction)
+    np.testing.assert_allclose(value, -np.log(2.0), rtol=1e-11)
+    np.testing.assert_allclose(sums.ravel(), [1.0, 0.5e20, -0.5e20], rtol=1e-11)
+    if gap <= 600.0:
+        np.testing.assert_allclose(product.ravel(), [1.0, 1e21, -1e21], rtol=1e-11)
+
+
+def test_what_is_no_number_stays_none():
+    logits = np.array([[0.0], [1.0], [np.nan]])
+    for pair in ((np.array([0], np.int32), None, None), (np.array([0], np.int32), np.array([1], np.int32), None)):
+        _, value, _, _ = by_design(native, pair, np.ones((1, 1)), logits, np.ones((3, 1)))
+        assert np.isnan(value).all()
+
+
 def test_wrong_input():
     (a, b, weight), (x, gamma, direction) = drawn(5, 40, 4, 2), design(5, 40, 4, 3)
     work, k, n = np.empty(native.work_size(4, 3)), 4, 40
@@ -126,7 +144,12 @@ def test_wrong_input():
             native.softmax(**{**given_logits, **wrong})
     given_design = {"a": a, "b": b, "weight": weight, "columns": x, "gamma": gamma, "work": work}
     sums = {**given_design, "value": np.zeros(n), "gradient": np.zeros((k, 3))}
-    rows += [{"columns": x[:2]}, {"columns": np.ones((n, 3)).T}, {"work": work[1:]}]
+    rows += [
+        {"columns": x[:0], "gamma": gamma[:, :0]},
+        {"columns": x[:2]},
+        {"columns": np.ones((n, 3)).T},
+        {"work": work[1:]},
+    ]
     for wrong in (*rows, {"value": np.zeros(3)}, {"gradient": np.zeros((k, n))}):
         with pytest.raises(ValueError, match="must"):
             native.softmax_sums(**{**sums, **wrong})

@@ -20,7 +20,7 @@ from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.models.row_problem import weights
 from steelyard.solve import Point, Solution, dense_solver, newton, one_blas_thread
-from steelyard.spill import Blocks, concatenated
+from steelyard.spill import Blocks
 
 WIDEST = 4000  # parameters
 _LONG, _THINNED = 1 << 18, 16  # rows from which every 16th is fitted first
@@ -108,7 +108,7 @@ class ContextualProblem:
         if self.start is not None or sum(self.n) < _LONG:
             return np.zeros(self.size) if self.start is None else self.start
         thinned = [block for part in self.parts for block in part.each(lambda b: b.where(slice(None, None, _THINNED)))]
-        few = Blocks([by_pair(concatenated(thinned))])
+        few = Blocks([*thinned]).packed().map(by_pair)
         try:
             penalty = np.maximum(self.penalty / _THINNED, 1e-2)
             return replace(self, parts=[few], penalty=penalty)._maximise(np.zeros(self.size))[0]

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from steelyard.causal.doubly_robust import DoublyRobust
 
 
+_ROUNDING = 1e-12  # of a sum of squares: a variance below it is what rounding left
+
+
 @dataclass(frozen=True)
 class DoublyRobustFit(ScoreFit):
     """Doubly robust scores. Made by :meth:`DoublyRobust.fit`; tables, contrasts and rank sets as of any fit.
@@ -137,15 +140,17 @@ class DoublyRobustFit(ScoreFit):
             return Contrast(value, None, None, None, None, "the same arm" if i == j else "no pair of the target")
         pair = np.zeros_like(self.omega)
         pair[i, j] = pair[j, i] = 1.0
-        if not self.residuals.answers(pair).own[min(i, j), max(i, j)]:
-            few = f"fewer than {OWN:g} effective answered comparisons of the two: no interval"
+        divided = [self.residuals.answers(pair), *([self.residuals.judged(pair)] if self.problem.judged else [])]
+        if not all(normaliser.own[min(i, j), max(i, j)] for normaliser in divided):
+            few = f"fewer than {OWN:g} effective comparisons of the two, answered or judged: no interval"
             return Contrast(value, None, None, None, None, few)
         alone = replace(self.problem, omega=pair)
         with one_blas_thread():
-            meat, _ = alone.meat(self.residuals, alone.moments(self.residuals), self.clusters)
-        se, z = float(np.sqrt(meat[i, i])) / self.total, quantile(level)
-        if not se > 0:
+            moments = alone.moments(self.residuals)
+            meat, _ = alone.meat(self.residuals, moments, self.clusters)
+        if not meat[i, i] > _ROUNDING * moments.square[i, i]:
             return Contrast(value, None, None, None, None, "no spread")
+        se, z = float(np.sqrt(meat[i, i])) / self.total, quantile(level)
         return Contrast(value, se, value - z * se, value + z * se, p_value((value - 0.5) / se))
 
     def influence(self, *arms: str) -> pl.DataFrame:

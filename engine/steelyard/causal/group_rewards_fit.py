@@ -137,7 +137,7 @@ class GroupRewardsFit:
             if place is None:
                 return Contrast(None, None, None, None, None, reason)
             along[place] += sign
-        estimate, se = float(along @ self.parameter), float(np.sqrt(along @ self.covariance @ along))
+        estimate, se = float(along @ self.parameter), float(np.sqrt(max(0.0, along @ self.covariance @ along)))
         if se <= 1e-12:
             return Contrast(estimate, None, None, None, None, "no spread")
         z = quantile(level)
@@ -153,6 +153,8 @@ class GroupRewardsFit:
                 f"no terms {unknown}; there are {list(dict.fromkeys(r.term for r in self.rows))[:10]}"
             )
         names = [name for name in names if all(known[group, name] is not None for group in self.groups)]
+        if not names:
+            raise NotIdentifiedError("no term has a coefficient in every group: there is nothing to test")
         contrasts = []
         for name in names:
             for group in self.groups[1:]:
@@ -162,7 +164,7 @@ class GroupRewardsFit:
         matrix = np.array(contrasts)
         gap, spread = matrix @ self.parameter, matrix @ self.covariance @ matrix.T
         rank = int(np.linalg.matrix_rank(spread, hermitian=True))
-        if not names or rank < len(gap):
+        if rank < len(gap):
             raise NotIdentifiedError(f"{len(gap)} differences with a covariance of rank {rank}: test fewer terms")
         statistic = float(gap @ np.linalg.solve(spread, gap))
         return EqualityTest(statistic, rank, float(scipy.stats.chi2.sf(statistic, rank)))
@@ -215,15 +217,20 @@ def _check(fit: GroupRewardsFit, arrays: dict[str, Any]) -> None:
     """Refuses a loaded file whose groups, coefficients and arrays do not go together."""
     groups, free = len(fit.groups), len(fit.parameter) - len(fit.groups)
     require(arrays, parameter=(free + groups,), share=(groups,), plain=(groups,))
-    if not groups or not all(isinstance(name, str) for name in fit.groups) or type(fit.n) is not int or fit.n < 1:
-        raise FormatError("groups without a name, or a number of comparisons that is none")
-    for group, term, place, reason in fit.rows:
-        if group not in fit.groups or not isinstance(term, str) or (place is None) != isinstance(reason, str):
-            raise FormatError("a coefficient of no group, or without a place and a reason, or with both")
+    names = {row.term for row in fit.rows}
+    if not groups or not names or not all(isinstance(name, str) for name in (*fit.groups, *names, fit.estimand)):
+        raise FormatError("groups, coefficients or an estimand without words")
+    if sorted((row.group, row.term) for row in fit.rows) != sorted((g, term) for g in fit.groups for term in names):
+        raise FormatError("groups that do not each have one coefficient of every term")
+    if not all(type(count) is int and count > 0 for count in (fit.n, fit.iterations)):
+        raise FormatError("a number of comparisons or steps that is none")
+    for _, _, place, reason in fit.rows:
+        if (place is None) != isinstance(reason, str):
+            raise FormatError("a coefficient without a place and a reason, or with both")
         if place is not None and not (type(place) is int and 0 <= place < free):
             raise FormatError("a coefficient that is not there")
-    if not np.isfinite(fit.parameter).all() or not ((fit.share > 0) & (fit.share <= 1 + 1e-9)).all():
-        raise FormatError("coefficients that are not finite, or shares that are none")
+    if not (np.abs(fit.parameter) <= 1e50).all() or not ((fit.share > 0) & (fit.share <= 1 + 1e-9)).all():
+        raise FormatError("coefficients that are no numbers or beyond all use, or shares that are none")
     if not np.isfinite(fit.plain).all() or fit.psi is None or not (np.diag(fit.covariance)[:free] > 0).all():
         raise FormatError("mean outcomes that are not finite, or coefficients without a variance")
 

@@ -42,6 +42,7 @@ from steelyard.spill import Blocks
 if TYPE_CHECKING:
     from steelyard.log import Column, PreferenceLog
 
+_LARGEST = 1e50  # of a value in a file
 _CELLS = 1 << 19  # arm scores that are worked on at a time
 Policy = Mapping[str, Any] | str
 
@@ -237,8 +238,11 @@ def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> PolicyValueFit:
     counts, shares = (fit.n, fit.asked, fit.clipped), (fit.largest_share, fit.unsupported)
     if not all(type(count) is int for count in counts) or not 0 < fit.asked <= fit.n or fit.clipped < 0:
         raise FormatError("counts that are none")
-    if not all(isinstance(x, float) and isfinite(x) for x in (fit.value, fit.se, fit.model, fit.weights, *shares)):
-        raise FormatError("a value that is not a finite number")
+    told = (fit.value, fit.se, fit.model, fit.weights, fit.effective_size, *shares)
+    if not all(isinstance(x, float) and isfinite(x) and abs(x) <= _LARGEST for x in told):
+        raise FormatError("a value that is not a number, or beyond all use")
+    if not (isinstance(fit.kind, str) and isinstance(fit.estimand, str) and isinstance(fit.dropped, dict)):
+        raise FormatError("words that are none")
     if not (fit.se >= 0 and 0 < fit.effective_size <= fit.asked * (1 + 1e-9) and all(0 <= x <= 1 for x in shares)):
         raise FormatError("a standard error, an effective size or a share that is none")
     return fit
@@ -492,7 +496,7 @@ def _valued(
         variance = sum(blocks.each(squared))
     same = found.same / found.total
     alone = 0.5 * same + share * found.alone / found.size
-    unsupported = max(0.0, 1.0 - share / (1.0 - same)) if same < 1.0 else 0.0
+    unsupported = max(0.0, round(1.0 - share / (1.0 - same), 12)) if same < 1.0 else 0.0
     return PolicyValueFit(
         spec, float(model + share * residual), float(np.sqrt(variance)), float(model), float(alone), int(found.n),
         int(found.asked), float(found.size**2 / found.square), float(found.largest / found.size), float(unsupported),

@@ -244,8 +244,8 @@ def _of_policy(fit: PolicyValueFit) -> Card:
         _consistency("answers"),
         Assumption("unconfoundedness", "given context, which answers were shown hangs on nothing else", _UNMEASURED),
         Assumption("positivity", "every answer that the policies give had a chance to be shown",
-                   f"effective share {fit.effective_share:.3f}; {100 * fit.unsupported:.1f} % of what they compare was "
-                   "never answered, and rests on the outcome model alone"),
+                   f"effective share {fit.effective_share:.3f}; {100 * fit.unsupported:.1f} % of what they compare "
+                   "rests on the outcome model alone"),
         *_WHOLE, _EITHER,
     ]  # fmt: skip
     numerics = {"converged": fit.converged, "covariance": fit.kind}
