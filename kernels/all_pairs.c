@@ -130,8 +130,8 @@ static void pair_ends(double lambda, const double *restrict up, const double *re
 /* The ends of what the mean outcome may be where the pair was not shown, if the odds of its being shown are off by at
    most lambda >= 1 (estimators.md, section 13): max(mu / lambda, 1 - lambda (1 - mu)), min(lambda mu,
    1 - (1 - mu) / lambda).
-   score: k x n, logits. wanted: k x k, 0: pair left out. weight: n. work: (k + 1) x ROWS. ends: 2 x k x k, upper triangles:
-   plus the sums over rows of weight times the least and the largest mean. */
+   score: k x n, logits. wanted: k x k, 0: pair left out. weight: n. work: (k + 1) x ROWS. ends: 2 x k x k, upper
+   triangles: plus the sums over rows of weight times the least and the largest mean. */
 void sy_pair_ends(ptrdiff_t n, ptrdiff_t k, const double *score, const double *wanted, const double *weight,
                   double lambda, double *work, double *ends) {
     double *u = sy_aligned(work), w[ROWS];

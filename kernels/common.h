@@ -79,8 +79,8 @@ static inline double sy_twice_atanh(double s) {
     return 2.0 * s + (2.0 * s) * (z * p);
 }
 
-/* log x for a positive normal x, NaN of NaN: x = 2^e f with f in [0.70, 1.41), log f = 2 atanh((f - 1) / (f + 1)), absolute error
-   3e-16 relative to the larger of log x and log f. */
+/* log x for a positive normal x, NaN of NaN: x = 2^e f with f in [0.70, 1.41), log f = 2 atanh((f - 1) / (f + 1)),
+   absolute error 3e-16 relative to the larger of log x and log f. */
 static inline double sy_log(double x) {
     const uint64_t bits = sy_bits(x), above = (bits & 0xfffffffffffffu) > 0x6a09e667f3bccu;
     const double f = sy_double((bits & 0xfffffffffffffu) | ((1023 - above) << 52));

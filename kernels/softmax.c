@@ -116,7 +116,7 @@ static void drawn(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const int32_t *a, 
     b ? two_drawn(m, s) : one_drawn(m, s);
 }
 
-/* e times something of its row; with its weight after that, or less something. Where one class takes all but e^-700,
+/* e times something of its row, then its weight. Where one class takes all but e^-700,
    the factor is near the end of all numbers: what comes before it is not. */
 SY_CLONES
 static void weighted(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const double *factor, const double *weight, double *e) {
