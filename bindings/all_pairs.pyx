@@ -2,7 +2,7 @@
 """Every two arms against each other in every row of one block (kernels/all_pairs.c)."""
 
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 cdef extern from "all_pairs.h":
     enum:
@@ -10,9 +10,14 @@ cdef extern from "all_pairs.h":
     void sy_all_pairs(
         ptrdiff_t n, ptrdiff_t k, const double *score, const double *omega, const double *weight, double *work,
         double *sums, double *means) nogil
-    void sy_policy_value(
-        ptrdiff_t n, ptrdiff_t k, const double *score, const double *policy, const double *reference,
-        const uint8_t *drawn, double *work, double *value) nogil
+    ctypedef struct sy_policy:
+        const int64_t *at
+        const double *fixed
+        const double *columns
+        ptrdiff_t stride
+    void sy_policy_terms(
+        ptrdiff_t n, ptrdiff_t k, ptrdiff_t stride, const double *score, sy_policy policy, sy_policy reference,
+        const uint8_t *supported, const int32_t *a, const int32_t *b, double *work, double *terms) nogil
     void sy_pair_ends(
         ptrdiff_t n, ptrdiff_t k, const double *score, const double *wanted, const double *weight, double lambda_,
         double *work, double *ends) nogil
@@ -40,22 +45,41 @@ def all_pairs(
         sy_all_pairs(n, k, &score[0, 0], &omega[0, 0], &weight[0], &work[0, 0], &sums[0, 0], &means[0, 0])
 
 
-def policy_value(
-    const double[:, ::1] score, const double[:, ::1] policy, const double[:, ::1] reference,
-    const uint8_t[::1] drawn, double[:, ::1] work, double[::1] value,
+def policy_terms(
+    const double[:, :] score, const double[:, :] columns, const int64_t[::1] policy_at, const double[::1] policy,
+    const int64_t[::1] reference_at, const double[::1] reference, const uint8_t[:, ::1] supported,
+    const int32_t[::1] a, const int32_t[::1] b, double[:, ::1] work, double[:, ::1] terms,
 ):
-    cdef ptrdiff_t k = score.shape[0], n = score.shape[1]
-    if policy.shape[0] != k or policy.shape[1] != n or reference.shape[0] != k or reference.shape[1] != n:
-        raise ValueError("policy and reference must be k x n, as the scores")
-    if drawn.shape[0] != k or value.shape[0] != n:
-        raise ValueError("drawn must have one entry an arm, and value one a row")
+    cdef ptrdiff_t k = score.shape[0], n = score.shape[1], i, stride = score.strides[0] // sizeof(double)
+    cdef sy_policy own, other
+    cdef bint bad = False
+    if columns.shape[1] != n or a.shape[0] != n or b.shape[0] != n:
+        raise ValueError("columns, a and b must have one entry a row, as the scores")
+    if policy_at.shape[0] != k or policy.shape[0] != k or reference_at.shape[0] != k or reference.shape[0] != k:
+        raise ValueError("policy and reference must have one entry an arm")
+    if supported.shape[0] != k or supported.shape[1] != k:
+        raise ValueError("supported must be k x k, for the k arms of score")
     if work.shape[0] != 3 * k + 1 or work.shape[1] != SY_ALL_PAIRS_ROWS:
         raise ValueError("work must be (3 k + 1) x ROWS")
+    if terms.shape[0] != 7 or terms.shape[1] != n:
+        raise ValueError("terms must be 7 x n")
     if n == 0 or k == 0:
         return
+    if (score.strides[1] != sizeof(double) or score.strides[0] % sizeof(double)
+            or (columns.shape[0] and columns.strides[1] != sizeof(double)) or columns.strides[0] % sizeof(double)):
+        raise ValueError("the numbers of an arm, or of a column, must stand side by side")
+    for i in range(k):
+        bad |= policy_at[i] >= columns.shape[0] or reference_at[i] >= columns.shape[0]
+    for i in range(n):
+        bad |= a[i] < 0 or a[i] >= k or b[i] < 0 or b[i] >= k
+    if bad:
+        raise ValueError("a and b must be arm codes below k, and places those of columns")
+    own.at, own.fixed, own.stride = &policy_at[0], &policy[0], columns.strides[0] // sizeof(double)
+    other.at, other.fixed, other.stride = &reference_at[0], &reference[0], own.stride
+    own.columns = other.columns = &columns[0, 0] if columns.shape[0] else NULL
     with nogil:
-        sy_policy_value(
-            n, k, &score[0, 0], &policy[0, 0], &reference[0, 0], &drawn[0], &work[0, 0], &value[0])
+        sy_policy_terms(
+            n, k, stride, &score[0, 0], own, other, &supported[0, 0], &a[0], &b[0], &work[0, 0], &terms[0, 0])
 
 
 def pair_ends(

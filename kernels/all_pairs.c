@@ -66,42 +66,72 @@ void sy_all_pairs(ptrdiff_t n, ptrdiff_t k, const double *score, const double *o
     }
 }
 
+/* Two arms of both policies: their part of the value, and of the share where the pair is supported. */
 SY_CLONES
-static void pair_value(const double *restrict up, const double *restrict down, const double *restrict win,
-                       const double *restrict lose, const double *restrict win_other, const double *restrict lose_other,
-                       double *restrict value) {
+static void pair_value(double supported, const double *restrict up, const double *restrict down,
+                       const double *restrict win, const double *restrict lose, const double *restrict win_other,
+                       const double *restrict lose_other, double *restrict value, double *restrict share) {
 #pragma omp simd
     for (ptrdiff_t i = 0; i < ROWS; i++) {
-        const double p = up[i] / (up[i] + down[i]);
-        value[i] += win[i] * lose_other[i] * p + win_other[i] * lose[i] * (1.0 - p);
+        const double p = up[i] / (up[i] + down[i]), ahead = win[i] * lose_other[i], behind = win_other[i] * lose[i];
+        value[i] += ahead * p + behind * (1.0 - p);
+        share[i] += supported * (ahead + behind);
     }
 }
 
-/* The chance that an arm drawn from one policy beats one drawn from another, the same arm counting half.
-   score: k x n, logits. policy, reference: k x n, chances of each arm. drawn: k, 1 where the policy, plus 2 where the
-   reference may draw the arm in some row. work: (3 k + 1) x ROWS. value: n. */
-void sy_policy_value(ptrdiff_t n, ptrdiff_t k, const double *score, const double *policy, const double *reference,
-                     const uint8_t *drawn, double *work, double *value) {
-    double *u = sy_aligned(work), *own = u + k * ROWS, *other = own + k * ROWS, total[ROWS];
+/* Chances (k x ROWS) that a policy gives each arm in m rows from `at`, and their sum, NaN where one is negative. */
+static void chances(ptrdiff_t at, ptrdiff_t m, ptrdiff_t k, const sy_policy *policy, double *own, double *total) {
+    memset(total, 0, ROWS * sizeof(double));
+    for (ptrdiff_t j = 0; j < k; j++) {
+        const double *from = policy->at[j] < 0 ? NULL : policy->columns + policy->at[j] * policy->stride + at;
+        double *to = own + j * ROWS;
+        if (!from && policy->fixed[j] == 0.0)
+            continue; /* `own` has been 0 there from the start */
+        for (ptrdiff_t i = 0; i < m; i++) {
+            to[i] = from ? from[i] : policy->fixed[j];
+            total[i] += to[i] < 0.0 ? NAN : to[i];
+        }
+        for (ptrdiff_t i = m; i < ROWS; i++)
+            to[i] = 0.0;
+    }
+}
+
+static int draws(const sy_policy *policy, ptrdiff_t j) { return policy->at[j] >= 0 || policy->fixed[j] != 0.0; }
+
+/* An arm drawn from one policy against one drawn from another, the same arm counting half.
+   score: k x n, logits, an arm every `stride` numbers. a, b: the arms shown. supported: k x k.
+   work: (3 k + 1) x ROWS. terms: 7 x n: the chance that the policy's arm wins; the chance that both draw a supported
+   pair, and that they draw the same arm; that they draw a and b, and b and a; the sums of their chances, NaN where one
+   is negative. */
+void sy_policy_terms(ptrdiff_t n, ptrdiff_t k, ptrdiff_t stride, const double *score, sy_policy policy,
+                     sy_policy reference, const uint8_t *supported, const int32_t *a, const int32_t *b, double *work,
+                     double *terms) {
+    double *u = sy_aligned(work), *own = u + k * ROWS, *other = own + k * ROWS;
+    memset(own, 0, (size_t)(2 * k * ROWS) * sizeof(double));
     for (ptrdiff_t at = 0; at < n; at += ROWS) {
         const ptrdiff_t m = n - at < ROWS ? n - at : ROWS;
-        exponentials(m, k, n, score + at, u);
-        for (ptrdiff_t j = 0; j < k; j++)
-            for (ptrdiff_t i = 0; i < ROWS; i++) {
-                own[j * ROWS + i] = i < m ? policy[j * n + at + i] : 0.0;
-                other[j * ROWS + i] = i < m ? reference[j * n + at + i] : 0.0;
-            }
-        memset(total, 0, sizeof total);
+        double row[7][ROWS] = {{0}}, *value = row[0], *share = row[1], *same = row[2];
+        exponentials(m, k, stride, score + at, u);
+        chances(at, m, k, &policy, own, row[5]);
+        chances(at, m, k, &reference, other, row[6]);
         for (ptrdiff_t j = 0; j < k; j++) {
-            if (drawn[j] == 3)
+            const int here = draws(&policy, j), there = draws(&reference, j);
+            if (here && there)
                 for (ptrdiff_t i = 0; i < ROWS; i++)
-                    total[i] += 0.5 * own[j * ROWS + i] * other[j * ROWS + i];
+                    same[i] += own[j * ROWS + i] * other[j * ROWS + i];
             for (ptrdiff_t l = j + 1; l < k; l++)
-                if (((drawn[j] & 1) && (drawn[l] & 2)) || ((drawn[l] & 1) && (drawn[j] & 2)))
-                    pair_value(u + j * ROWS, u + l * ROWS, own + j * ROWS, other + j * ROWS, own + l * ROWS,
-                               other + l * ROWS, total);
+                if ((here && draws(&reference, l)) || (there && draws(&policy, l)))
+                    pair_value(supported[j * k + l], u + j * ROWS, u + l * ROWS, own + j * ROWS, other + j * ROWS,
+                               own + l * ROWS, other + l * ROWS, value, share);
         }
-        memcpy(value + at, total, (size_t)m * sizeof(double));
+        for (ptrdiff_t i = 0; i < m; i++) {
+            const ptrdiff_t left = a[at + i] * ROWS + i, right = b[at + i] * ROWS + i;
+            value[i] += 0.5 * same[i];
+            row[3][i] = own[left] * other[right];
+            row[4][i] = own[right] * other[left];
+        }
+        for (ptrdiff_t t = 0; t < 7; t++)
+            memcpy(terms + t * n + at, row[t], (size_t)m * sizeof(double));
     }
 }
 

@@ -11,7 +11,9 @@ from steelyard.causal.effects import effects
 from steelyard.causal.group_rewards import GroupRewards
 from steelyard.causal.group_rewards_fit import GroupRewardsFit
 from steelyard.causal.plan import Plan, plan
-from steelyard.causal.policy_value import PolicyValue, PolicyValueFit, Responses
+from steelyard.causal.policy_responses import Responses
+from steelyard.causal.policy_value import PolicyValue
+from steelyard.causal.policy_value_fit import PolicyValueFit
 from steelyard.causal.sensitivity import Sensitivity, sensitivity
 from steelyard.errors import (
     ConvergenceError,

@@ -265,12 +265,21 @@ def _arrays(block: Block) -> dict[str, Any]:
 def _batch(block: Block) -> Any:
     import pyarrow as pa
 
+    def plain(numbers: Any) -> Any:
+        return pa.Array.from_buffers(pa.from_numpy_dtype(numbers.dtype), len(numbers), [None, pa.py_buffer(numbers)])
+
     lists, names = [], []
     for name, array in {"start": np.array([block.start]), **_arrays(block)}.items():
-        values = pa.array(np.ascontiguousarray(array).ravel())
-        lists.append(pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), values))
+        values = plain(np.ascontiguousarray(array).ravel())
+        lists.append(pa.LargeListArray.from_arrays(plain(np.array([0, len(values)])), values))
         names.append(name)
     return pa.record_batch(lists, names)
+
+
+def _numbers(array: Any) -> Any:
+    """An Arrow array without nulls; Arrow's own way to NumPy, and from it, loads pandas where that is there."""
+    values = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())
+    return values[array.offset : array.offset + len(array)]
 
 
 def _reader(mapped: Any, like: Block | None) -> Iterator[Callable[[], Block]]:
@@ -286,7 +295,7 @@ def _reader(mapped: Any, like: Block | None) -> Iterator[Callable[[], Block]]:
     def read(i: int) -> Block:
         with lock:  # one reader
             batch = reader.get_batch(i)
-            flat = {name: batch.column(name).flatten().to_numpy() for name in batch.schema.names}
+            flat = {name: _numbers(batch.column(name).flatten()) for name in batch.schema.names}
             resident.has(flat.values())
         start, n = int(flat.pop("start")[0]), len(flat["a"])
         arrays = {name: _shaped(values, shapes[name], n) for name, values in flat.items()}

@@ -55,20 +55,24 @@ def test_scores_that_are_far_apart():
 
 
 @settings(max_examples=60, deadline=None)
-@given(n=st.integers(0, 200), k=st.integers(1, 7), sparse=st.booleans(), seed=st.integers(0, 10**6))
-def test_policy_value_equals_twin(n, k, sparse, seed):
+@given(n=st.integers(0, 200), k=st.integers(1, 7), cut=st.booleans(), seed=st.integers(0, 10**6))
+def test_policy_terms_equal_twin(n, k, cut, seed):
+    """Chances from columns, fixed, or of no arm; some negative; of all rows, or of some that stand in the middle."""
     rng = np.random.default_rng(seed)
-    score = rng.normal(size=(k, n))
-    policy, reference = (rng.dirichlet(np.ones(k), n).T.copy() for _ in range(2))
-    if sparse:
-        policy[rng.random(k) < 0.5], reference[rng.random(k) < 0.5] = 0.0, 0.0
-    drawn = (policy.any(axis=1) + 2 * reference.any(axis=1)).astype(np.uint8)
-    values = []
+    some = slice(3, 3 + n) if cut else slice(None)
+    score, columns = rng.normal(size=(k, n + 5 * cut)), rng.dirichlet(np.ones(2 * k), n + 5 * cut).T.copy()
+    columns[rng.random(columns.shape) < 0.05 * rng.random()] *= -1.0
+    policy_at, reference_at = (np.where(rng.random(k) < 0.5, rng.integers(0, 2 * k, k), -1) for _ in range(2))
+    policy, reference = (np.where(rng.random(k) < 0.5, rng.random(k), 0.0) for _ in range(2))
+    supported, shown = (rng.random((k, k)) < 0.5).astype(np.uint8), rng.integers(0, k, (2, n)).astype(np.int32)
+    supported |= supported.T
+    told = []
     for module in (native, twin):
-        value = np.full(n, np.nan)
-        module.policy_value(*frozen(score, policy, reference, drawn), np.empty((3 * k + 1, native.ROWS)), value)
-        values.append(value)
-    np.testing.assert_allclose(values[0], values[1], rtol=1e-12, atol=1e-14)
+        terms = np.full((7, n), np.nan)
+        call = frozen(score, columns, policy_at, policy, reference_at, reference, supported, *shown)
+        module.policy_terms(call[0][:, some], call[1][:, some], *call[2:], np.empty((3 * k + 1, native.ROWS)), terms)
+        told.append(terms)
+    np.testing.assert_allclose(*told, rtol=1e-12, atol=1e-14)
 
 
 @settings(max_examples=60, deadline=None)
@@ -94,13 +98,17 @@ def test_wrong_input():
                   {"sums": np.empty((4, 3))}, {"means": np.zeros((2, 2))}):  # fmt: skip
         with pytest.raises(ValueError, match="must"):
             native.all_pairs(**{**call, **{name: np.ascontiguousarray(value) for name, value in wrong.items()}})
-    shares = np.ones((4, 20))
-    call = {"score": score, "policy": shares, "reference": shares, "drawn": np.zeros(4, np.uint8),
-            "work": np.empty((13, native.ROWS)), "value": np.empty(20)}  # fmt: skip
-    for wrong in ({"policy": shares[:3]}, {"reference": shares[:2]}, {"drawn": np.zeros(3, np.uint8)},
-                  {"work": np.empty((9, native.ROWS))}, {"value": np.empty(3)}):  # fmt: skip
+    at, shares, arm = np.arange(4), np.ones(4), np.zeros(20, np.int32)
+    call = {"score": score, "columns": np.ones((4, 20)), "policy_at": at, "policy": shares, "reference_at": at,
+            "reference": shares, "supported": np.ones((4, 4), np.uint8), "a": arm, "b": arm,
+            "work": np.empty((13, native.ROWS)), "terms": np.empty((7, 20))}  # fmt: skip
+    native.policy_terms(**call)
+    for wrong in ({"policy": shares[:3]}, {"reference": shares[:2]}, {"policy_at": at[:2]}, {"reference_at": at + 1},
+                  {"columns": np.ones((4, 19))}, {"columns": np.ones((20, 4)).T}, {"supported": np.ones((3, 4), np.uint8)},
+                  {"a": arm[:3]}, {"b": arm + 4}, {"a": arm - 1}, {"work": np.empty((9, native.ROWS))},
+                  {"score": np.asfortranarray(score)}, {"terms": np.empty((6, 20))}):  # fmt: skip
         with pytest.raises(ValueError, match="must"):
-            native.policy_value(**{**call, **wrong})
+            native.policy_terms(**{**call, **wrong})
     call = {"score": score, "wanted": omega, "weight": weight, "lambda_": 1.5, "work": np.empty((5, native.ROWS)),
             "ends": np.zeros((2, 4, 4))}  # fmt: skip
     for wrong in ({"wanted": omega[:3]}, {"weight": weight[:5]}, {"lambda_": 0.9}, {"lambda_": np.nan},

@@ -16,13 +16,21 @@ def all_pairs(score, omega, weight, work, sums, means):
             means[j, k] += (omega[j, k] != 0) * (weight @ mu)
 
 
-def policy_value(score, policy, reference, drawn, work, value):
-    """Writes the chance (n,) that the policy's arm beats the reference's; the same arm counts half."""
-    value[:] = 0.5 * (policy * reference).sum(axis=0)
-    for j in range(len(score)):
-        for k in range(len(score)):
-            if j != k:
-                value += policy[j] * reference[k] / (1.0 + np.exp(score[k] - score[j]))
+def policy_terms(score, columns, policy_at, policy, reference_at, reference, supported, a, b, work, terms):
+    """Writes terms (7, n): the chance that the policy's arm beats the reference's, the same arm counting half; that
+    both draw a supported pair; the same arm; a and b; b and a; the sums of their chances, NaN with a negative one."""
+    k, n = score.shape
+    pi, rho = (np.array([columns[at[j]] if at[j] >= 0 else np.full(n, fixed[j]) for j in range(k)]).reshape(k, n)
+               for at, fixed in ((policy_at, policy), (reference_at, reference)))  # fmt: skip
+    same, rows = (pi * rho).sum(axis=0), np.arange(n)
+    value, share = 0.5 * same, np.zeros(n)
+    for j in range(k):
+        for other in range(k):
+            if j != other:
+                value += pi[j] * rho[other] / (1.0 + np.exp(score[other] - score[j]))
+                share += supported[j, other] * pi[j] * rho[other]
+    totals = [np.where((chance < 0).any(axis=0), np.nan, chance.sum(axis=0)) for chance in (pi, rho)]
+    terms[:] = [value, share, same, pi[a, rows] * rho[b, rows], pi[b, rows] * rho[a, rows], *totals]
 
 
 def _ends(score, j, k, lambda_):

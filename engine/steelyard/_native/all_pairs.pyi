@@ -13,13 +13,18 @@ def all_pairs(
     sums: NDArray[np.float64],
     means: NDArray[np.float64],
 ) -> None: ...
-def policy_value(
+def policy_terms(
     score: NDArray[np.float64],
+    columns: NDArray[np.float64],
+    policy_at: NDArray[np.int64],
     policy: NDArray[np.float64],
+    reference_at: NDArray[np.int64],
     reference: NDArray[np.float64],
-    drawn: NDArray[np.uint8],
+    supported: NDArray[np.uint8],
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
     work: NDArray[np.float64],
-    value: NDArray[np.float64],
+    terms: NDArray[np.float64],
 ) -> None: ...
 def pair_ends(
     score: NDArray[np.float64],

@@ -270,6 +270,8 @@ def _arm_totals(blocks: Blocks, assigned: Assigned) -> Any:
 def _scaled(made: Weights, blocks: Blocks, clip: float | None) -> Weights:
     """The weights with mean 1 over the rows that have one, and the limit that clip asks for."""
 
+    quantile = clip if clip is not None and clip < 1 else None
+
     def one(block: Block) -> tuple[float, float, Any]:
         raw, _, _ = made.raw(block)
         bad = np.flatnonzero(~np.isfinite(raw))
@@ -279,13 +281,13 @@ def _scaled(made: Weights, blocks: Blocks, clip: float | None) -> Weights:
                 "were assigned has probability 0 in their context, or the context is not one that the propensity knows."
             )
         sampling = sampling_weights(block)
-        return float(raw @ sampling), float(sampling[raw > 0].sum()), fine_counts(raw)
+        return float(raw @ sampling), float(sampling[raw > 0].sum()), 0 if quantile is None else fine_counts(raw)
 
     total, rows, counts = (sum(part) for part in zip(*blocks.each(one), strict=True))
     if not total > 0:
         raise OverlapError(f"no row is left with a weight (trim={made.trim}): support is empty")
     mean = total / rows
-    limit = clip if clip is None or clip >= 1 else fine_quantile(counts, clip) / mean
+    limit = clip if quantile is None else fine_quantile(counts, quantile) / mean
     return replace(made, mean=mean, limit=limit)
 
 

@@ -39,6 +39,8 @@ def folded(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, 
     def drawn(block: Block) -> Block:
         if block.count is not None:
             return _dealt(block, folds, np.random.default_rng([seed, block.start]))
+        if folds == 1:
+            return _together(block, np.zeros(block.n, np.int8))
         place = np.arange(first[block.start], first[block.start] + block.n, dtype=np.uint64)
         return _together(block, (_mixed(place, seed) % np.uint64(folds)).astype(np.int8))
 

@@ -107,7 +107,10 @@ class GivenScores:
     place: Any
 
     def at(self, block: Block, fold: int) -> ArmScores:
-        return ArmScores(np.asarray(block.columns)[self.place])
+        columns, first = np.asarray(block.columns), int(self.place[0])
+        if (np.diff(self.place) == 1).all():
+            return ArmScores(columns[first : first + len(self.place)])
+        return ArmScores(columns[self.place])
 
 
 @dataclass(frozen=True)

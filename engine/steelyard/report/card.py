@@ -17,7 +17,7 @@ from steelyard.assignment.propensity import Propensity
 from steelyard.assignment.weights import Weights
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
 from steelyard.causal.group_rewards_fit import GroupRewardsFit
-from steelyard.causal.policy_value import PolicyValueFit
+from steelyard.causal.policy_value_fit import PolicyValueFit
 from steelyard.causal.sensitivity import sensitivity
 from steelyard.errors import NotIdentifiedError
 from steelyard.models.reward import RewardFit

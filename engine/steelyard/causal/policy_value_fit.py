@@ -1,0 +1,212 @@
+"""The value of a policy from what every row adds to it, with its interval; and the file it is kept in."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from steelyard.blocks import Block
+from steelyard.causal.pairwise import refuse_thin
+from steelyard.errors import FormatError, check_level
+from steelyard.inference.clusters import squared_sums
+from steelyard.inference.influence import multiway
+from steelyard.models.saved import LoadedSpec, settings_facts
+from steelyard.models.score_fit import quantile
+from steelyard.result import LOADERS, write_archive
+from steelyard.spill import Blocks
+
+if TYPE_CHECKING:
+    from steelyard.causal.policy_value import PolicyValue
+
+_LARGEST = 1e50  # of a value in a file
+
+
+class Terms(NamedTuple):
+    """Of every row. model: value by the outcome model. share: of it that the correction speaks of, 1 or less.
+
+    weight: of the correction; signed: that times the residual. alone: that times the outcome. same: chance that both
+    policies give one arm. cut: 1 where a ratio was cut.
+    """
+
+    model: Any
+    share: Any
+    weight: Any
+    signed: Any
+    alone: Any
+    same: Any
+    cut: Any
+
+    def within(self, block: Block, *more: Any) -> Block:
+        """A block of these and more columns, with what else is read of its rows."""
+        columns = np.stack([*self, *more])
+        return replace(
+            block, columns=columns, features=None, context=None, levels=(), propensity=None, drawn=(), fold=None
+        )
+
+    @staticmethod
+    def of(block: Block) -> Terms:
+        return Terms(*np.asarray(block.columns)[: len(Terms._fields)])
+
+
+class PolicyTerms(NamedTuple):
+    """Rows whose columns are :class:`Terms`. clusters: place, name and number of codes. dropped: rows, by reason.
+
+    estimand: in words.
+    """
+
+    blocks: Blocks
+    clusters: list[tuple[int, str, int]]
+    dropped: dict[str, int]
+    estimand: str
+
+
+@dataclass(frozen=True)
+class PolicyValueFit:
+    """The value of a policy. Made by :meth:`PolicyValue.fit`.
+
+    value, se: doubly robust, with its standard error. model, weights: what the outcome model alone and the weights
+    alone would say. n: comparisons; asked: those of arms that the policies give. effective_size: of the weights.
+    unsupported: share of what the policies compare that rests on the outcome model alone. clipped: comparisons with a
+    ratio that was cut. estimand: in words.
+    """
+
+    spec: PolicyValue | LoadedSpec
+    value: float
+    se: float
+    model: float
+    weights: float
+    n: int
+    asked: int
+    effective_size: float
+    largest_share: float
+    unsupported: float
+    clipped: int
+    kind: str
+    estimand: str
+    dropped: dict[str, int]
+
+    @property
+    def converged(self) -> bool:
+        return True  # a model that has not converged is an error, never a result
+
+    @property
+    def effective_share(self) -> float:
+        """Effective size, as a share of the comparisons that the policies ask for."""
+        return self.effective_size / self.asked
+
+    def table(self, level: float = 0.95) -> pl.DataFrame:
+        """estimator value se low high reason: doubly robust, and what either half of it would say alone."""
+        check_level(level)
+        reach = quantile(level) * self.se
+        alone = "no interval: right only if this half is, and its error is not known"
+        rows = [
+            ("doubly robust", self.value, self.se, self.value - reach, self.value + reach, None),
+            ("outcome model alone", self.model, None, None, None, alone),
+            ("weights alone", self.weights, None, None, None, alone),
+        ]
+        names = ["estimator", "value", "se", "low", "high", "reason"]
+        types = [pl.String, *[pl.Float64] * 4, pl.String]
+        return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """One file of JSON, without the rows; read it with :func:`steelyard.load`."""
+        facts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        write_archive(path, "policy-value", facts | {"spec": settings_facts(self.spec)}, {})
+
+
+def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> PolicyValueFit:
+    fit = PolicyValueFit(**facts | {"spec": LoadedSpec(**facts["spec"])})
+    counts, shares = (fit.n, fit.asked, fit.clipped), (fit.largest_share, fit.unsupported)
+    if not all(type(count) is int for count in counts) or not 0 < fit.asked <= fit.n or fit.clipped < 0:
+        raise FormatError("counts that are none")
+    told = (fit.value, fit.se, fit.model, fit.weights, fit.effective_size, *shares)
+    if not all(isinstance(x, float) and isfinite(x) and abs(x) <= _LARGEST for x in told):
+        raise FormatError("a value that is not a number, or beyond all use")
+    if not (isinstance(fit.kind, str) and isinstance(fit.estimand, str) and isinstance(fit.dropped, dict)):
+        raise FormatError("words that are none")
+    if not (fit.se >= 0 and 0 < fit.effective_size <= fit.asked * (1 + 1e-9) and all(0 <= x <= 1 for x in shares)):
+        raise FormatError("a standard error, an effective size or a share that is none")
+    return fit
+
+
+LOADERS["policy-value"] = _loaded
+
+
+class _Found(NamedTuple):
+    """Sums over rows: of t, t model, t share, t weight, t signed, t alone, t same, (t weight)^2; comparisons, those
+    with a weight, and those that were cut; largest weight.
+    """
+
+    total: float
+    model: float
+    share: float
+    size: float
+    signed: float
+    alone: float
+    same: float
+    square: float
+    n: float
+    asked: float
+    cut: float
+    largest: float
+
+
+def valued(spec: PolicyValue, terms: PolicyTerms) -> PolicyValueFit:
+    """The value and its standard error: two passes over what the rows add."""
+    blocks, clusters = terms.blocks, terms.clusters
+    found = _found(blocks)
+    refuse_thin(found, spec.floor)
+    residual = found.signed / found.size
+    model, share = found.model / found.total, found.share / found.total
+
+    def errors(block: Block) -> Any:
+        """(n, 1) what each row adds to the error of the value, times its count."""
+        of, (t, c) = Terms.of(block), weighed(block)
+        own = t * (of.model - model + residual * (of.share - share)) / found.total
+        own += share * t * (of.signed - residual * of.weight) / found.size
+        return (own * c)[:, None]
+
+    def squared(block: Block) -> float:
+        psi = errors(block)[:, 0]
+        return float(psi @ (psi if block.count is None else psi / block.count))
+
+    if clusters:
+        squares = [squared_sums(blocks, cluster, 1, errors) for cluster in clusters]
+        variance = float(multiway([name for _, name, _ in clusters], *zip(*squares, strict=True))[0][0, 0])
+    else:
+        variance = sum(blocks.each(squared))
+    same = found.same / found.total
+    alone = 0.5 * same + share * found.alone / found.size
+    unsupported = max(0.0, round(1.0 - share / (1.0 - same), 12)) if same < 1.0 else 0.0
+    return PolicyValueFit(
+        spec, float(model + share * residual), float(np.sqrt(variance)), float(model), float(alone), int(found.n),
+        int(found.asked), float(found.size**2 / found.square), float(found.largest / found.size), float(unsupported),
+        int(found.cut), "cluster" if clusters else "sandwich", terms.estimand, terms.dropped,
+    )  # fmt: skip
+
+
+def _found(blocks: Blocks) -> _Found:
+    def one(block: Block) -> tuple[Any, float]:
+        of, (t, c) = Terms.of(block), weighed(block)
+        w, ones = t * of.weight, np.ones(block.n)
+        parts = (t, t * of.model, t * of.share, w, t * of.signed, t * of.alone, t * of.same, w * w, ones, w > 0, of.cut)
+        return np.array([c @ part for part in parts]), float(w.max(initial=0.0))
+
+    sums, largest = zip(*blocks.each(one), strict=True)
+    return _Found._make([*np.sum(sums, axis=0).tolist(), max(largest)])
+
+
+def estimand(whose: str) -> str:
+    """In words. whose: contexts."""
+    return f"chance, over {whose}, that the policy's answer is preferred to the reference's (a tie counts half)"
+
+
+def weighed(block: Block) -> tuple[Any, Any]:
+    """(n,) target weights and counts."""
+    ones = np.ones(block.n)
+    return ones if block.weight is None else block.weight, ones if block.count is None else block.count
