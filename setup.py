@@ -17,7 +17,7 @@ modules = [
         f"steelyard._native.{binding.stem}",
         [binding.as_posix(), f"kernels/{binding.stem}.c"],
         include_dirs=["kernels"],
-        depends=["kernels/common.h", "kernels/likelihood.h", f"kernels/{binding.stem}.h"],
+        depends=sorted(map(str, Path("kernels").glob("*.h"))),
         extra_compile_args=ARGUMENTS,
     )
     for binding in sorted(Path("bindings").glob("*.pyx"))

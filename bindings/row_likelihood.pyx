@@ -9,10 +9,9 @@ cdef extern from "row_likelihood.h":
         ptrdiff_t n, const double *eta, const double *y, const double *weight, double *value, double *d_eta,
         double *h_eta) noexcept nogil
     double sy_row_likelihood(
-        ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, const int32_t *a, const int32_t *b,
-        const double *context, const double *columns, const double *offset, const double *y,
-        const double *weight, const double *count, int meat, const double *parameter, double *by_eta,
-        double *score, double *hessian, double *work) nogil
+        ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdiff_t d, const int32_t *a, const int32_t *b,
+        const double *columns, const double *offset, const double *y, const double *weight, const double *count,
+        int meat, const double *parameter, double *by_eta, double *score, double *hessian) nogil
 
 
 cdef const double *one_each(const double[::1] values, ptrdiff_t n, str name) except? NULL:
@@ -24,13 +23,11 @@ cdef const double *one_each(const double[::1] values, ptrdiff_t n, str name) exc
 
 
 def row_likelihood(
-    int model, size_t own, ptrdiff_t k, const int32_t[::1] a, const int32_t[::1] b, const double[:, ::1] context,
-    const double[:, ::1] columns, const double[::1] offset, const double[::1] y, const double[::1] weight,
-    const double[::1] count, bint meat, const double[::1] parameter, double[:, ::1] by_eta,
-    double[::1] score, double[:, ::1] hessian, double[:, ::1] work,
+    int model, size_t own, ptrdiff_t k, const int32_t[::1] a, const int32_t[::1] b, const double[:, ::1] columns,
+    const double[::1] offset, const double[::1] y, const double[::1] weight, const double[::1] count, bint meat,
+    const double[::1] parameter, double[:, ::1] by_eta, double[::1] score, double[:, ::1] hessian,
 ):
-    cdef ptrdiff_t n = y.shape[0], d = columns.shape[0], q = 1, i, p = score.shape[0]
-    cdef const double *context_at = NULL
+    cdef ptrdiff_t n = y.shape[0], d = columns.shape[0], i, p = score.shape[0]
     cdef const double *offset_at = one_each(offset, n, "offset")
     cdef const double *weight_at = one_each(weight, n, "weight")
     cdef const double *count_at = one_each(count, n, "count")
@@ -39,25 +36,18 @@ def row_likelihood(
     cdef const int32_t *b_at = NULL
     cdef double *by_eta_at = NULL
     cdef double *hessian_at = NULL
-    cdef double *work_at = NULL
     cdef double value = 0.0
     cdef bint bad = False
-    if columns.shape[1] != n or (context is not None and context.shape[0] != n):
-        raise ValueError("columns and context must have one entry a row")
-    if context is not None:
-        q = context.shape[1]
+    if columns.shape[1] != n:
+        raise ValueError("columns must have one entry a row")
     if k and (a.shape[0] != n or b.shape[0] != n):
         raise ValueError("a and b must have one entry a row")
-    if parameter.shape[0] != p or p < k * q + d or p > k * q + d + 1 or p != k * q + d + (model in (1, 2)):
-        raise ValueError("parameter and score must have k x q arms, then the columns, then tie")
+    if parameter.shape[0] != p or p < k + d or p > k + d + 1 or p != k + d + (model in (1, 2)):
+        raise ValueError("parameter and score must have k arms, then the columns, then tie")
     if hessian is not None and (hessian.shape[0] != p or hessian.shape[1] != p):
         raise ValueError("hessian must be p x p")
     if by_eta is not None and (by_eta.shape[0] != 4 or by_eta.shape[1] != n):
         raise ValueError("by_eta must be 4 x n: d_eta d_tie h_eta h_cross")
-    if context is not None and hessian is not None:
-        if work is None or work.shape[0] != q or work.shape[1] != q:
-            raise ValueError("work must be q x q, where a context goes with a hessian")
-        work_at = &work[0, 0]
     if n == 0:
         return 0.0
     if k:
@@ -66,8 +56,6 @@ def row_likelihood(
         if bad:
             raise ValueError("a and b must be arm codes below k")
         a_at, b_at = &a[0], &b[0]
-    if context is not None and q:
-        context_at = &context[0, 0]
     if d:
         columns_at = &columns[0, 0]
     if by_eta is not None:
@@ -76,6 +64,6 @@ def row_likelihood(
         hessian_at = &hessian[0, 0]
     with nogil:
         value = sy_row_likelihood(
-            n, model, <sy_own>own, k, q, d, a_at, b_at, context_at, columns_at, offset_at, &y[0], weight_at, count_at,
-            meat, &parameter[0] if p else NULL, by_eta_at, &score[0] if p else NULL, hessian_at, work_at)
+            n, model, <sy_own>own, k, d, a_at, b_at, columns_at, offset_at, &y[0], weight_at, count_at, meat,
+            &parameter[0] if p else NULL, by_eta_at, &score[0] if p else NULL, hessian_at)
     return value

@@ -4,10 +4,12 @@
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t
 
-cdef extern from "softmax.h":
+cdef extern from "tile_size.h":
     enum:
-        SY_SOFTMAX_ROWS
-        SY_SOFTMAX_LANES
+        TILE
+        TILE_LANES
+
+cdef extern from "softmax.h":
     void sy_softmax(
         ptrdiff_t n, ptrdiff_t k, const int32_t *a, const int32_t *b, const double *weight, const double *logits,
         double *gradient, double *roots) nogil
@@ -23,7 +25,7 @@ cdef extern from "softmax.h":
 
 def work_size(ptrdiff_t k, ptrdiff_t d):
     """Numbers that softmax_sums and softmax_product work on."""
-    return (2 * k + d) * SY_SOFTMAX_ROWS + k * d * SY_SOFTMAX_LANES + 8
+    return (2 * k + d) * TILE + k * d * TILE_LANES + 8
 
 
 cdef _check_drawn(ptrdiff_t n, ptrdiff_t k, const int32_t[::1] a, const int32_t[::1] b, const double[::1] weight):

@@ -1,9 +1,8 @@
 /* Rows with covariates: log-likelihood, score and Hessian of one block in one pass.
 
-   eta = sum_c v_c (theta_ac - theta_bc) + sum_j beta_j z_j + offset: k arms with q coefficients each (context v,
-   the first usually 1; slopes where q > 1), d antisymmetric columns z (covariates, feature differences, the
-   position). Parameters in this order: theta (k x q, arm by arm), beta (d), then the tie parameter where the
-   model has one; p in all. 256 rows at a time, so that between the steps nothing leaves the cache. */
+   eta = theta_a - theta_b + sum_j beta_j z_j + offset: k arms, d antisymmetric columns z (covariates, feature
+   differences, the position). Parameters in this order: theta (k), beta (d), then the tie parameter where the model has
+   one; p in all. 256 rows at a time, so that between the steps nothing leaves the cache. */
 #include "likelihood.h"
 #include "row_likelihood.h"
 
@@ -88,86 +87,22 @@ static void arms_hessian(ptrdiff_t m, ptrdiff_t p, const int32_t *a, const int32
     }
 }
 
-/* The same with slopes: v (m x q), context row by row, in place of ones. */
-SY_CLONES
-static void slopes_margin(ptrdiff_t m, ptrdiff_t q, const int32_t *a, const int32_t *b, const double *v,
-                          const double *theta, double *eta) {
+/* The arms' rows of the columns' block, and of the tie parameter's column. */
+static inline void arms_columns(ptrdiff_t m, ptrdiff_t k, ptrdiff_t d, ptrdiff_t p, const int32_t *a, const int32_t *b,
+                                ptrdiff_t n, const double *columns, const double *h, const double *h_cross,
+                                double *hessian) {
     for (ptrdiff_t i = 0; i < m; i++) {
-        const double *up = theta + a[i] * q, *down = theta + b[i] * q, *x = v + i * q;
-        double s[4] = {0};
-        ptrdiff_t c = 0;
-        for (; c + 4 <= q; c += 4)
-            for (int l = 0; l < 4; l++)
-                s[l] += x[c + l] * (up[c + l] - down[c + l]);
-        for (int l = 0; c + l < q; l++)
-            s[l] += x[c + l] * (up[c + l] - down[c + l]);
-        eta[i] += (s[0] + s[1]) + (s[2] + s[3]);
-    }
-}
-
-SY_CLONES
-static void slopes_score(ptrdiff_t m, ptrdiff_t q, const int32_t *a, const int32_t *b, const double *v,
-                         const double *d_eta, double *score) {
-    for (ptrdiff_t i = 0; i < m; i++) {
-        double *up = score + a[i] * q, *down = score + b[i] * q;
-        const double *x = v + i * q;
-#pragma omp simd
-        for (ptrdiff_t c = 0; c < q; c++) {
-            up[c] += d_eta[i] * x[c];
-            down[c] -= d_eta[i] * x[c];
+        double *up = hessian + a[i] * p + k, *down = hessian + b[i] * p + k;
+        for (ptrdiff_t j = 0; j < d; j++) {
+            const double term = h[i] * columns[j * n + i];
+            up[j] += term;
+            down[j] -= term;
+        }
+        if (h_cross) {
+            up[d] += h_cross[i];
+            down[d] -= h_cross[i];
         }
     }
-}
-
-/* h v v' of rows with one pair is summed before it goes to its three blocks, far apart in a large matrix: rows that
-   stand together by pair cost a small part of rows that do not. */
-SY_CLONES
-static void slopes_hessian(ptrdiff_t m, ptrdiff_t q, ptrdiff_t p, const int32_t *a, const int32_t *b, const double *v,
-                           const double *h, double *work, double *hessian) {
-    for (ptrdiff_t start = 0, i = 0; start < m; start = i) {
-        const ptrdiff_t low = a[start] < b[start] ? a[start] : b[start], high = a[start] + b[start] - low;
-        memset(work, 0, (size_t)(q * q) * sizeof(double));
-        for (; i < m && a[i] + b[i] == low + high && (a[i] == low || b[i] == low); i++)
-            for (ptrdiff_t c = 0; c < q; c++) {
-                const double *x = v + i * q, hc = h[i] * x[c];
-                double *to = work + c * q;
-#pragma omp simd
-                for (ptrdiff_t e = c; e < q; e++)
-                    to[e] += hc * x[e];
-            }
-        for (ptrdiff_t c = 0; c < q; c++) {
-            double *own_low = hessian + (low * q + c) * p + low * q, *own_high = hessian + (high * q + c) * p + high * q;
-            double *across = hessian + (low * q + c) * p + high * q;
-            for (ptrdiff_t e = c; e < q; e++) {
-                const double g = work[c * q + e];
-                own_low[e] += g;
-                own_high[e] += g;
-                across[e] -= g;
-            }
-            for (ptrdiff_t e = 0; e < c; e++)
-                across[e] -= work[e * q + c];
-        }
-    }
-}
-
-/* The arms' rows of the columns' block, and of the tie parameter's column. v: m x q, or NULL: ones, q = 1. */
-static inline void arms_columns(ptrdiff_t m, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, ptrdiff_t p, const int32_t *a,
-                         const int32_t *b, ptrdiff_t n, const double *v, const double *columns, const double *h,
-                         const double *h_cross, double *hessian) {
-    for (ptrdiff_t i = 0; i < m; i++)
-        for (ptrdiff_t c = 0; c < q; c++) {
-            const double x = v ? v[i * q + c] : 1.0, hx = x * h[i];
-            double *up = hessian + (a[i] * q + c) * p + k * q, *down = hessian + (b[i] * q + c) * p + k * q;
-            for (ptrdiff_t j = 0; j < d; j++) {
-                const double term = hx * columns[j * n + i];
-                up[j] += term;
-                down[j] -= term;
-            }
-            if (h_cross) {
-                up[d] += x * h_cross[i];
-                down[d] -= x * h_cross[i];
-            }
-        }
 }
 
 /* Squares and products of the rows' scores where curvatures stood: the meat of the sandwich. A row that stands for
@@ -181,18 +116,17 @@ static void moments(ptrdiff_t m, int ties, const double *count, chunk *s) {
     }
 }
 
-/* One block of n rows. own: called in place of the model's likelihood, or NULL. a, b: arm codes below k. context: n x q or NULL (then q = 1, all ones). columns: d x n.
-   work: q x q, where there is a context and a hessian.
-   offset: n or NULL. y: outcome in [0, 1] from a's side. weight, count: n or NULL. parameter: p.
+/* One block of n rows. own: called in place of the model's likelihood, or NULL. a, b: arm codes below k.
+   columns: d x n. offset: n or NULL. y: outcome in [0, 1] from a's side. weight, count: n or NULL. parameter: p.
    by_eta: 4 x n or NULL, gets d_eta, d_tie, h_eta, h_cross row by row. score: p, added to. hessian: p x p, its upper
    triangle added to; NULL: none. meat: the Hessian's place takes the second moments of the row scores instead.
    Returns the log-likelihood. */
-double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, const int32_t *a,
-                         const int32_t *b, const double *context, const double *columns, const double *offset,
-                         const double *y, const double *weight, const double *count, int meat,
-                         const double *parameter, double *by_eta, double *score, double *hessian, double *work) {
+double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdiff_t d, const int32_t *a,
+                         const int32_t *b, const double *columns, const double *offset, const double *y,
+                         const double *weight, const double *count, int meat, const double *parameter, double *by_eta,
+                         double *score, double *hessian) {
     const int ties = model == SY_DAVIDSON || model == SY_RAO_KUPPER;
-    const ptrdiff_t arms = k * q, p = arms + d + ties;
+    const ptrdiff_t p = k + d + ties;
     const double tie = ties ? parameter[p - 1] : 0.0;
     double total = 0.0;
     chunk s;
@@ -200,15 +134,15 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
     for (ptrdiff_t at = 0; at < n; at += SY_CHUNK) {
         const ptrdiff_t m = n - at < SY_CHUNK ? n - at : SY_CHUNK;
         const int32_t *left = k ? a + at : NULL, *right = k ? b + at : NULL;
-        const double *v = context ? context + at * q : NULL, *z = columns + at;
+        const double *z = columns + at;
         if (m < SY_CHUNK)
             memset(&s, 0, sizeof s);
         for (ptrdiff_t i = 0; i < m; i++)
             s.eta[i] = offset ? offset[at + i] : 0.0;
         if (k)
-            v ? slopes_margin(m, q, left, right, v, parameter, s.eta) : arms_margin(m, left, right, parameter, s.eta);
+            arms_margin(m, left, right, parameter, s.eta);
         for (ptrdiff_t j = 0; j < d; j++)
-            add_scaled(m, parameter[arms + j], z + j * n, s.eta);
+            add_scaled(m, parameter[k + j], z + j * n, s.eta);
         if (own) {
             for (ptrdiff_t i = 0; i < m; i++)
                 s.work[i] = (weight ? weight[at + i] : 1.0) * (count ? count[at + i] : 1.0);
@@ -227,22 +161,19 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
             memcpy(by_eta + 3 * n + at, s.h_cross, (size_t)m * sizeof(double));
         }
         if (k)
-            v ? slopes_score(m, q, left, right, v, s.d_eta, score) : arms_score(m, left, right, s.d_eta, score);
+            arms_score(m, left, right, s.d_eta, score);
         for (ptrdiff_t j = 0; j < d; j++)
-            score[arms + j] += dot(m, s.d_eta, z + j * n);
+            score[k + j] += dot(m, s.d_eta, z + j * n);
         if (ties)
             score[p - 1] += sum(s.d_tie);
         if (!hessian)
             continue;
         if (k) {
-            const double *cross = ties ? s.h_cross : NULL;
-            v ? slopes_hessian(m, q, p, left, right, v, s.h_eta, work, hessian)
-              : arms_hessian(m, p, left, right, s.h_eta, hessian);
-            v ? arms_columns(m, k, q, d, p, left, right, n, v, z, s.h_eta, cross, hessian)
-              : arms_columns(m, k, 1, d, p, left, right, n, NULL, z, s.h_eta, cross, hessian);
+            arms_hessian(m, p, left, right, s.h_eta, hessian);
+            arms_columns(m, k, d, p, left, right, n, z, s.h_eta, ties ? s.h_cross : NULL, hessian);
         }
         for (ptrdiff_t j = 0; j < d; j++) {
-            double *row = hessian + (arms + j) * p + arms;
+            double *row = hessian + (k + j) * p + k;
             multiply(m, s.h_eta, z + j * n, s.work);
             for (ptrdiff_t l = j; l < d; l++)
                 row[l] += dot(m, s.work, z + l * n);

@@ -8,8 +8,8 @@
 typedef void (*sy_own)(ptrdiff_t n, const double *eta, const double *y, const double *weight, double *value,
                        double *d_eta, double *h_eta);
 
-double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, const int32_t *a,
-                         const int32_t *b, const double *context, const double *columns, const double *offset,
-                         const double *y, const double *weight, const double *count, int meat,
-                         const double *parameter, double *by_eta, double *score, double *hessian, double *work);
+double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdiff_t d, const int32_t *a,
+                         const int32_t *b, const double *columns, const double *offset, const double *y,
+                         const double *weight, const double *count, int meat, const double *parameter, double *by_eta,
+                         double *score, double *hessian);
 #endif

@@ -10,11 +10,9 @@
    All that was not drawn is e_j times something of its row alone, so that loops over classes ask nothing of a class;
    what was drawn is put right after them. Classes by rows, (k, n): every loop runs over rows. */
 #include "softmax.h"
-#include "common.h"
+#include "tiles.h"
 
-#define ROWS SY_SOFTMAX_ROWS
-#define LANES SY_SOFTMAX_LANES
-#define CLASSES 4 /* whose sums over columns, or over rows, stay in registers together */
+#define ROWS TILE /* that are worked on at a time */
 
 /* Of each row: the drawn logits, e_a and e_b, and the sum of the other e_j; log P; the factors of e_j: in q (one), in
    mu (two_a + two_b: a first, b first), and with sqrt(w) in the roots of the Hessian: q (root_q), mu (root_a + root_b),
@@ -205,78 +203,9 @@ void sy_softmax(ptrdiff_t n, ptrdiff_t k, const int32_t *a, const int32_t *b, co
     }
 }
 
-/* Some rows of a design (d x ROWS), 0 beyond m. */
-static void gathered(ptrdiff_t m, ptrdiff_t d, ptrdiff_t stride, const double *columns, double *x) {
-    if (m < ROWS)
-        memset(x, 0, (size_t)(d * ROWS) * sizeof(double));
-    for (ptrdiff_t c = 0; c < d; c++) {
-        memcpy(x + c * ROWS, columns + c * stride, (size_t)m * sizeof(double));
-        for (ptrdiff_t i = ROWS; i < 2 * ROWS; i += 8)
-            SY_PREFETCH(columns, c * stride + i);
-    }
-}
-
-/* Logits of some classes: gamma (classes x d) times x (d x ROWS). */
-static inline void margins_of(int classes, ptrdiff_t d, const double *restrict gamma, const double *restrict x,
-                              double *restrict logits) {
-    for (ptrdiff_t i = 0; i < ROWS; i += 2 * LANES) {
-        double s[CLASSES][2 * LANES] = {{0}};
-        for (ptrdiff_t c = 0; c < d; c++)
-            for (int j = 0; j < classes; j++)
-#pragma omp simd
-                for (int l = 0; l < 2 * LANES; l++)
-                    s[j][l] += gamma[j * d + c] * x[c * ROWS + i + l];
-        for (int j = 0; j < classes; j++)
-            for (int l = 0; l < 2 * LANES; l++)
-                logits[j * ROWS + i + l] = s[j][l];
-    }
-}
-
-SY_CLONES
-static void margins(ptrdiff_t k, ptrdiff_t d, const double *gamma, const double *x, double *logits) {
-    ptrdiff_t j = 0;
-    for (; j + CLASSES <= k; j += CLASSES)
-        margins_of(CLASSES, d, gamma + j * d, x, logits + j * ROWS);
-    for (; j < k; j++)
-        margins_of(1, d, gamma + j * d, x, logits + j * ROWS);
-}
-
-/* To the lanes of some classes and columns: the sums over rows of slope (classes x ROWS) times x (columns x ROWS). */
-static inline void sums_of(int classes, int columns, ptrdiff_t d, const double *restrict slope,
-                           const double *restrict x, double *restrict lanes) {
-    double s[CLASSES][2][LANES] = {{{0}}};
-    for (ptrdiff_t i = 0; i < ROWS; i += LANES)
-        for (int j = 0; j < classes; j++)
-            for (int c = 0; c < columns; c++)
-#pragma omp simd
-                for (int l = 0; l < LANES; l++)
-                    s[j][c][l] += slope[j * ROWS + i + l] * x[c * ROWS + i + l];
-    for (int j = 0; j < classes; j++)
-        for (int c = 0; c < columns; c++)
-            for (int l = 0; l < LANES; l++)
-                lanes[(j * d + c) * LANES + l] += s[j][c][l];
-}
-
-SY_CLONES
-static void sums(ptrdiff_t k, ptrdiff_t d, const double *slope, const double *x, double *lanes) {
-    ptrdiff_t j = 0;
-    for (; j + CLASSES <= k; j += CLASSES) {
-        ptrdiff_t c = 0;
-        for (; c + 2 <= d; c += 2)
-            sums_of(CLASSES, 2, d, slope + j * ROWS, x + c * ROWS, lanes + (j * d + c) * LANES);
-        if (c < d)
-            sums_of(CLASSES, 1, d, slope + j * ROWS, x + c * ROWS, lanes + (j * d + c) * LANES);
-    }
-    for (; j < k; j++)
-        for (ptrdiff_t c = 0; c < d; c++)
-            sums_of(1, 1, d, slope + j * ROWS, x + c * ROWS, lanes + (j * d + c) * LANES);
-}
-
 static void added(ptrdiff_t n, const double *lanes, double *to) {
-    for (ptrdiff_t i = 0; i < n; i++) {
-        const double *s = lanes + i * LANES;
-        to[i] += (s[0] + s[1]) + (s[2] + s[3]);
-    }
+    for (ptrdiff_t i = 0; i < n; i++)
+        to[i] += tile_total(lanes + i * TILE_LANES);
 }
 
 /* The same with logits gamma x, from the design to sums over rows; nothing of a row leaves the cache.
@@ -287,12 +216,12 @@ double sy_softmax_sums(ptrdiff_t n, ptrdiff_t k, ptrdiff_t d, const int32_t *a, 
                        double *gradient) {
     double *e = sy_aligned(work), *x = e + k * ROWS, *lanes = x + d * ROWS, total = 0.0;
     chunk s;
-    memset(lanes, 0, (size_t)(k * d * LANES) * sizeof(double));
+    memset(lanes, 0, (size_t)(k * d * TILE_LANES) * sizeof(double));
     for (ptrdiff_t at = 0; at < n; at += ROWS) {
         const ptrdiff_t m = n - at < ROWS ? n - at : ROWS;
         const int32_t *left = a + at, *right = b ? b + at : NULL;
-        gathered(m, d, stride, columns + at, x);
-        margins(k, d, gamma, x, e);
+        tile_of(m, d, stride, columns + at, x);
+        tile_margins(k, TILE, d, gamma, x, e);
         drawn(m, ROWS, k, left, right, weight ? weight + at : NULL, e, e, &s);
         for (ptrdiff_t i = 0; i < m; i++)
             total += s.weight[i] * s.value[i];
@@ -300,7 +229,7 @@ double sy_softmax_sums(ptrdiff_t n, ptrdiff_t k, ptrdiff_t d, const int32_t *a, 
             memcpy(value + at, s.value, (size_t)m * sizeof(double));
         if (gradient) {
             slopes(m, ROWS, k, left, right, &s, e);
-            sums(k, d, e, x, lanes);
+            tile_sums(k, TILE, 0, d, e, x, lanes);
         }
     }
     if (gradient)
@@ -343,16 +272,16 @@ void sy_softmax_product(ptrdiff_t n, ptrdiff_t k, ptrdiff_t d, const int32_t *a,
                         const double *direction, double *work, double *to) {
     double *e = sy_aligned(work), *u = e + k * ROWS, *x = u + k * ROWS, *lanes = x + d * ROWS;
     chunk s;
-    memset(lanes, 0, (size_t)(k * d * LANES) * sizeof(double));
+    memset(lanes, 0, (size_t)(k * d * TILE_LANES) * sizeof(double));
     for (ptrdiff_t at = 0; at < n; at += ROWS) {
         const ptrdiff_t m = n - at < ROWS ? n - at : ROWS;
         const int32_t *left = a + at, *right = b ? b + at : NULL;
-        gathered(m, d, stride, columns + at, x);
-        margins(k, d, gamma, x, e);
-        margins(k, d, direction, x, u);
+        tile_of(m, d, stride, columns + at, x);
+        tile_margins(k, TILE, d, gamma, x, e);
+        tile_margins(k, TILE, d, direction, x, u);
         drawn(m, ROWS, k, left, right, weight ? weight + at : NULL, e, e, &s);
         product(m, k, left, right, e, &s, u);
-        sums(k, d, u, x, lanes);
+        tile_sums(k, TILE, 0, d, u, x, lanes);
     }
     added(k * d, lanes, to);
 }

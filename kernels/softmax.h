@@ -3,9 +3,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SY_SOFTMAX_ROWS 64 /* rows that are worked on at a time */
-#define SY_SOFTMAX_LANES 4 /* partial sums in a fixed order: the same bits from every instruction set */
-
 void sy_softmax(ptrdiff_t n, ptrdiff_t k, const int32_t *a, const int32_t *b, const double *weight,
                 const double *logits, double *gradient, double *roots);
 double sy_softmax_sums(ptrdiff_t n, ptrdiff_t k, ptrdiff_t d, const int32_t *a, const int32_t *b, const double *weight,

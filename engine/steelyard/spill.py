@@ -89,9 +89,9 @@ class Blocks:
         later = [Together(tuple(Later(self.parts[i], self.changes) for i in group)) for group in groups]
         return Blocks([part() for part in later] if self.in_memory else [*later])
 
-    def split(self, folds: int) -> list[Blocks]:
-        """The rows of each fold; blocks know the fold of their rows."""
-        return [self.map(partial(_of_fold, f)) for f in range(folds)]
+    def split(self, folds: int, view: bool = False) -> list[Blocks]:
+        """The rows of each fold; blocks know the fold of their rows. view: as of :meth:`Block.where`."""
+        return [self.map(partial(_of_fold, f, view)) for f in range(folds)]
 
 
 def settled(blocks: Blocks) -> Blocks:
@@ -184,9 +184,9 @@ def _block(arrays: dict[str, Any], start: int, n: int, arms: int) -> Block:
     return Block(**{**_ABSENT, **arrays, **several, "start": start, "n": n, "arms": arms})
 
 
-def _of_fold(fold: int, block: Block) -> Block:
+def _of_fold(fold: int, view: bool, block: Block) -> Block:
     low, high = np.searchsorted(np.asarray(block.fold), [fold, fold + 1])
-    return block.where(slice(low, high))
+    return block.where(slice(low, high), view)
 
 
 class Spill:

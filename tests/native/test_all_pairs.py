@@ -104,7 +104,8 @@ def test_wrong_input():
             "work": np.empty((13, native.ROWS)), "terms": np.empty((7, 20))}  # fmt: skip
     native.policy_terms(**call)
     for wrong in ({"policy": shares[:3]}, {"reference": shares[:2]}, {"policy_at": at[:2]}, {"reference_at": at + 1},
-                  {"columns": np.ones((4, 19))}, {"columns": np.ones((20, 4)).T}, {"supported": np.ones((3, 4), np.uint8)},
+                  {"columns": np.ones((4, 19))}, {"columns": np.ones((20, 4)).T},
+                  {"supported": np.ones((3, 4), np.uint8)},
                   {"a": arm[:3]}, {"b": arm + 4}, {"a": arm - 1}, {"work": np.empty((9, native.ROWS))},
                   {"score": np.asfortranarray(score)}, {"terms": np.empty((6, 20))}):  # fmt: skip
         with pytest.raises(ValueError, match="must"):

@@ -13,41 +13,40 @@ from tests.reference import row_likelihood as twin
 SCALES = np.geomspace(1e-4, 100.0, 10)
 
 
-def block(seed, n, k, q, d, model, weighted=True):
+def block(seed, n, k, d, model, weighted=True):
     rng = np.random.default_rng(seed)
     a = rng.integers(0, max(k, 1), n, np.int32)
     b = ((a + rng.integers(1, max(k, 2), n)) % max(k, 1)).astype(np.int32)
-    context = None if q == 1 else rng.normal(size=(n, q))
     ties = model in ("davidson", "rao-kupper")
     y = rng.choice([0.0, 0.5, 1.0], n) if ties else rng.choice([0.0, 0.5, 1.0, 0.3], n)
     weight, count = (rng.uniform(0.5, 2.0, n), rng.integers(1, 5, n).astype(float)) if weighted else (None, None)
     columns = rng.normal(size=(d, n))
     offset = rng.normal(size=n) if weighted else None
-    parts = (a, b, context, columns, offset, y, weight, count)
+    parts = (a, b, columns, offset, y, weight, count)
     return [part if part is None else frozen(part)[0] for part in parts]
 
 
 def evaluate(module, model, k, columns, parameter, meat=False, hessian=True):
-    a, b, context, z, offset, y, weight, count = columns
-    p, q = len(parameter), 1 if context is None else context.shape[1]
+    a, b, z, offset, y, weight, count = columns
+    p = len(parameter)
     by_eta, score, matrix = np.zeros((4, len(y))), np.zeros(p), np.zeros((p, p))
-    value = module.row_likelihood(MODELS[model], 0, k, a, b, context, z, offset, y, weight, count, meat, parameter,
-                                  by_eta, score, matrix if hessian else None, np.empty((q, q)))  # fmt: skip
+    value = module.row_likelihood(MODELS[model], 0, k, a, b, z, offset, y, weight, count, meat, parameter, by_eta,
+                                  score, matrix if hessian else None)  # fmt: skip
     return value, score, matrix, by_eta
 
 
-def size(k, q, d, model):
-    return k * q + d + (model in ("davidson", "rao-kupper"))
+def size(k, d, model):
+    return k + d + (model in ("davidson", "rao-kupper"))
 
 
 @settings(max_examples=80, deadline=None)
 @given(
-    model=st.sampled_from(list(MODELS)), n=st.integers(0, 600), k=st.sampled_from([0, 2, 5]), q=st.integers(1, 3),
+    model=st.sampled_from(list(MODELS)), n=st.integers(0, 600), k=st.sampled_from([0, 2, 5]),
     d=st.integers(0, 4), meat=st.booleans(), weighted=st.booleans(), seed=st.integers(0, 10**6),
 )  # fmt: skip
-def test_equals_twin(model, n, k, q, d, meat, weighted, seed):
-    columns = block(seed, n, k, q, d, model, weighted)
-    parameter = np.random.default_rng(seed + 1).uniform(0.1, 1.0, size(k, q, d, model))
+def test_equals_twin(model, n, k, d, meat, weighted, seed):
+    columns = block(seed, n, k, d, model, weighted)
+    parameter = np.random.default_rng(seed + 1).uniform(0.1, 1.0, size(k, d, model))
     got = evaluate(native, model, k, columns, parameter, meat)
     want = evaluate(twin, model, k, columns, parameter, meat)
     for x, y in zip(got, want, strict=True):
@@ -57,9 +56,9 @@ def test_equals_twin(model, n, k, q, d, meat, weighted, seed):
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("model", list(MODELS))
 def test_derivatives_at_ten_scales(model, scale):
-    k, q, d = 3, 2, 2
-    columns = block(5, 300, k, q, d, model)
-    p = size(k, q, d, model)
+    k, d = 3, 2
+    columns = block(5, 300, k, d, model)
+    p = size(k, d, model)
     parameter = scale * np.random.default_rng(1).uniform(-0.5, 0.5, p)
     if model in ("davidson", "rao-kupper"):
         parameter[-1] = 0.7
@@ -76,10 +75,10 @@ def test_derivatives_at_ten_scales(model, scale):
 
 
 def test_a_row_for_many_counts_as_many_rows():
-    columns = block(3, 50, 4, 1, 2, "davidson", weighted=False)
+    columns = block(3, 50, 4, 2, "davidson", weighted=False)
     count = np.random.default_rng(4).integers(1, 4, 50)
     parameter = np.full(7, 0.3)
-    once = evaluate(native, "davidson", 4, [*columns[:7], count.astype(float)], parameter, meat=True)
+    once = evaluate(native, "davidson", 4, [*columns[:6], count.astype(float)], parameter, meat=True)
     spread = [part if part is None else np.ascontiguousarray(np.repeat(part, count, axis=-1)) for part in columns]
     often = evaluate(native, "davidson", 4, spread, parameter, meat=True)
     for x, y in zip(once[:3], often[:3], strict=True):
@@ -87,7 +86,7 @@ def test_a_row_for_many_counts_as_many_rows():
 
 
 def test_one_block_or_many_and_no_hessian():
-    columns = block(6, 1000, 3, 1, 2, "bradley-terry")
+    columns = block(6, 1000, 3, 2, "bradley-terry")
     parameter = np.linspace(-0.5, 0.5, 5)
     whole = evaluate(native, "bradley-terry", 3, columns, parameter)
     parts = [[None if x is None else np.ascontiguousarray(x[..., cut]) for x in columns]
@@ -103,13 +102,11 @@ def test_one_block_or_many_and_no_hessian():
 
 
 def test_wrong_shapes_and_codes():
-    a, b, _, z, _, y, *_ = block(7, 20, 3, 1, 2, "bradley-terry", weighted=False)
+    a, b, z, _, y, *_ = block(7, 20, 3, 2, "bradley-terry", weighted=False)
     score, matrix = np.zeros(5), np.zeros((5, 5))
 
     def call(a=a, z=z, parameter=score, matrix=matrix, weight=None, by_eta=None):
-        native.row_likelihood(
-            0, 0, 3, a, b, None, z, None, y, weight, None, False, parameter, by_eta, score, matrix, None
-        )
+        native.row_likelihood(0, 0, 3, a, b, z, None, y, weight, None, False, parameter, by_eta, score, matrix)
 
     call()
     for wrong in ({"a": a[:5]}, {"a": a + np.int32(3)}, {"z": np.zeros((2, 19))}, {"parameter": np.zeros(4)},

@@ -10,18 +10,17 @@ from tests.reference.pair_likelihood import pair_likelihood
 
 
 def row_likelihood(
-    model: int, own: int, k: int, a: Any, b: Any, context: Any, columns: Any, offset: Any, y: Any, weight: Any,
-    count: Any, meat: bool, parameter: Any, by_eta: Any, score: Any, hessian: Any, work: Any,
+    model: int, own: int, k: int, a: Any, b: Any, columns: Any, offset: Any, y: Any, weight: Any, count: Any,
+    meat: bool, parameter: Any, by_eta: Any, score: Any, hessian: Any,
 ) -> float:  # fmt: skip
     n, ties = len(y), model in (1, 2)
-    context = np.ones((n, 1)) if context is None else context
-    q, d, p = context.shape[1], len(columns), len(score)
+    d, p = len(columns), len(score)
     design = np.zeros((n, p))
     for i in range(n):
         if k:
-            design[i, a[i] * q : (a[i] + 1) * q] += context[i]
-            design[i, b[i] * q : (b[i] + 1) * q] -= context[i]
-        design[i, k * q : k * q + d] = columns[:, i]
+            design[i, a[i]] += 1.0
+            design[i, b[i]] -= 1.0
+        design[i, k : k + d] = columns[:, i]
     eta = design @ parameter + (0.0 if offset is None else offset)
     w, c = (np.ones(n) if values is None else values for values in (weight, count))
     tie = ties & (y == 0.5)

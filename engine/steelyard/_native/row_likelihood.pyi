@@ -9,7 +9,6 @@ def row_likelihood(
     k: int,
     a: NDArray[np.int32],
     b: NDArray[np.int32],
-    context: NDArray[np.float64] | None,
     columns: NDArray[np.float64],
     offset: NDArray[np.float64] | None,
     y: NDArray[np.float64],
@@ -20,5 +19,4 @@ def row_likelihood(
     by_eta: NDArray[np.float64] | None,
     score: NDArray[np.float64],
     hessian: NDArray[np.float64] | None,
-    work: NDArray[np.float64] | None,
 ) -> float: ...

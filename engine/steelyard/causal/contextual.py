@@ -1,31 +1,32 @@
 """Contextual Bradley-Terry: arm scores linear in context, fitted to all rows and to the rows outside each fold.
 
 eta = (theta_a - theta_b)' x + beta' z, x the context with a leading 1. One Newton fit to all rows keeps score and
-Hessian by fold; the fit without a fold starts there with the others' Hessian, so that it takes a few passes for the
-score alone.
+Hessian by fold; the fits without a fold start there with the others' Hessian, so that all of them together take a few
+passes for scores alone (kernels/contextual.c).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from steelyard._native.pair_likelihood import MODELS
-from steelyard._native.row_likelihood import row_likelihood
+from steelyard._native.contextual import contextual, work_size
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.models.row_problem import weights
 from steelyard.solve import Point, Solution, dense_solver, newton, one_blas_thread
-from steelyard.spill import Blocks
+from steelyard.spill import Blocks, joined
 
 WIDEST = 4000  # parameters
 _LONG, _THINNED = 1 << 18, 16  # rows from which every 16th is fitted first
 _EXACT = (1e-10, 1e-8)  # of the score divided by n, and of the step still to go
 _ENOUGH = (1e-8, 1e-6)  # the same of long logs, where a coefficient's own error is a thousand times that
+_RUN = 64  # rows of a pair that stand together, on average, from which it pays to leave them where they are
+_TOGETHER = 6  # passes for all folds at once; what takes more goes on by itself
 
 
 def refuse_wide(arms: int, columns: int) -> None:
@@ -53,14 +54,16 @@ class Contextual(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    value: float
+    """Of one fold: value (V,), score (V, p), hessian (p, p) or None."""
+
+    value: Any
     score: Any
     hessian: Any
 
 
 @dataclass(frozen=True)
 class ContextualProblem:
-    """parts: labelled rows of each fold, by pair; features (n, q) the design, ones first; columns (d, n).
+    """parts: labelled rows of each fold, best by pair; context (q, n) the design, ones first; columns (d, n).
 
     penalty: (p,) r in r/2 parameter^2 on the summed log-likelihood, arm by arm, then of the columns. start: near the
     maximum, where that is known.
@@ -85,6 +88,11 @@ class ContextualProblem:
     def n(self) -> list[float]:
         """Weight of each fold's rows."""
         return [sum(part.each(lambda block: float(weights(block).sum()))) for part in self.parts]
+
+    @cached_property
+    def _blocks(self) -> Blocks:
+        """Those of all folds, one fold after the other."""
+        return joined([part.map(partial(_numbered, f)) for f, part in enumerate(self.parts)])
 
     @property
     def _precision(self) -> tuple[float, float]:
@@ -115,27 +123,32 @@ class ContextualProblem:
         except (ConvergenceError, NotIdentifiedError):
             return np.zeros(self.size)
 
-    def _sums(self, parameter: Any, part: Blocks, curved: bool = True) -> _Sums:
-        """Log-likelihood, score (p,) and, where asked for, minus the Hessian (p, p), of a fold's rows."""
-        p, q = self.size, self.q
+    def _pass(self, parameters: Any, wanted: Callable[[int], Sequence[int]], curved: bool = False) -> list[_Sums]:
+        """Of each fold's rows the log-likelihoods, scores and, where asked for, minus the Hessian.
 
-        def one(block: Block) -> _Sums:
-            assert block.y is not None
-            assert block.columns is not None
-            score, hessian = np.zeros(p), np.zeros((p, p)) if curved else None
-            value = row_likelihood(
-                MODELS["bradley-terry"], 0, self.k, block.a, block.b, block.features, block.columns, None, block.y,
-                block.weight, block.count, False, parameter, None, score, hessian, np.empty((q, q)),
-            )  # fmt: skip
-            return _Sums(value, score, hessian)
+        parameters: (V, p); of a fold's rows those are evaluated that `wanted` names, and the others count 0.
+        """
+        (v, p), wide = parameters.shape, self.q + self.d
 
-        value, score, hessian = 0.0, np.zeros(p), np.zeros((p, p)) if curved else None
-        for some in part.each(one):
-            value += some.value
-            score += some.score
+        def one(block: Block) -> tuple[int, list[int], Any, Any, Any]:
+            asked = list(wanted(block.start))
+            value, score = np.zeros(len(asked)), np.zeros((len(asked), p))
+            hessian, work = np.zeros((p, p)) if curved and asked else None, np.empty(work_size(wide, len(asked)))
+            if asked:
+                x, z, y = (np.asarray(values) for values in (block.context, block.columns, block.y))
+                some = np.ascontiguousarray(parameters[asked])
+                contextual(
+                    self.k, block.a, block.b, x, z, y, block.weight, block.count, some, work, value, score, hessian
+                )
+            return block.start, asked, value, score, hessian
+
+        sums = [_Sums(np.zeros(v), np.zeros((v, p)), np.zeros((p, p)) if curved else None) for _ in self.parts]
+        for fold, asked, value, score, hessian in self._blocks.each(one):
+            sums[fold].value[asked] += value
+            sums[fold].score[asked] += score
             if hessian is not None:
-                hessian += some.hessian
-        return _Sums(value, score, hessian)
+                sums[fold].hessian[...] += hessian
+        return sums
 
     def _maximise(self, start: Any) -> tuple[Any, list[_Sums], int, float]:
         """The maximum over all rows (p,), and each fold's sums there, their Hessians of a point near by."""
@@ -148,26 +161,31 @@ class ContextualProblem:
     def _climbed(
         self, start: Any, folds: Sequence[int], solver: Any, last: list[_Sums], hessians: list[Any]
     ) -> Solution:
-        """Newton over some folds. last: gets their sums where it stops; hessians: theirs where they were last taken.
+        """Newton over some folds. last: gets the sums of all folds where it stops; hessians: theirs where they were
+        last taken.
 
         solver: solves with a Hessian near by. It is taken anew only where the step before has not brought the score
         down to a tenth.
         """
         held: list[Any] = [solver, np.inf]  # what solves, and the score where it was last asked
 
+        def wanted(fold: int) -> list[int]:
+            return [0] if fold in folds else []
+
         def evaluate(parameter: Any) -> Point:
-            last[:] = [self._sums(parameter, self.parts[f], False) for f in folds]
-            point = self._point(parameter, last, None)
+            last[:] = self._pass(parameter[None], wanted)
+            value = sum(float(part.value[0]) for part in last) - 0.5 * float(self.penalty @ parameter**2)
+            score = sum(part.score[0] for part in last) - self.penalty * parameter
 
             def solve(v: Any) -> Any:
-                size = float(np.abs(point.score).max())
+                size = float(np.abs(score).max())
                 if held[0] is None or size > 0.1 * held[1]:
-                    hessians[:] = [self._sums(parameter, self.parts[f]).hessian for f in folds]
+                    hessians[:] = [part.hessian for part in self._pass(parameter[None], wanted, curved=True)]
                     held[0] = self._solver(_total(hessians))
                 held[1] = size
                 return held[0](v)
 
-            return point._replace(solve=solve)
+            return Point(value, score, solve)
 
         where = "" if len(folds) == len(self.parts) else f" without fold {({*range(len(self.parts))} - {*folds}).pop()}"
         try:
@@ -175,22 +193,36 @@ class ContextualProblem:
         except (ConvergenceError, NotIdentifiedError) as error:
             raise NotIdentifiedError(self._separated(where, error)) from error
 
-    def _without_each(self, whole: Any, sums: Sequence[_Sums]) -> Any:
-        """(F, p) the maxima without each fold, from the one of all rows and the other folds' Hessians there."""
-        total, held = _total([part.hessian for part in sums]), []
-        for fold, part in enumerate(sums):
+    def _without_each(self, whole: Any, sums: list[_Sums]) -> Any:
+        """(F, p) the maxima without each fold, from the one of all rows and the other folds' Hessians there.
+
+        Steps with the same solvers, of all folds in one pass, while each brings its score down to a tenth.
+        """
+        folds, total = range(len(sums)), _total([part.hessian for part in sums])
+        solvers, held = [], np.empty((len(sums), self.size))
+        for fold in folds:
+            part, sums[fold] = sums[fold], sums[fold]._replace(hessian=None)
             try:
-                solver = self._solver(total - part.hessian)
+                solvers.append(self._solver(total - part.hessian))
             except NotIdentifiedError as error:
                 raise NotIdentifiedError(self._separated(f" without fold {fold}", error)) from error
-            first = whole - solver(part.score)  # at `whole` all folds' scores and the ridge's add to 0
-            others = [f for f in range(len(sums)) if f != fold]
-            held.append(self._centred(self._climbed(first, others, solver, [], []).parameter))
-        return np.stack(held)
-
-    def _point(self, parameter: Any, sums: Sequence[_Sums], solve: Any) -> Point:
-        value = sum(part.value for part in sums) - 0.5 * float(self.penalty @ parameter**2)
-        return Point(value, sum(part.score for part in sums) - self.penalty * parameter, solve)
+            held[fold] = whole - solvers[fold](part.score[0])  # at `whole` all folds' scores and the ridge's add to 0
+        n, (tolerance, longest) = sum(self.n), self._precision
+        size, left = np.full(len(sums), np.inf), list(folds)
+        for _ in range(_TOGETHER):
+            parts = self._pass(held, lambda own: [f for f in left if f != own])
+            for fold in [*left]:
+                score = sum(part.score[fold] for part in parts) - self.penalty * held[fold]
+                norm, step = float(np.abs(score).max()), solvers[fold](score)
+                if norm <= tolerance * (n - self.n[fold]) and np.abs(step).max() <= longest:
+                    left.remove(fold)
+                elif norm <= 0.1 * size[fold]:
+                    held[fold] += step
+                size[fold] = norm
+        for fold in left:
+            others = [f for f in folds if f != fold]
+            held[fold] = self._climbed(held[fold], others, solvers[fold], [], []).parameter
+        return np.stack([self._centred(each) for each in held])
 
     def _solver(self, hessian: Any) -> Any:
         """Solves with the upper triangle of minus the Hessian; without ridge what all arms share is tied down."""
@@ -220,8 +252,21 @@ class ContextualProblem:
         )
 
 
+def _numbered(fold: int, block: Block) -> Block:
+    """The block with the number of its fold where that of its first row was."""
+    return replace(block, start=fold)
+
+
+def scattered(block: Block) -> bool:
+    """Whether a pair has few rows that stand together, or some row has no answer."""
+    a, b = block.a, block.b
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    runs = 1 + int(((low[1:] != low[:-1]) | (high[1:] != high[:-1])).sum())
+    return runs * _RUN > block.n or not np.isfinite(np.asarray(block.y)).all()
+
+
 def by_pair(block: Block) -> Block:
-    """The answered rows, those of each pair together: their Hessian is made pair by pair."""
+    """The answered rows, those of each pair together: what is summed over them is summed pair by pair."""
     known = np.flatnonzero(np.isfinite(np.asarray(block.y)))
     a, b = block.a[known], block.b[known]
     return block.where(known[np.lexsort((np.maximum(a, b), np.minimum(a, b)))])

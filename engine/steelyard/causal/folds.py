@@ -40,7 +40,7 @@ def folded(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, 
         if block.count is not None:
             return _dealt(block, folds, np.random.default_rng([seed, block.start]))
         if folds == 1:
-            return _together(block, np.zeros(block.n, np.int8))
+            return replace(block, fold=np.zeros(block.n, np.int8))
         place = np.arange(first[block.start], first[block.start] + block.n, dtype=np.uint64)
         return _together(block, (_mixed(place, seed) % np.uint64(folds)).astype(np.int8))
 
@@ -61,10 +61,14 @@ def _dealt(block: Block, folds: int, rng: np.random.Generator) -> Block:
 
 
 def _together(block: Block, fold: Any) -> Block:
-    """The rows of each fold together, in order."""
+    """The rows of each fold together, and there, where arms are few, those of each pair; else in order."""
     place = np.arange(block.n, dtype=np.int32) if block.place is None else block.place
-    block = replace(block, fold=fold, place=place)
-    return block if (fold[1:] >= fold[:-1]).all() else block.where(np.argsort(fold, kind="stable"))
+    block, key = replace(block, fold=fold, place=place), fold
+    k = 1 + int(max(block.a.max(initial=0), block.b.max(initial=0)))
+    if (1 + int(fold.max(initial=0))) * k * k < 1 << 16:  # numbers that are sorted in two passes
+        key = (fold * np.uint16(k) + np.minimum(block.a, block.b)) * np.uint16(k) + np.maximum(block.a, block.b)
+        key = key.astype(np.uint16)
+    return block if (key[1:] >= key[:-1]).all() else block.where(np.argsort(key, kind="stable"))
 
 
 def fold_slices(block: Block, step: int | None = None) -> Iterator[tuple[int, slice]]:

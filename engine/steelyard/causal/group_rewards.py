@@ -138,7 +138,8 @@ class GroupRewards:
 
         def mine(block: Block) -> Block:
             block = block.where(np.asarray(block.group) == group)
-            return replace(block, columns=np.ascontiguousarray(_design(block, contexts)), features=None, context=None)
+            design = np.ascontiguousarray(_design(block, contexts))
+            return replace(block, columns=design, features=None, context=np.empty((0, block.n)))
 
         parts = [part.packed().map(mine) for part in viewed.split(self.folds)]
         d = next(iter(parts[0].each(lambda block: len(np.asarray(block.columns)))))

@@ -48,9 +48,10 @@ def _of_two(model: SoftmaxModel, folds: int) -> list[Any]:
 
     def ready(block: Block) -> Block:
         y = block.drawn[0].astype(np.float64)
-        return replace(block, y=y, features=None, context=None, levels=(), clusters=(), propensity=None)
+        none = np.empty((0, block.n))
+        return replace(block, y=y, features=None, context=none, levels=(), clusters=(), propensity=None)
 
-    parts = [part.packed() for part in model.problem.blocks.map(ready).split(folds)]
+    parts = model.problem.blocks.map(ready).split(folds, view=True)
     penalty = np.where(np.arange(model.problem.d) > 0, model.problem.ridge, 0.0)
     fit = ContextualProblem(parts, (), 0, model.problem.d, penalty, model.gamma[1] - model.gamma[0]).fit()
     gammas = [np.stack([np.zeros(model.problem.d), beta]) for beta in fit.held_beta]
@@ -69,7 +70,7 @@ def shown(held: list[Propensity], block: Block) -> Any:
     if len(bad):
         what = {"pair": "pair", "group": "group", "label": "answer"}[held[0].assigned.kind]
         raise OverlapError(
-            f"{len(bad)} rows (first rows {block.numbers(bad[:10]).tolist()}): their {what} has propensity 0 in their "
+            f"{len(bad)} rows (first rows {np.sort(block.numbers(bad))[:10].tolist()}): their {what} has propensity 0 in their "
             "context, by the other folds. Use coarser contexts or strata, a ridge, fewer folds, or leave them out."
         )
     return value

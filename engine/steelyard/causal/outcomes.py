@@ -18,7 +18,7 @@ import numpy as np
 from steelyard._native.all_pairs import ROWS, all_pairs, pair_along, pair_ends
 from steelyard.assignment.contexts import Contexts
 from steelyard.blocks import Block
-from steelyard.causal.contextual import Contextual, ContextualProblem, by_pair
+from steelyard.causal.contextual import Contextual, ContextualProblem, by_pair, scattered
 from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.models.row_problem import weights
 from steelyard.spill import Blocks, joined
@@ -170,11 +170,11 @@ def contextual(blocks: Blocks, arms: Sequence[str], contexts: Contexts, ridge: f
 
     def ready(block: Block) -> Block:
         columns = np.asarray(block.columns)[-1:] if judge else np.empty((0, block.n))
-        design = np.ascontiguousarray(np.asarray(block.context).T)
-        return by_pair(replace(block, columns=columns, context=None, features=design))
+        return replace(block, columns=columns, propensity=None, clusters=(), sampling=None, drawn=(), place=None)
 
-    bare = blocks.map(lambda block: replace(block, propensity=None, clusters=(), sampling=None, drawn=(), place=None))
-    parts = [part.packed().map(ready) for part in bare.split(folds)]
+    parts = blocks.map(ready).split(folds, view=True)
+    if any(joined(parts).each(scattered)):
+        parts = [part.packed().map(by_pair) for part in parts]
     q, d = 1 + len(contexts.mean), int(judge)
     return ContextualProblem(parts, arms, q, d, np.full(len(arms) * q + d, ridge)).fit()
 

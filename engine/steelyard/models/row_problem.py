@@ -144,8 +144,8 @@ class RowProblem:
         assert block.y is not None
         assert block.columns is not None
         return row_likelihood(
-            self._code, self._own, self.k, block.a, block.b, None, block.columns, None, block.y, block.weight,
-            block.count, meat, parameter, by_eta, score, matrix, None,
+            self._code, self._own, self.k, block.a, block.b, block.columns, None, block.y, block.weight, block.count,
+            meat, parameter, by_eta, score, matrix,
         )  # fmt: skip
 
     def _wide(self, block: Block, parameter: Any, meat: bool, by_eta: Any, score: Any, matrix: Any) -> float:
@@ -175,8 +175,8 @@ class RowProblem:
         weight, count = (None if x is None else x[cut] for x in (block.weight, block.count))
         none = np.empty((0, len(offset)))
         return row_likelihood(
-            self._code, self._own, 0, block.a[cut], block.b[cut], None, none, offset, block.y[cut], weight, count,
-            meat, parameter[self.d :], by_eta, score, matrix, None,
+            self._code, self._own, 0, block.a[cut], block.b[cut], none, offset, block.y[cut], weight, count, meat,
+            parameter[self.d :], by_eta, score, matrix,
         )  # fmt: skip
 
     @cached_property
