@@ -15,6 +15,7 @@ from steelyard.errors import ConvergenceError, NotIdentifiedError
 TOLERANCE = 1e-10  # of the largest score entry, divided by n
 STEP = 1e-9  # of any parameter: the Newton step that would come next
 ROUNDS = 100
+FAST = 0.1  # how much shorter steps with one Hessian are to become for the next to be foreseen
 
 
 class _Blas:

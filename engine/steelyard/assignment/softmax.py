@@ -21,13 +21,14 @@ from steelyard.assignment.latent import collinear
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError
 from steelyard.models.row_problem import weights
-from steelyard.solve import ROUNDS, Point, conjugate_gradients, dense_solver, newton, one_blas_thread
+from steelyard.solve import FAST, ROUNDS, Point, QuasiNewton, conjugate_gradients, dense_solver, newton, one_blas_thread
 from steelyard.spill import Blocks, joined
 
 _CELLS = 1 << 14  # logits that are worked on at a time
 _THINNED = 1 << 15  # rows whose Hessian stands for that of all
 _PIECE = 1 << 12  # of them in a block: enough blocks for several cores
 PRECISION = (1e-9, 1e-7)  # largest gradient entry, divided by n; step still to go of any standardised coefficient
+_LONG = (1e-8, 1e-6)  # both of fits to a long log, where a coefficient's own error is a thousand times that
 _HELD_OUT = (1e-6, 1e-4)  # both of fits to a long log without some rows: a hundredth of their own sampling errors
 _ROUGH = (1e-5, 1e-3)  # both of the fit to some rows that a long log's starts from
 _WHOLE = 800  # coefficients up to which some rows' Hessian preconditions as a whole
@@ -159,43 +160,65 @@ class SoftmaxProblem:
             with contextlib.suppress(ConvergenceError):
                 start = few._newton(start, near, _ROUGH, rounds).gamma
             near = few.preconditioner(start)
-        return self._newton(start, near, PRECISION, rounds)
+        return self._newton(start, near, PRECISION if few is self else _LONG, rounds)
 
     @one_blas_thread()
-    def held_out(self, folds: int, gamma: Any) -> list[Solved]:
-        """The maxima without each fold, from the one of all rows, gamma (k, D).
+    def held_out(self, folds: int, gamma: Any) -> list[Any]:
+        """The maxima (k, D) without each fold, from the one of all rows, gamma (k, D).
 
         There the gradients of all folds and of the ridge add to 0, so that the first step costs the left-out fold's.
         """
         parts = self.blocks.map(_bare).split(folds)
-        near, solved = self.thinned.preconditioner(gamma), []
+        near, held = self.thinned.preconditioner(gamma), []
         precision = PRECISION if self.thinned is self else _HELD_OUT
         for left, part in enumerate(parts):
             others = joined([other for f, other in enumerate(parts) if f != left])
             problem = replace(self, blocks=others)
             gradient = replace(self, blocks=part).evaluate(gamma)[1]
-            start = gamma + problem._step(gamma, -gradient, near)[0]
-            solved.append(problem._newton(start, near, precision))
-        return solved
+            held.append(problem._second(gamma, problem._step(gamma, -gradient, near)[0], near, precision))
+        return held
+
+    def _second(self, gamma: Any, first: Any, near: Callable[[Any], Any], precision: tuple[float, float]) -> Any:
+        """The maximum, from gamma and the first step there.
+
+        Steps with a Hessian that hardly changes shrink at a rate that the first two tell: where the third would be as
+        small as is asked, it is not asked for.
+        """
+        start = gamma + first
+        score = self.evaluate(start)[1] - self.penalty * start
+        step = self._step(start, score, near)[0]
+        sizes = np.abs(score).max() / self.n, np.abs(step).max()
+        rate = sizes[1] / max(np.abs(first).max(), precision[1])
+        if rate <= FAST and all(size * rate <= most for size, most in zip(sizes, precision, strict=True)):
+            return start + step
+        return self._newton(start + step, near, precision).gamma
 
     def _newton(
         self, start: Any, near: Callable[[Any], Any], precision: tuple[float, float], rounds: int = ROUNDS
     ) -> Solved:
         """near: preconditions the inner solves, until one of them asks for many products."""
-        shape, held = (self.k, self.d), [near]
+        shape, held = (self.k, self.d), [near, start]
+
+        def some_rows(v: Any) -> Any:
+            step, products = self._step(held[1], v, held[0])
+            if products > _STALE:
+                held[0] = self.thinned.preconditioner(held[1])
+            return step.ravel()
+
+        learned = QuasiNewton(some_rows)
 
         def evaluate(flat: Any) -> Point:
             gamma = flat.reshape(shape)
             value, gradient = self.evaluate(gamma)
             value -= 0.5 * float((self.penalty * gamma**2).sum())
+            score = (gradient - self.penalty * gamma).ravel()
 
             def solve(v: Any) -> Any:
-                step, products = self._step(gamma, v, held[0])
-                if products > _STALE:
-                    held[0] = self.thinned.preconditioner(gamma)
-                return step.ravel()
+                held[1] = gamma
+                learned.learn(flat, score)
+                return learned(v)
 
-            return Point(value, (gradient - self.penalty * gamma).ravel(), solve)
+            return Point(value, score, solve)
 
         solution = newton(evaluate, start.ravel(), self.n, *precision, rounds)
         gamma = solution.parameter.reshape(shape)

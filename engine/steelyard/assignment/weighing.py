@@ -60,7 +60,7 @@ def weigh_rows(
     propensity: Propensity, log: PreferenceLog, blocks: Blocks, target: Any, kind: str, clip: float | None,
     trim: float | None, floor: float, unsupported: float,
 ) -> Weights:  # fmt: skip
-    """The weights of rows that know what was drawn; three passes over them."""
+    """The weights of rows that know what was drawn; two passes over them, three where the largest are clipped."""
     if kind not in ("hajek", "stabilized", "overlap", "balance"):
         raise ValueError(f"kind must be 'hajek', 'stabilized', 'overlap' or 'balance', not {kind!r}")
     if isinstance(target, str) and target not in ("uniform", "log"):
@@ -85,8 +85,13 @@ def weigh_rows(
         made = replace(made, toward=toward(contexts, log, blocks, target))
     if kind == "balance":
         made = replace(made, balancing=_balanced(made, blocks))
-    made = _scaled(made, blocks, clip)
-    sums = _summed(made, blocks)
+    if clip is None:  # one pass, in units of the raw weights
+        sums = _summed(made, blocks)
+        made = replace(made, mean=sums.weight_sum / sums.sampled)
+        sums = sums.over(made.mean)
+    else:
+        made = _clipped(made, blocks, clip)
+        sums = _summed(made, blocks)
     facts = _overlap(made, sums)
     _refuse(made, facts, floor, unsupported)
     return replace(made, sums=sums, facts=facts)
@@ -267,28 +272,28 @@ def _arm_totals(blocks: Blocks, assigned: Assigned) -> Any:
     return np.sum(list(blocks.each(one)), axis=0)
 
 
-def _scaled(made: Weights, blocks: Blocks, clip: float | None) -> Weights:
+def _finite(made: Weights, block: Block) -> tuple[Any, Any, Any]:
+    """What :meth:`Weights.raw` gives. Raises OverlapError for a row without a finite weight."""
+    raw, logp, tilt = made.raw(block)
+    bad = np.flatnonzero(~np.isfinite(raw))
+    if len(bad):
+        raise OverlapError(
+            f"{len(bad)} rows have no finite weight (first rows {block.numbers(bad[:10]).tolist()}): what they "
+            "were assigned has probability 0 in their context, or the context is not one that the propensity knows."
+        )
+    return raw, logp, tilt
+
+
+def _clipped(made: Weights, blocks: Blocks, clip: float) -> Weights:
     """The weights with mean 1 over the rows that have one, and the limit that clip asks for."""
 
-    quantile = clip if clip is not None and clip < 1 else None
-
     def one(block: Block) -> tuple[float, float, Any]:
-        raw, _, _ = made.raw(block)
-        bad = np.flatnonzero(~np.isfinite(raw))
-        if len(bad):
-            raise OverlapError(
-                f"{len(bad)} rows have no finite weight (first rows {block.numbers(bad[:10]).tolist()}): what they "
-                "were assigned has probability 0 in their context, or the context is not one that the propensity knows."
-            )
-        sampling = sampling_weights(block)
-        return float(raw @ sampling), float(sampling[raw > 0].sum()), 0 if quantile is None else fine_counts(raw)
+        raw, sampling = _finite(made, block)[0], sampling_weights(block)
+        return float(raw @ sampling), float(sampling[raw > 0].sum()), fine_counts(raw) if clip < 1 else 0
 
     total, rows, counts = (sum(part) for part in zip(*blocks.each(one), strict=True))
-    if not total > 0:
-        raise OverlapError(f"no row is left with a weight (trim={made.trim}): support is empty")
-    mean = total / rows
-    limit = clip if quantile is None else fine_quantile(counts, quantile) / mean
-    return replace(made, mean=mean, limit=limit)
+    mean = total / rows if rows else 1.0
+    return replace(made, mean=mean, limit=clip if clip >= 1 or not rows else fine_quantile(counts, clip) / mean)
 
 
 def _summed(made: Weights, blocks: Blocks) -> Sums:
@@ -297,7 +302,7 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
     total: Sums | None = None
 
     def one(block: Block) -> Sums:
-        raw, logp, tilt = made.raw(block)
+        raw, logp, tilt = _finite(made, block)
         weight = raw if made.limit is None else np.minimum(raw, made.limit)
         sampling = sampling_weights(block)
         members = list(assigned.arms(block) if assigned.kind == "pair" else block.drawn)
@@ -328,21 +333,24 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
         ]  # fmt: skip
         trimmed = 0 if made.trim is None else int((logp < np.log(made.trim)).sum())
         return Sums(
-            int(count[used].sum()), 0 if made.limit is None else int((raw > made.limit).sum()), trimmed,
-            float((raw - weight) @ sampling), float(w.sum()), float(w @ each),
-            float(each.max(initial=0.0)), float(tilt @ sampling), by_label(count), by_label(sampling), by_label(w),
-            by_label(w * each), contexts_by_label(sampling), contexts_by_label(w), x @ (tilt * sampling),
-            bins.reshape(labels, BINS), seen, fine_counts(weight), values,
+            int(count[used].sum()), float(sampling[used].sum()),
+            0 if made.limit is None else int((raw > made.limit).sum()), trimmed, float((raw - weight) @ sampling),
+            float(w.sum()), float(w @ each), float(each.max(initial=0.0)), float(tilt @ sampling), by_label(count),
+            by_label(sampling), by_label(w), by_label(w * each), contexts_by_label(sampling), contexts_by_label(w),
+            x @ (tilt * sampling), bins.reshape(labels, BINS), seen, fine_counts(weight), values,
         )  # fmt: skip
 
     for part in blocks.each(one):
         total = part if total is None else _plus(total, part)
     assert total is not None
+    if not total.weight_sum > 0:
+        raise OverlapError(f"no row is left with a weight (trim={made.trim}): support is empty")
     return total
 
 
 def _plus(one: Sums, other: Sums) -> Sums:
-    merged = {name: getattr(one, name) + getattr(other, name) for name in one.__dataclass_fields__ if name != "values"}
+    merged = {name: getattr(one, name) + getattr(other, name) for name in one.__dataclass_fields__
+              if name not in ("values", "unit")}  # fmt: skip
     merged |= {"largest": max(one.largest, other.largest), "seen": one.seen | other.seen}
     return Sums(**merged, values=[x + y for x, y in zip(one.values, other.values, strict=True)])
 
@@ -361,7 +369,7 @@ def _overlap(made: Weights, s: Sums) -> Overlap:
     never = pairs if assigned.kind == "pair" else []
     return Overlap(
         s.rows, effective, effective / s.rows, s.largest / s.weight_sum, s.clipped, s.cut / (s.weight_sum + s.cut),
-        made.limit, s.trimmed, unsupported, {f"{q:g}": fine_quantile(s.fine, q) for q in _QUANTILES}, by_label,
+        made.limit, s.trimmed, unsupported, {f"{q:g}": fine_quantile(s.fine, q) / s.unit for q in _QUANTILES}, by_label,
         histogram_frame(assigned.labels, s.bins), pl.DataFrame(never, schema=["a", "b"], orient="row"), empty,
     )  # fmt: skip
 

@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 class Sums:
     """Sums over the rows of a log under weights; L labels (arms, groups, labelled or not), d context columns.
 
-    rows (comparisons), weight_sum, squares, largest: of all weighted rows. comparisons, count (with the log's own
-    weights), weight, square: (L,). context, weighted: (L, d)
-    sums of standardised contexts. target, tilt: of the tilted contexts of all rows. bins: (L, BINS). values: for each
-    context with values (V, L) rows. seen: (K, K) pairs. fine: counts of weights by size.
+    rows (comparisons), sampled (by the log's own weights), weight_sum, squares, largest: of all weighted rows.
+    comparisons, count (with the log's own weights), weight, square: (L,). context, weighted: (L, d) sums of
+    standardised contexts. target, tilt: of the tilted contexts of all rows. bins: (L, BINS). values: for each context
+    with values (V, L) rows. seen: (K, K) pairs. fine: counts of weights by size, in `unit`.
     """
 
     rows: int
+    sampled: float
     clipped: int
     trimmed: int
     cut: float
@@ -51,6 +52,13 @@ class Sums:
     seen: Any
     fine: Any
     values: list[Any]
+    unit: float = 1.0
+
+    def over(self, unit: float) -> Sums:
+        """The same with weights in another unit, but for their counts by size."""
+        linear = {name: getattr(self, name) / unit for name in ("cut", "weight_sum", "largest", "weight", "weighted")}
+        square = {name: getattr(self, name) / unit**2 for name in ("squares", "square")}
+        return replace(self, **linear, **square, unit=unit)
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,15 @@ from steelyard._native.contextual import contextual, work_size
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.models.row_problem import weights
-from steelyard.solve import Point, Solution, dense_solver, newton, one_blas_thread
+from steelyard.solve import FAST, Point, Solution, dense_solver, newton, one_blas_thread
 from steelyard.spill import Blocks, joined
 
 WIDEST = 4000  # parameters
 _LONG, _THINNED = 1 << 18, 16  # rows from which every 16th is fitted first
 _EXACT = (1e-10, 1e-8)  # of the score divided by n, and of the step still to go
 _ENOUGH = (1e-8, 1e-6)  # the same of long logs, where a coefficient's own error is a thousand times that
+_ROUGH = (1e-5, 1e-3)  # both of the fit to some rows that a long log's starts from
 _RUN = 64  # rows of a pair that stand together, on average, from which it pays to leave them where they are
-_TOGETHER = 6  # passes for all folds at once; what takes more goes on by itself
 
 
 def refuse_wide(arms: int, columns: int) -> None:
@@ -105,7 +105,7 @@ class ContextualProblem:
         """
         refuse_wide(self.k, self.q)
         with one_blas_thread():
-            whole, sums, iterations, norm = self._maximise(self._start())
+            whole, sums, iterations, norm = self._maximise(self._start(), self._precision)
             held = whole[None] if len(self.parts) == 1 else self._without_each(whole, sums)
         cut, shape = self.k * self.q, (self.k, self.q)
         theta, beta = held[:, :cut].reshape(len(held), *shape), held[:, cut:]
@@ -119,7 +119,7 @@ class ContextualProblem:
         few = Blocks([*thinned]).packed().map(by_pair)
         try:
             penalty = np.maximum(self.penalty / _THINNED, 1e-2)
-            return replace(self, parts=[few], penalty=penalty)._maximise(np.zeros(self.size))[0]
+            return replace(self, parts=[few], penalty=penalty)._maximise(np.zeros(self.size), _ROUGH)[0]
         except (ConvergenceError, NotIdentifiedError):
             return np.zeros(self.size)
 
@@ -150,17 +150,18 @@ class ContextualProblem:
                 sums[fold].hessian[...] += hessian
         return sums
 
-    def _maximise(self, start: Any) -> tuple[Any, list[_Sums], int, float]:
+    def _maximise(self, start: Any, precision: tuple[float, float]) -> tuple[Any, list[_Sums], int, float]:
         """The maximum over all rows (p,), and each fold's sums there, their Hessians of a point near by."""
         last: list[_Sums] = []
         hessians: list[Any] = []
-        found = self._climbed(start, range(len(self.parts)), None, last, hessians)
+        found = self._climbed(start, range(len(self.parts)), None, last, hessians, precision)
         sums = [part._replace(hessian=hessian) for part, hessian in zip(last, hessians, strict=True)]
         return self._centred(found.parameter), sums, found.iterations, found.gradient_norm
 
     def _climbed(
-        self, start: Any, folds: Sequence[int], solver: Any, last: list[_Sums], hessians: list[Any]
-    ) -> Solution:
+        self, start: Any, folds: Sequence[int], solver: Any, last: list[_Sums], hessians: list[Any],
+        precision: tuple[float, float],
+    ) -> Solution:  # fmt: skip
         """Newton over some folds. last: gets the sums of all folds where it stops; hessians: theirs where they were
         last taken.
 
@@ -189,14 +190,15 @@ class ContextualProblem:
 
         where = "" if len(folds) == len(self.parts) else f" without fold {({*range(len(self.parts))} - {*folds}).pop()}"
         try:
-            return newton(evaluate, start, sum(self.n[f] for f in folds), *self._precision)
+            return newton(evaluate, start, sum(self.n[f] for f in folds), *precision)
         except (ConvergenceError, NotIdentifiedError) as error:
             raise NotIdentifiedError(self._separated(where, error)) from error
 
     def _without_each(self, whole: Any, sums: list[_Sums]) -> Any:
         """(F, p) the maxima without each fold, from the one of all rows and the other folds' Hessians there.
 
-        Steps with the same solvers, of all folds in one pass, while each brings its score down to a tenth.
+        Steps with the same solvers, of all folds in one pass, while each is a tenth of the one before; where the next
+        would be as small as is asked, it is not asked for.
         """
         folds, total = range(len(sums)), _total([part.hessian for part in sums])
         solvers, held = [], np.empty((len(sums), self.size))
@@ -208,20 +210,21 @@ class ContextualProblem:
                 raise NotIdentifiedError(self._separated(f" without fold {fold}", error)) from error
             held[fold] = whole - solvers[fold](part.score[0])  # at `whole` all folds' scores and the ridge's add to 0
         n, (tolerance, longest) = sum(self.n), self._precision
-        size, left = np.full(len(sums), np.inf), list(folds)
-        for _ in range(_TOGETHER):
+        size, left, slow = np.maximum(np.abs(held - whole).max(axis=1), longest), list(folds), []
+        while left:
             parts = self._pass(held, lambda own: [f for f in left if f != own])
             for fold in [*left]:
                 score = sum(part.score[fold] for part in parts) - self.penalty * held[fold]
-                norm, step = float(np.abs(score).max()), solvers[fold](score)
-                if norm <= tolerance * (n - self.n[fold]) and np.abs(step).max() <= longest:
+                norm, step = float(np.abs(score).max()) / (n - self.n[fold]), solvers[fold](score)
+                rate = float(np.abs(step).max()) / size[fold]
+                held[fold] += step
+                size[fold] *= rate
+                if rate > FAST or (norm * rate <= tolerance and size[fold] * rate <= longest):
                     left.remove(fold)
-                elif norm <= 0.1 * size[fold]:
-                    held[fold] += step
-                size[fold] = norm
-        for fold in left:
+                    slow += [fold] if rate > FAST else []
+        for fold in slow:
             others = [f for f in folds if f != fold]
-            held[fold] = self._climbed(held[fold], others, solvers[fold], [], []).parameter
+            held[fold] = self._climbed(held[fold], others, solvers[fold], [], [], self._precision).parameter
         return np.stack([self._centred(each) for each in held])
 
     def _solver(self, hessian: Any) -> Any:

@@ -27,8 +27,8 @@ def held_out(propensity: Propensity, folds: int, log: PreferenceLog) -> list[Pro
         return [propensity] * folds
     try:
         if isinstance(model, SoftmaxModel) and len(model.free) == model.problem.k:
-            solved = model.problem.held_out(folds, model.gamma)
-            models: list[Any] = [replace(model, solved=each) for each in solved]
+            gammas = model.problem.held_out(folds, model.gamma)
+            models: list[Any] = [_at(model, gamma) for gamma in gammas]
         elif isinstance(model, SoftmaxModel):
             models = _of_two(model, folds)
         else:
@@ -54,8 +54,11 @@ def _of_two(model: SoftmaxModel, folds: int) -> list[Any]:
     parts = model.problem.blocks.map(ready).split(folds, view=True)
     penalty = np.where(np.arange(model.problem.d) > 0, model.problem.ridge, 0.0)
     fit = ContextualProblem(parts, (), 0, model.problem.d, penalty, model.gamma[1] - model.gamma[0]).fit()
-    gammas = [np.stack([np.zeros(model.problem.d), beta]) for beta in fit.held_beta]
-    return [replace(model, solved=model.solved._replace(gamma=gamma)) for gamma in gammas]
+    return [_at(model, np.stack([np.zeros(model.problem.d), beta])) for beta in fit.held_beta]
+
+
+def _at(model: SoftmaxModel, gamma: Any) -> SoftmaxModel:
+    return replace(model, solved=model.solved._replace(gamma=gamma))
 
 
 def shown(held: list[Propensity], block: Block) -> Any:
@@ -69,8 +72,9 @@ def shown(held: list[Propensity], block: Block) -> Any:
     bad = np.flatnonzero(~(value > 1e-300))
     if len(bad):
         what = {"pair": "pair", "group": "group", "label": "answer"}[held[0].assigned.kind]
+        first = np.sort(block.numbers(bad))[:10].tolist()
         raise OverlapError(
-            f"{len(bad)} rows (first rows {np.sort(block.numbers(bad))[:10].tolist()}): their {what} has propensity 0 in their "
-            "context, by the other folds. Use coarser contexts or strata, a ridge, fewer folds, or leave them out."
+            f"{len(bad)} rows (first rows {first}): their {what} has propensity 0 in their context, by the other "
+            "folds. Use coarser contexts or strata, a ridge, fewer folds, or leave them out."
         )
     return value

@@ -238,8 +238,9 @@ class Pairwise:
             total = none
             for _, part, t, e, alone, means in self.rows(block, found):
                 c = np.ones(part.n) if part.count is None else part.count
+                square = e @ e.T if part.count is None else (e * c) @ e.T  # the first in half the time
                 more = (np.zeros((k, k)), np.zeros(k)) if alone is None else ((alone * c) @ alone.T, alone @ (c * t))
-                total = total.plus(Moments(means, (e * c) @ e.T, e @ (c * t), float(c @ (t * t)), *more))
+                total = total.plus(Moments(means, square, e @ (c * t), float(c @ (t * t)), *more))
             return total
 
         total = none
