@@ -1,6 +1,7 @@
 """Propensities: peers on the same rows, closed forms, what is refused and in which words."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from steelyard.assignment import softmax
 from steelyard.models import row_problem
+from steelyard.spill import joined
 
 from tests.assignment.simulate import two_drawn
 from tests.reference.stacked import pair_log_probability
@@ -310,3 +312,28 @@ def test_inner_solves_of_some_rows_with_preconditioners_that_go_stale(monkeypatc
     pieces = [np.asarray(block.columns) for block in made.model.problem.thinned.blocks.parts]
     assert [piece.shape[1] for piece in pieces] == [64] * 7 + [52]
     np.testing.assert_array_equal(np.concatenate(pieces, axis=1), made.model.problem.blocks.parts[0].columns[:, ::6])
+
+
+@pytest.mark.parametrize("k", [3, 6])
+def test_fits_without_a_fold_are_those_to_the_others(monkeypatch, k):
+    """As exact as other fits where all rows give the steps; to a hundredth of a standard error where some do."""
+    rng, n = np.random.default_rng(4), 3000
+    x = rng.normal(size=(n, 2))
+    group = np.argmax(x @ rng.normal(size=(2, k)) + rng.gumbel(size=(n, k)), axis=1).astype(str)
+    frame = pl.DataFrame({"a": ["l"] * n, "b": ["r"] * n, "y": 1.0, "g": group, "x0": x[:, 0], "x1": x[:, 1]})
+    model = sy.GroupPropensity().fit(sy.scan(frame, a="a", b="b", outcome="y", context=["x0", "x1"], group="g")).model
+    fold = np.repeat(np.arange(3, dtype=np.int8), 1000)
+    whole = replace(model.problem, blocks=model.problem.blocks.map(lambda block: replace(block, fold=fold)))
+    parts = whole.blocks.split(3)
+    others = [joined([part for f, part in enumerate(parts) if f != left]) for left in range(3)]
+    want = [replace(whole, blocks=rows).maximise(model.gamma).gamma for rows in others]
+    np.testing.assert_allclose(whole.held_out(3, model.gamma), want, atol=1e-7)
+    monkeypatch.setattr(softmax, "_THINNED", 1000)
+    thinned = replace(whole, ridge=whole.ridge)  # anew: what it has thinned is kept
+    np.testing.assert_allclose(thinned.held_out(3, model.gamma), want, atol=1e-4)
+    slow = []
+    monkeypatch.setattr(softmax, "FAST", 0.0)  # no step is foreseen: Newton looks at each
+    climbed = type(whole)._newton
+    monkeypatch.setattr(type(whole), "_newton", lambda self, *a: slow.append(1) or climbed(self, *a))
+    np.testing.assert_allclose(whole.held_out(3, model.gamma), want, atol=1e-7)
+    assert len(slow) == 3

@@ -97,8 +97,9 @@ def test_some_rows_of_wider_arrays():
 def test_wrong_shapes_and_codes():
     rows = block(7, 20, 3, 2, 1)
     names = ("k", "a", "b", "context", "columns", "y", "weight", "count")
-    call = {**dict(zip(names, rows, strict=True)), "parameter": np.zeros((2, 7)),
-            "work": np.empty(native.work_size(3, 2)), "value": np.zeros(2), "score": np.zeros((2, 7)), "hessian": np.zeros((7, 7))}  # fmt: skip
+    call = {**dict(zip(names, rows, strict=True)), "parameter": np.zeros((2, 7)), "value": np.zeros(2),
+            "work": np.empty(native.work_size(3, 2)), "score": np.zeros((2, 7)),
+            "hessian": np.zeros((7, 7))}  # fmt: skip
     native.contextual(**call)
     for wrong in ({"a": call["a"][:5]}, {"a": call["b"]}, {"a": call["a"] + np.int32(3)}, {"k": 0}, {"k": 4},
                   {"context": np.zeros((2, 19))}, {"context": np.zeros((20, 2)).T}, {"columns": np.zeros((2, 20))},
