@@ -180,6 +180,29 @@ def centred_inverse(hessian: Any, k: int, penalty: Any) -> Any:
     return inverse
 
 
+def laplacian_solve(product: Callable[[Any], Any], diagonal: Any, right: Any, shrunk: bool, tolerance: float) -> Any:
+    """(k, r) x of L x = right by conjugate gradients; L the Laplacian of a graph, plus a ridge where shrunk.
+
+    Without one the scores of x sum to 0, as do those of `right` but for rounding, which no x could answer.
+    """
+    own = np.where(diagonal > 0, diagonal, 1.0)[:, None]  # an arm without rows asks for nothing
+    right = right if shrunk else right - right.mean(axis=0)
+    x = conjugate_gradients(product, lambda v: v / own, right, tolerance)
+    return x if shrunk else x - x.mean(axis=0)
+
+
+def bordered_solve(scores: Callable[[Any], Any], border: Any, corner: Any, right: Any) -> Any:
+    """(p, r) x of H x = right by the Schur complement of a few dense columns beside k scores.
+
+    scores: solves with the scores' own part. border: (k, m); corner: (m, m).
+    """
+    k, r = len(border), right.shape[1]
+    solved = scores(np.column_stack([right[:k], border]))
+    x, across = solved[:, :r], solved[:, r:]
+    rest = np.linalg.solve(corner - border.T @ across, right[k:] - border.T @ x)
+    return np.concatenate([x - across @ rest, rest])
+
+
 def conjugate_gradients(
     product: Callable[[Any], Any], precondition: Callable[[Any], Any], right: Any, tolerance: float
 ) -> Any:

@@ -19,9 +19,10 @@ from steelyard.solve import (
     STEP,
     TOLERANCE,
     Point,
+    bordered_solve,
     centred_inverse,
-    conjugate_gradients,
     dense_solver,
+    laplacian_solve,
     newton,
     one_blas_thread,
     pinned,
@@ -399,18 +400,8 @@ class _SparseProblem:
 
     def solve(self, right: Any, tolerance: float) -> Any:
         """(Hessian) x = right for (p, r) right-hand sides; the scores of x sum to 0 where there is no ridge."""
-        r = right.shape[1]
-        solved = self._solve_scores(np.column_stack([right[: self.k], self.border]), tolerance)
-        x, border = solved[:, :r], solved[:, r:]
-        rest = np.linalg.solve(self.corner - self.border.T @ border, right[self.k :] - self.border.T @ x)
-        return np.concatenate([x - border @ rest, rest])
 
-    def _solve_scores(self, right: Any, tolerance: float) -> Any:
-        if self.cells.ridge:
-            return conjugate_gradients(self.product, self._by_diagonal, right, tolerance)
-        right = right - right.mean(axis=0)  # sums to 0 but for rounding, which no x could answer
-        x = conjugate_gradients(self.product, self._by_diagonal, right, tolerance)
-        return x - x.mean(axis=0)
+        def scores(v: Any) -> Any:
+            return laplacian_solve(self.product, self.diagonal, v, self.cells.ridge > 0, tolerance)
 
-    def _by_diagonal(self, right: Any) -> Any:
-        return right / self.diagonal[:, None]
+        return bordered_solve(scores, self.border, self.corner, right)

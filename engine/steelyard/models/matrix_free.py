@@ -62,8 +62,15 @@ def variance(
     """Variance of contrast' parameter at the maximum; contrast: (p,). kind, clusters: as RowProblem.influence has."""
     here = Curvature(problem, parameter)
     along = here.solve(contrast / problem.scale, here.diagonal, _EXACT) / problem.scale
+    return variance_along(problem, parameter, contrast, along, kind, clusters)
+
+
+def variance_along(
+    problem: RowProblem, parameter: Any, contrast: Any, along: Any, kind: str, clusters: Sequence[tuple[str, int]]
+) -> float:
+    """The same once A along = contrast is solved."""
     if kind == "model":
-        return float(along @ (here.times(along) - problem.penalty * along))
+        return float(along @ (contrast - problem.penalty * along))
     effects = _effects(problem, parameter, along)
     if kind == "cluster":
         return _clustered(problem, clusters, effects)
@@ -79,7 +86,8 @@ def check_clusters(problem: RowProblem, clusters: Sequence[tuple[str, int]]) -> 
     """Refuses clusters that no contrast can be given for: several columns, one group, rows without one."""
     if len(clusters) > 1:
         raise NotIdentifiedError(
-            "errors of several cluster columns need a whole matrix: among thousands of columns cluster by one column"
+            "errors of several cluster columns need a whole matrix: among thousands of arms or columns cluster by one "
+            "column"
         )
     _clustered(problem, clusters, lambda block: np.ones(block.n))
 
@@ -93,12 +101,15 @@ def _clustered(problem: RowProblem, clusters: Sequence[tuple[str, int]], effects
 
 def _effects(problem: RowProblem, parameter: Any, along: Any) -> Callable[[Block], Any]:
     """What gives (n,) the effect of each row of a block on a contrast. along: (p,) A^+ contrast."""
+    k = problem.k
 
     def effects(block: Block) -> Any:
         d_eta, d_tie = problem.row_scores(block, parameter)
         moved = np.empty(block.n)
         for rows, x in pieces(block):
-            moved[rows] = times(x, along[: problem.d])
+            moved[rows] = times(x, along[k : k + problem.d])
+        if k:
+            moved += along[block.a] - along[block.b]
         return d_eta * moved + (d_tie * along[-1] if problem.ties else 0.0)
 
     return effects

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from steelyard.inference import Bootstrap
 from steelyard.inference.audit import fewest_rows
 from steelyard.inference.clusters import cluster_names
 from steelyard.inference.nuisance import Nuisance
-from steelyard.models import row_meat
+from steelyard.models import many_arms, matrix_free, row_meat
 from steelyard.models.cells import WIDEST_DENSE, Cells
 from steelyard.models.row_problem import RowProblem, inside, usable, weights
 from steelyard.models.score_fit import RowWeights, ScoreFit, Term
@@ -30,18 +31,44 @@ if TYPE_CHECKING:
     from steelyard.models.bradley_terry import BradleyTerry
 
 
+_MANY_ARMS = "beyond 4,000 arms beside covariates: ask for a contrast"
+
+
 @dataclass(frozen=True)
 class RowFit(ScoreFit):
     """Scores of arms at equal covariates. Made by :meth:`BradleyTerry.fit` for a log with covariates.
 
-    As :class:`PairFit`; covariates: their names. terms: of the coefficients, see :data:`Term`. n: comparisons used.
-    problem: the rows, None once loaded.
+    As :class:`PairFit`, but beyond 4,000 arms without intervals in the table: contrasts and coefficients have theirs.
+    covariates: their names. terms: of the coefficients, see :data:`Term`. n: comparisons used. problem: the rows, None
+    once loaded. clusters: name and number of codes of each column.
     """
 
     covariates: tuple[str, ...] = ()
     terms: list[Term] = field(default_factory=list)
     n: int = 0
     problem: RowProblem | None = field(default=None, repr=False, compare=False)
+    clusters: tuple[tuple[str, int], ...] = ()
+
+    def _spread(self) -> Any:
+        """(k,) standard errors of the identified scores; NaN beyond 4,000 arms, where each would be a solve."""
+        return super()._spread() if self.psi is not None else np.full(self.estimate.k, np.nan)
+
+    @property
+    def _unsettled(self) -> str:
+        return _MANY_ARMS
+
+    @cached_property
+    def _curvature(self) -> many_arms.Curvature:
+        if self.problem is None:
+            raise NotIdentifiedError("beyond 4,000 arms a contrast asks the rows, which no file holds: fit again")
+        return many_arms.Curvature.of(self.problem, self.estimate.parameter, self.problem.penalty)
+
+    def _variance(self, along: Any) -> float:
+        if self.psi is not None:
+            return super()._variance(along)
+        here, parameter = self._curvature, self.estimate.parameter
+        assert self.problem is not None
+        return many_arms.variance(self.problem, here, parameter, along, self.kind, self.clusters)
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -127,6 +154,17 @@ def stacked(weights: RowWeights | None, rest: Blocks) -> tuple[Sequence[Nuisance
     return nuisances, [rest] * bool(nuisances)
 
 
+def _check_many(problem: RowProblem, clusters: Sequence[tuple[str, int]]) -> None:
+    """Refuses what beyond 4,000 arms no contrast could be given for."""
+    if problem.nuisances:
+        raise NotIdentifiedError(
+            f"errors that know of estimated weights are given for up to {WIDEST_DENSE} arms and covariates; here are "
+            f"{problem.size}. Use weights.as_known(), or fewer arms."
+        )
+    if clusters:
+        matrix_free.check_clusters(problem, clusters)
+
+
 def fit_rows(
     spec: BradleyTerry,
     log: PreferenceLog,
@@ -147,8 +185,6 @@ def fit_rows(
     main, why = spec.main_group(rows.pairs, cells)
     spec.check_ties(cells.within(main).sums)
     k = int(main.sum())
-    if k > WIDEST_DENSE:
-        raise NotIdentifiedError(f"covariates are fitted beside up to {WIDEST_DENSE} arms; this log has {k}")
     columns = (*names, *["position"] * spec.position)
     place = np.where(main, np.cumsum(main) - 1, -1).astype(np.int32)
     keep_ties = spec.ties != "drop"
@@ -170,7 +206,9 @@ def fit_rows(
         estimate = replace(estimate, position=float(estimate.parameter[k + at[len(columns) - 1]]))
     score = np.full(len(main), np.nan)
     score[main] = estimate.theta
-    sizes = [(log.cluster_label(name), len(rows.encoder.clusters[name])) for name in clusters]
+    sizes = tuple((log.cluster_label(name), len(rows.encoder.clusters[name])) for name in clusters)
+    if problem.matrix_free:
+        _check_many(problem, sizes)
     influence = row_meat.influence(problem, estimate, known, kind, sizes)
     n = int(problem.totals.comparisons)
-    return RowFit(spec, rows.pairs, score, why, estimate, influence, kind, names, terms, n, problem)
+    return RowFit(spec, rows.pairs, score, why, estimate, influence, kind, names, terms, n, problem, sizes)

@@ -16,7 +16,7 @@ from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.inference import Influence
 from steelyard.inference.nuisance import Nuisance
-from steelyard.models import cells, matrix_free
+from steelyard.models import cells, many_arms, matrix_free
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.wide import add_scores, pieces, times, widened
@@ -99,8 +99,8 @@ class RowProblem:
 
     @property
     def matrix_free(self) -> bool:
-        """Whether there are so many columns that no matrix (p, p) is held."""
-        return not self.k and self.size > cells.WIDEST_DENSE
+        """Whether there are so many scores and columns that no matrix (p, p) is held."""
+        return self.size > cells.WIDEST_DENSE
 
     @cached_property
     def totals(self) -> Totals:
@@ -176,7 +176,7 @@ class RowProblem:
         none = np.empty((0, len(offset)))
         return row_likelihood(
             self._code, self._own, 0, block.a[cut], block.b[cut], none, offset, block.y[cut], weight, count, meat,
-            parameter[self.d :], by_eta, score, matrix,
+            parameter[self.k + self.d :], by_eta, score, matrix,
         )  # fmt: skip
 
     @cached_property
@@ -255,7 +255,8 @@ class RowProblem:
                     near, hessian = few._climbed(start, told, precision)
                     start, information = near.parameter, few._stands_for(self, near.parameter, hessian)
             if self.matrix_free:
-                solution, hessian = matrix_free.maximum(self, start * self.scale, precision), None
+                maximum = many_arms.maximum if self.k else matrix_free.maximum
+                solution, hessian = maximum(self, start * self.scale, precision), None
             elif not self.k and (few is not self or self.d > WIDEST_FUSED):
                 solution, hessian = self._by_scores(start * self.scale, information, precision), None
             else:

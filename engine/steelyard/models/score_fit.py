@@ -287,6 +287,11 @@ class ScoreFit(Fit):
     def _draws(self) -> Any:
         return self._known_influence().draws(DRAWS, seed=0)[:, : self.main.sum()]
 
+    @property
+    def _unsettled(self) -> str:
+        """Why an arm's standard error is NaN."""
+        return _UNSETTLED
+
     def _spread(self) -> Any:
         """(k,) standard errors of the identified scores."""
         return np.sqrt(np.clip(np.diag(self.covariance)[: self.main.sum()], 0.0, None))
@@ -333,7 +338,7 @@ class ScoreFit(Fit):
         unknown = np.flatnonzero(main)[~sure]
         rank_low[unknown], rank_high[unknown] = 0, 0
         for j, missed in zip(unknown, np.isnan(spread[~sure]), strict=True):
-            why[j] = _UNSETTLED if missed else FLAT
+            why[j] = self._unsettled if missed else FLAT
         if self.psi is None:
             why = [reason or _MANY_ARMS.format(100 * self.spread_error) for reason in why]
         frame = pl.DataFrame(

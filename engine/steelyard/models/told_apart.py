@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from steelyard.errors import LogError, NotIdentifiedError
+from steelyard.models import many_arms
 from steelyard.models.row_problem import RowProblem
 from steelyard.solve import dense_solver, one_blas_thread, pinned
 
@@ -45,7 +46,8 @@ def identified(problem: RowProblem, tie: float) -> Identified:
     why: dict[int, str] = {}
     information = None
     if places:
-        why, information = (_free_of_penalty if problem.matrix_free else _told_apart)(problem, start, places)
+        beyond = _beside_many_arms if problem.k else _free_of_penalty
+        why, information = (beyond if problem.matrix_free else _told_apart)(problem, start, places)
     kept = [j for j in range(problem.d) if j not in why]
     if why:
         left = [problem.k + j for j in why]
@@ -67,29 +69,44 @@ def _free_of_penalty(problem: RowProblem, start: Any, places: Sequence[int]) -> 
 
 
 @one_blas_thread()
+def _beside_many_arms(problem: RowProblem, start: Any, places: Sequence[int]) -> tuple[dict[int, str], Any]:
+    """As :func:`_told_apart`, beside so many scores that no matrix of theirs is held; no information."""
+    here = many_arms.Curvature.of(problem, start, np.zeros(problem.size))
+    names, inside = [problem.names[j] for j in places], here.corner[np.ix_(places, places)]
+    why = _dependent(lambda v: here.arms(v, many_arms.APART), here.border[:, places], inside, names)
+    return {places[j]: reason for j, reason in why.items()}, None
+
+
+@one_blas_thread()
 def _told_apart(problem: RowProblem, start: Any, places: Sequence[int]) -> tuple[dict[int, str], Any]:
     """Of the columns at `places`, those that cannot be told from the scores and the ones before, with the reason.
 
     And the information of the thinned rows at the start, where they did.
     """
     k, few, names = problem.k, problem.thinned, [problem.names[j] for j in places]
-    used = np.ix_(*[[*range(k), *(k + place for place in places)]] * 2)
+    at = [k + place for place in places]
+
+    def dependent(hessian: Any) -> dict[int, str]:
+        try:
+            arms = dense_solver(pinned(hessian[:k, :k], k, np.zeros(k))) if k else None
+        except NotIdentifiedError:  # an arm is missing from the rows
+            return dict.fromkeys(range(len(names)), "")
+        return _dependent(arms, hessian[:k, at], hessian[np.ix_(at, at)], names)
+
     information = few.sums(start)[2]
-    why = _dependent(information[used], k, names)
+    why = dependent(information)
     did = not why or few is problem
     if not did:  # what some rows can tell apart, all can; not the other way round
-        why = _dependent(problem.sums(start)[2][used], k, names)
+        why = dependent(problem.sums(start)[2])
     return {places[j]: reason for j, reason in why.items()}, information if did else None
 
 
-def _dependent(hessian: Any, k: int, names: Sequence[str]) -> dict[int, str]:
-    """The same from the information (k + d, k + d) of the scores and these columns."""
-    try:
-        arms = dense_solver(pinned(hessian[:k, :k], k, np.zeros(k))) if k else None
-    except NotIdentifiedError:  # an arm is missing from the rows
-        return dict.fromkeys(range(len(names)), "")
-    across, own = hessian[:k, k:], np.diag(hessian)[k:]
-    left = hessian[k:, k:] - (across.T @ arms(across) if arms else 0.0)
+def _dependent(arms: Callable[[Any], Any] | None, across: Any, inside: Any, names: Sequence[str]) -> dict[int, str]:
+    """The same from the information: (d, d) inside these columns, (k, d) across scores and columns, and what solves
+    with that of the scores, if there are any.
+    """
+    own = np.diag(inside)
+    left = inside - (across.T @ arms(across) if arms else 0.0)
     if _all_independent(left, own):
         return {}
     kept: list[int] = []
@@ -106,7 +123,7 @@ def _dependent(hessian: Any, k: int, names: Sequence[str]) -> dict[int, str]:
         others = [names[i] for i, s in zip(kept, size, strict=True) if s > 1e-5 * np.sqrt(own[j])]
         if arms:
             by_arms = across[:, j] - across[:, kept] @ share
-            others += ["the arms"] * bool(by_arms @ arms(by_arms) > 1e-10 * own[j])
+            others += ["the arms"] * bool(by_arms @ arms(by_arms[:, None])[:, 0] > 1e-10 * own[j])
         why[j] = f"collinear with {' and '.join(others)}: its effect cannot be told from theirs"
     return why
 
