@@ -416,7 +416,7 @@ def test_what_no_matrix_can_be_told_of_is_refused_or_said(monkeypatch):
     alike = frame.with_columns(y=pl.when(pl.col("z") > 0).then(1.0).otherwise(pl.col("y")))
     with pytest.raises(sy.ConvergenceError, match="with a step of"):
         model.fit(scanned(alike, covariates={"z": "z"}))
-    with pytest.raises(NotIdentifiedError, match="among thousands of columns cluster by one column"):
+    with pytest.raises(NotIdentifiedError, match="among thousands of arms or columns cluster by one column"):
         model.fit(scanned(frame, cluster=["rater", "who"]))
     with pytest.raises(NotIdentifiedError, match="has 1 group"):
         model.fit(scanned(frame.with_columns(rater=1), cluster="rater"))
