@@ -167,6 +167,36 @@ def policies(scale: float) -> list[Contender]:
     return [Contender("steelyard", ours, beside(cache(by_hand))), Contender("NumPy, by hand", by_hand)]
 
 
+def against_one(scale: float) -> list[Contender]:
+    n, k = int(200_000 * scale), 50
+    rng = np.random.default_rng(7)
+    score, chance, shown = rng.normal(size=(n, k)), rng.random((n, k)), rng.random((n, k))
+    chance, shown = (values / values.sum(axis=1, keepdims=True) for values in (chance, shown))
+    at, arm = np.arange(n), (shown.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    p, y = shown[at, arm], (rng.random(n) < sigmoid(0.7 * score[at, arm])) * 1.0
+    names = [f"arm{j:02d}" for j in range(k)]
+    frame = pl.DataFrame({"a": np.array(names)[arm], "b": ["ref"] * n, "y": y, "logged": p, "score ref": np.zeros(n),
+                          **{f"score {name}": score[:, j] for j, name in enumerate(names)},
+                          **{f"chance {name}": chance[:, j] for j, name in enumerate(names)}})  # fmt: skip
+    log = sy.scan(frame, a="a", b="b", outcome="y", propensity="logged")
+    spec = sy.PolicyValue(policy={name: f"chance {name}" for name in names}, reference="ref", folds=1,
+                          outcome={name: f"score {name}" for name in [*names, "ref"]},
+                          propensity=sy.PairPropensity(method="logged"))  # fmt: skip
+
+    def by_hand() -> Any:
+        mean, w = sigmoid(score), chance[at, arm] / p
+        ratio = (w * (y - mean[at, arm])).sum() / w.sum()
+        model = (chance * mean).sum(axis=1)
+        psi = model - model.mean() + (w * (y - mean[at, arm]) - ratio * w) / w.mean()
+        return model.mean() + ratio, psi.std() / np.sqrt(n)
+
+    def ours() -> Any:
+        fit = spec.fit(log)
+        return fit.value, fit.se
+
+    return [Contender("steelyard", ours, beside(cache(by_hand))), Contender("NumPy, by hand", by_hand)]
+
+
 def pairs_of_arms(scale: float) -> list[Contender]:
     k, n = 100, max(ROWS, int(16_384 * scale) // ROWS * ROWS)
     score, omega = np.random.default_rng(0).normal(size=(k, n)), 1.0 - np.eye(k)
@@ -279,6 +309,7 @@ JOBS = [
     Job("Two treatments, doubly robust", two_arms, "200,000 rows, 20 contexts, 5 folds; beside the estimate by hand."),
     Job("Ten treatments, doubly robust", many_arms, "100,000 rows, 10 contexts, 5 folds; the last less the first."),
     Job("The value of a policy", policies, "200,000 rows, 20 arms, scores and chances of each arm in every row."),
+    Job("The value of a policy against one arm", against_one, "200,000 rows, 50 arms; else as above."),
     Job("Effects of randomised attributes", conjoint, "100,000 comparisons, 6 attributes of 4 levels; with errors."),
     Job("What hidden causes could do", bounds, "20,000 rows, 3 arms, 2 topics: bounds of a win rate at Lambda = 1.5."),
     Job("The next comparisons", planned, "20 arms, 190 pairs: the allocation with the least sum of variances."),

@@ -164,3 +164,15 @@ def test_a_saved_value_comes_back_and_tells_what_no_answer_supports(tmp_path):
     assert back.table().equals(fit.table())
     assert (back.estimand, back.n, back.effective_share) == (fit.estimand, fit.n, fit.effective_share)
     assert str(sy.card(back)) == str(sy.card(fit))
+
+
+def test_what_is_given_and_logged_needs_no_folds():
+    """Nothing is fitted, so that nothing is held out: an arm of one row is no matter, and folds change nothing."""
+    frame = small(23, 300).with_columns(p=pl.lit(0.1), **{f"s{j}": pl.lit(0.1 * j) for j in range(K)})
+    lone = pl.concat([frame.filter((pl.col("a") != "m4") & (pl.col("b") != "m4")),
+                      frame.filter((pl.col("a") == "m4") | (pl.col("b") == "m4")).head(1)])  # fmt: skip
+    log = scanned(lone, propensity="p")
+    given = {"outcome": {f"m{j}": f"s{j}" for j in range(K)}, "propensity": sy.PairPropensity(method="logged")}
+    with pytest.warns(UserWarning, match="1 / propensity"):
+        one, five = (sy.PolicyValue("m0", "m1", folds=folds, **given).fit(log) for folds in (1, 5))
+    assert (one.value, one.se) == (five.value, five.se)

@@ -112,8 +112,9 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
     rows = read_rows(log, _encoder(spec, log, names), threads, unlabelled=spec.labelled is not None)
     arms = rows.pairs.arms.to_list()
     clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
-    blocks = folded(rows.blocks, spec.folds, spec.seed, clusters[: len(log.cluster)])
-    refuse_lone_arms(blocks, spec.folds, arms)
+    folds = spec.folds if _fitted(spec) else 1
+    blocks = folded(rows.blocks, folds, spec.seed, clusters[: len(log.cluster)])
+    refuse_lone_arms(blocks, folds, arms)
     with one_blas_thread():
         contexts, viewed = _contexts(log, rows.encoder, blocks)
         if isinstance(spec.outcome, str | pl.Expr):
@@ -123,6 +124,13 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
         ready = _ready(spec, log, contexts, viewed, propensity, labelled)
         outcome, judged = _outcomes(spec, ready, arms, contexts)
     return Prepared(rows.pairs, ready, clusters, contexts, overlap, outcome, judged)
+
+
+def _fitted(spec: Any) -> bool:
+    """Whether some model is fitted to the rows, which is then not asked about the rows it was fitted to."""
+    shown, others = spec.propensity, (spec.propensity.classifier, spec.labelled, spec.judge)
+    given = isinstance(spec.outcome, Mapping) and shown.method == "logged"
+    return not given or any(model is not None for model in others)
 
 
 def _with_columns(spec: Any, log: PreferenceLog, more: Mapping[str, Any]) -> PreferenceLog:
