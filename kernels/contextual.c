@@ -55,7 +55,8 @@ static double told(ptrdiff_t rows, int plain, const double *restrict eta, answer
 }
 
 /* To the lanes of the upper triangle: the sum over rows of curve x x'. work: TILE_TOGETHER x TILE. */
-static void grams_of(ptrdiff_t rows, ptrdiff_t wide, const double *curve, const double *x, double *work, double *grams) {
+static void grams_of(ptrdiff_t rows, ptrdiff_t wide, const double *curve, const double *x, double *work,
+                     double *grams) {
     for (ptrdiff_t j = 0; j < wide; j += TILE_TOGETHER) {
         const ptrdiff_t some = wide - j < TILE_TOGETHER ? wide - j : TILE_TOGETHER;
         for (ptrdiff_t v = 0; v < some; v++)
@@ -143,9 +144,9 @@ static void ended(const run *now, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, ptrdiff
         }
 }
 
-/* parameter: vectors x p, p = k q + d. work: (q + d)(ROWS + LANES (q + d)) + vectors (2 ROWS + (q + d)(LANES + 1)) +
-   4 ROWS + 8. Outputs are added to. value: vectors, log-likelihoods. score: vectors x p. hessian: p x p, minus the
-   second derivatives at the last parameter, upper triangle; or NULL. */
+/* parameter: vectors x p, p = k q + d. work, wide = q + d: wide (TILE + TILE_LANES wide) + vectors (2 TILE + wide
+   (TILE_LANES + 1)) + TILE_TOGETHER TILE + 8. Outputs are added to. value: vectors, log-likelihoods. score: vectors x
+   p. hessian: p x p, minus the second derivatives at the last parameter, upper triangle; or NULL. */
 void sy_contextual(const sy_contextual_rows *rows, ptrdiff_t k, ptrdiff_t q, ptrdiff_t d, ptrdiff_t vectors,
                    const double *parameter, double *value, double *score, double *hessian, double *work) {
     const ptrdiff_t wide = q + d;

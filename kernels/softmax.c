@@ -117,7 +117,8 @@ static void drawn(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const int32_t *a, 
 /* e times something of its row, then its weight. Where one class takes all but e^-700,
    the factor is near the end of all numbers: what comes before it is not. */
 SY_CLONES
-static void weighted(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const double *factor, const double *weight, double *e) {
+static void weighted(ptrdiff_t m, ptrdiff_t stride, ptrdiff_t k, const double *factor, const double *weight,
+                     double *e) {
     for (ptrdiff_t j = 0; j < k; j++)
 #pragma omp simd
         for (ptrdiff_t i = 0; i < m; i++)
@@ -209,8 +210,8 @@ static void added(ptrdiff_t n, const double *lanes, double *to) {
 }
 
 /* The same with logits gamma x, from the design to sums over rows; nothing of a row leaves the cache.
-   columns: d x n, the design, a column every `stride` numbers. gamma: k x d. work: (2 k + d) ROWS + k d LANES + 8.
-   value: n, log P, or NULL. gradient: k x d, added to, or NULL. Returns the sum of w log P. */
+   columns: d x n, the design, a column every `stride` numbers. gamma: k x d. work: (2 k + d) ROWS + k d TILE_LANES +
+   8. value: n, log P, or NULL. gradient: k x d, added to, or NULL. Returns the sum of w log P. */
 double sy_softmax_sums(ptrdiff_t n, ptrdiff_t k, ptrdiff_t d, const int32_t *a, const int32_t *b, const double *weight,
                        ptrdiff_t stride, const double *columns, const double *gamma, double *work, double *value,
                        double *gradient) {
