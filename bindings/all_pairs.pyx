@@ -50,7 +50,7 @@ def policy_terms(
     const int64_t[::1] reference_at, const double[::1] reference, const uint8_t[:, ::1] supported,
     const int32_t[::1] a, const int32_t[::1] b, double[:, ::1] work, double[:, ::1] terms,
 ):
-    cdef ptrdiff_t k = score.shape[0], n = score.shape[1], i, stride = score.strides[0] // sizeof(double)
+    cdef ptrdiff_t k = score.shape[0], n = score.shape[1], i, stride = score.strides[0] // <ptrdiff_t>sizeof(double)
     cdef sy_policy own, other
     cdef bint bad = False
     if columns.shape[1] != n or a.shape[0] != n or b.shape[0] != n:
@@ -74,7 +74,7 @@ def policy_terms(
         bad |= a[i] < 0 or a[i] >= k or b[i] < 0 or b[i] >= k
     if bad:
         raise ValueError("a and b must be arm codes below k, and places those of columns")
-    own.at, own.fixed, own.stride = &policy_at[0], &policy[0], columns.strides[0] // sizeof(double)
+    own.at, own.fixed, own.stride = &policy_at[0], &policy[0], columns.strides[0] // <ptrdiff_t>sizeof(double)
     other.at, other.fixed, other.stride = &reference_at[0], &reference[0], own.stride
     own.columns = other.columns = &columns[0, 0] if columns.shape[0] else NULL
     with nogil:

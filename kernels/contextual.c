@@ -22,11 +22,11 @@ typedef struct {
     double up[TILE], down[TILE], curve[TILE];
 } answers;
 
-/* Sum of the log-likelihood at margins eta; slope: its derivative in them. plain: all weights are 1, and a product of
-   1 + e^-|eta| over rows takes one logarithm. */
+/* Sum of the log-likelihood at margins eta; slope: its derivative in them. plain: all weights are 1, and the product of
+   1 + e^-|eta| over rows takes one logarithm; less 1, so that it is as exact where all of them are small. */
 SY_CLONES
-static double told(ptrdiff_t rows, int plain, const double *restrict eta, answers *restrict s, double *restrict slope) {
-    double gain[TILE], loss[TILE], sum[LANES] = {0}, product[LANES] = {1, 1, 1, 1, 1, 1, 1, 1}, total = 0.0, all = 1.0;
+static double log_likelihood(ptrdiff_t rows, int plain, const double *restrict eta, answers *restrict s, double *restrict slope) {
+    double gain[TILE], loss[TILE], sum[LANES] = {0}, more[LANES] = {0}, total = 0.0, all = 0.0;
 #pragma omp simd
     for (ptrdiff_t i = 0; i < rows; i++) {
         const double x = eta[i], e = sy_exp_negative(-fabs(x)), big = 1.0 / (1.0 + e), small = e * big;
@@ -39,7 +39,7 @@ static double told(ptrdiff_t rows, int plain, const double *restrict eta, answer
     if (plain)
         for (ptrdiff_t i = 0; i < rows; i += LANES)
             for (int l = 0; l < LANES; l++)
-                product[l] *= 1.0 + (s->up[i + l] + s->down[i + l]) * loss[i + l];
+                more[l] += (s->up[i + l] + s->down[i + l]) * loss[i + l] * (1.0 + more[l]);
     else
 #pragma omp simd
         for (ptrdiff_t i = 0; i < rows; i++)
@@ -49,9 +49,9 @@ static double told(ptrdiff_t rows, int plain, const double *restrict eta, answer
             sum[l] += gain[i + l];
     for (int l = 0; l < LANES; l++) {
         total += sum[l];
-        all *= product[l];
+        all += more[l] * (1.0 + all);
     }
-    return plain ? total - log(all) : total;
+    return total - log1p(all); /* of 0, where not plain */
 }
 
 /* To the lanes of the upper triangle: the sum over rows of curve x x'. work: TILE_TOGETHER x TILE. */
@@ -169,7 +169,7 @@ void sy_contextual(const sy_contextual_rows *rows, ptrdiff_t k, ptrdiff_t q, ptr
         const int plain = read_rows(rows, k, q, d, at, m, low, x, &s);
         tile_margins(vectors, full, wide, now.delta, x, eta);
         for (ptrdiff_t v = 0; v < vectors; v++)
-            value[v] += told(full, plain, eta + v * TILE, &s, slope + v * TILE);
+            value[v] += log_likelihood(full, plain, eta + v * TILE, &s, slope + v * TILE);
         tile_sums(vectors, full, 0, wide, slope, x, slopes);
         if (hessian)
             grams_of(full, wide, s.curve, x, scaled, grams);

@@ -171,7 +171,7 @@ class Block:
     column of text, negative where null or unknown. group: codes of the rater's group. propensity: (n,) logged, NaN
     where null. drawn: codes of what a propensity model says was assigned, by its own count. sampling: the log's own
     weights, where `weight` holds more than those. fold: which rows are held out together; such rows stand together,
-    in order.
+    fold by fold.
     place: where the rows stood in the batch; None: where they stand.
     arms: how many arms the dictionary held when this block was encoded.
     """
@@ -206,7 +206,7 @@ class Block:
     def where(self, good: Any, view: bool = False) -> Block:
         """Some of the rows, by a mask (n,), their places or a slice; start is then no row number any more.
 
-        view: of a slice, without a copy; matrices are then not contiguous, and no kernel reads them as they are.
+        view: of a slice, without a copy; matrices are then not contiguous, and few kernels read them as they are.
         """
         kept = np.asarray if view else np.ascontiguousarray
 

@@ -1,5 +1,7 @@
 """Weights: closed forms, brute-force stacked errors, targets, refusals, and simulations with known truth."""
 
+import warnings
+
 import numpy as np
 import polars as pl
 import pytest
@@ -425,3 +427,19 @@ def test_logged_propensities_give_the_other_policys_click_rate(data):
     error = np.sqrt((weight**2 * (click - rate) ** 2).sum()) / weight.sum()
     both = np.hypot(error, np.sqrt(by_chance.mean() * (1 - by_chance.mean()) / len(by_chance)))
     assert abs(rate - by_chance.mean()) < 1.96 * both
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-25, 1e-140])
+def test_the_unit_of_logged_propensities_changes_nothing(scale):
+    """However small they are: what is told of the weights is in units of their mean."""
+    rng = np.random.default_rng(6)
+    p = rng.uniform(0.05, 0.5, 500)
+    frame = pl.DataFrame({"a": ["x"] * 500, "b": ["y"] * 500, "won": 1.0, "p": p * scale})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # they are no probabilities of the pair
+        log = sy.scan(frame, a="a", b="b", outcome="won", propensity="p")
+        facts = sy.PairPropensity(method="logged").fit(log).weights(log).overlap()
+    raw = 1.0 / p
+    assert facts.effective_size == pytest.approx(raw.sum() ** 2 / (raw**2).sum(), rel=1e-9)
+    assert facts.largest_share == pytest.approx(raw.max() / raw.sum(), rel=1e-9)
+    assert facts.quantiles["0.5"] == pytest.approx(np.quantile(raw, 0.5) / raw.mean(), rel=0.01)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
+import steelyard as sy
 from steelyard.blocks import Block
 from steelyard.causal import contextual
 from steelyard.causal.contextual import ContextualProblem, by_pair, scattered
@@ -69,3 +72,31 @@ def test_unanswered_rows_are_left_out():
     assert some.n == known.n
     assert scattered(replace(by_pair(part), y=np.full(3000, np.nan)))
     np.testing.assert_allclose(problem([some]).fit().theta, problem([known]).fit().theta, atol=1e-9)
+
+
+def test_one_fold_may_hold_nearly_all_of_the_weight():
+    parts = [by_pair(fold(seed, 200, weighted=True)) for seed in range(3)]
+    parts[1:] = [replace(part, weight=1e-20 * np.asarray(part.weight)) for part in parts[1:]]
+    got = problem(parts).fit()
+    want = problem(parts[1:]).fit()
+    np.testing.assert_allclose(got.held[0, : K * Q].reshape(K, Q), want.theta, atol=1e-7)
+
+
+@pytest.mark.parametrize("seed", [194, 271, 302])
+def test_a_step_that_grows_is_not_taken(seed):
+    """Rare contexts under a weak ridge: a second step with the others' Hessian may be 1e5 times the first."""
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(150, 1500)), int(rng.integers(2, 5))
+    a = rng.integers(0, k, n)
+    b = (a + rng.integers(1, k, n)) % k
+    q = int(rng.integers(1, 5))
+    rare, theta = (rng.random((q, n)) < 0.05) * 1.0, rng.normal(size=(k, q + 1)) * 10 ** rng.uniform(0.3, 1.3)
+    x = np.concatenate([np.ones((1, n)), rare])
+    y = (rng.random(n) < 1 / (1 + np.exp(-((theta[a] - theta[b]).T * x).sum(axis=0)))) * 1.0
+    ridge, folds = [1e-3, 1e-4, 1e-5][seed % 3], int(rng.integers(2, 6))
+    frame = pl.DataFrame({"a": a, "b": b, "y": y, "p": np.full(n, 0.3), **{f"c{i}": rare[i] for i in range(q)}})
+    log = sy.scan(frame, a="a", b="b", outcome="y", context=[f"c{i}" for i in range(q)], propensity="p")
+    spec = sy.PolicyValue("0", "1", ridge=ridge, folds=folds, propensity=sy.PairPropensity(method="logged"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the propensity, which is none
+        assert np.isfinite(spec.fit(log).value)

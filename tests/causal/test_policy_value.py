@@ -176,3 +176,13 @@ def test_what_is_given_and_logged_needs_no_folds():
     with pytest.warns(UserWarning, match="1 / propensity"):
         one, five = (sy.PolicyValue("m0", "m1", folds=folds, **given).fit(log) for folds in (1, 5))
     assert (one.value, one.se) == (five.value, five.se)
+
+
+def test_chances_in_single_precision_ask_for_no_more_than_is_supported():
+    rng, frame = np.random.default_rng(2), small(25, 400)
+    chance = rng.dirichlet(np.ones(K), 400).astype(np.float32)
+    given = frame.with_columns(**{f"p{j}": chance[:, j] for j in range(K)})
+    policy = {f"m{j}": f"p{j}" for j in range(K)}
+    assert np.abs(chance.sum(axis=1, dtype=float) - 1.0).max() > 1e-9
+    fit = sy.PolicyValue(policy, "m0", propensity=BY_TOPIC, folds=1, unsupported=0.0).fit(scanned(given))
+    assert fit.unsupported < 1e-6

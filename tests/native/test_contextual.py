@@ -108,3 +108,14 @@ def test_wrong_shapes_and_codes():
                   {"score": np.zeros((1, 7))}, {"hessian": np.zeros((6, 7))}):  # fmt: skip
         with pytest.raises(ValueError, match="must"):
             native.contextual(**{**call, **wrong})
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_small_losses_are_as_exact_as_large_ones(weighted):
+    """What solvers compare of nearly separated rows: 1 + e^-40 is 1, and its logarithm is not 0."""
+    n = 100
+    rows = [0, *frozen(np.zeros(n, np.int32), np.zeros(n, np.int32), np.empty((0, n)), np.ones((1, n)), np.ones(n),
+                       np.ones(n) if weighted else None, None)]  # fmt: skip
+    for margin in (0.5, 20.0, 40.0, 60.0):
+        value = evaluate(native, rows, np.array([[margin]]))[0][0]
+        assert value == pytest.approx(-n * np.log1p(np.exp(-margin)), rel=1e-12, abs=0.0)

@@ -182,7 +182,7 @@ class SoftmaxProblem:
         """The maximum, from gamma and the first step there.
 
         Steps with a Hessian that hardly changes shrink at a rate that the first two tell: where the third would be as
-        small as is asked, it is not asked for.
+        small as is asked, it is not asked for. Of directions that the rows hardly tell of, the rate may tell less.
         """
         start = gamma + first
         score = self.evaluate(start)[1] - self.penalty * start
@@ -191,7 +191,7 @@ class SoftmaxProblem:
         rate = sizes[1] / max(np.abs(first).max(), precision[1])
         if rate <= FAST and all(size * rate <= most for size, most in zip(sizes, precision, strict=True)):
             return start + step
-        return self._newton(start + step, near, precision).gamma
+        return self._newton(start + step if rate <= FAST else start, near, precision).gamma
 
     def _newton(
         self, start: Any, near: Callable[[Any], Any], precision: tuple[float, float], rounds: int = ROUNDS
@@ -205,7 +205,7 @@ class SoftmaxProblem:
                 held[0] = self.thinned.preconditioner(held[1])
             return step.ravel()
 
-        learned = QuasiNewton(some_rows)
+        learned = None if self.thinned is self else QuasiNewton(some_rows)
 
         def evaluate(flat: Any) -> Point:
             gamma = flat.reshape(shape)
@@ -215,6 +215,8 @@ class SoftmaxProblem:
 
             def solve(v: Any) -> Any:
                 held[1] = gamma
+                if learned is None:
+                    return some_rows(v)
                 learned.learn(flat, score)
                 return learned(v)
 

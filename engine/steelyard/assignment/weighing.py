@@ -85,10 +85,11 @@ def weigh_rows(
         made = replace(made, toward=toward(contexts, log, blocks, target))
     if kind == "balance":
         made = replace(made, balancing=_balanced(made, blocks))
-    if clip is None:  # one pass, in units of the raw weights
+    if clip is None:  # one pass, in units of what the first rows tell of the mean
+        made = replace(made, mean=_mean(made, replace(blocks, parts=blocks.parts[:1])))
         sums = _summed(made, blocks)
-        made = replace(made, mean=sums.weight_sum / sums.sampled)
-        sums = sums.over(made.mean)
+        ratio = sums.weight_sum / sums.sampled
+        made, sums = replace(made, mean=made.mean * ratio), sums.over(ratio)
     else:
         made = _clipped(made, blocks, clip)
         sums = _summed(made, blocks)
@@ -277,11 +278,23 @@ def _finite(made: Weights, block: Block) -> tuple[Any, Any, Any]:
     raw, logp, tilt = made.raw(block)
     bad = np.flatnonzero(~np.isfinite(raw))
     if len(bad):
+        first = np.sort(block.numbers(bad))[:10].tolist()
         raise OverlapError(
-            f"{len(bad)} rows have no finite weight (first rows {block.numbers(bad[:10]).tolist()}): what they "
-            "were assigned has probability 0 in their context, or the context is not one that the propensity knows."
+            f"{len(bad)} rows have no finite weight (first rows {first}): what they were assigned has probability 0 in "
+            "their context, or the context is not one that the propensity knows."
         )
     return raw, logp, tilt
+
+
+def _mean(made: Weights, blocks: Blocks) -> float:
+    """Of the raw weights of some rows, those of 0 left out; 1 where there are none."""
+
+    def one(block: Block) -> Any:
+        raw, sampling = _finite(made, block)[0], sampling_weights(block)
+        return np.array([raw @ sampling, sampling[raw > 0].sum()])
+
+    total, rows = np.sum([*blocks.each(one)], axis=0).tolist()
+    return total / rows if rows > 0 else 1.0
 
 
 def _clipped(made: Weights, blocks: Blocks, clip: float) -> Weights:

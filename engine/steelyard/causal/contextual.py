@@ -209,15 +209,16 @@ class ContextualProblem:
             except NotIdentifiedError as error:
                 raise NotIdentifiedError(self._separated(f" without fold {fold}", error)) from error
             held[fold] = whole - solvers[fold](part.score[0])  # at `whole` all folds' scores and the ridge's add to 0
-        n, (tolerance, longest) = sum(self.n), self._precision
+        tolerance, longest = self._precision
         size, left, slow = np.maximum(np.abs(held - whole).max(axis=1), longest), list(folds), []
         while left:
             parts = self._pass(held, lambda own: [f for f in left if f != own])
             for fold in [*left]:
                 score = sum(part.score[fold] for part in parts) - self.penalty * held[fold]
-                norm, step = float(np.abs(score).max()) / (n - self.n[fold]), solvers[fold](score)
+                norm, step = float(np.abs(score).max()), solvers[fold](score)
+                norm /= sum(n for f, n in enumerate(self.n) if f != fold)
                 rate = float(np.abs(step).max()) / size[fold]
-                held[fold] += step
+                held[fold] += step if rate <= FAST else 0.0
                 size[fold] *= rate
                 if rate > FAST or (norm * rate <= tolerance and size[fold] * rate <= longest):
                     left.remove(fold)

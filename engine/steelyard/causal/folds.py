@@ -21,7 +21,7 @@ _MASK = (1 << 64) - 1
 
 
 def folded(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, str, int]]) -> Blocks:
-    """The blocks with the fold of each row, in that order once and for all; of one fold they are in order as they are.
+    """The blocks with the fold of each row, fold by fold once and for all; of one fold they stay in order.
 
     clusters: place among the blocks' codes, name and number of codes of each cluster column. Rows that share a
     cluster of any column, directly or through others, share a fold; folds are as even as that allows. Without

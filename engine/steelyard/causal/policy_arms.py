@@ -19,7 +19,7 @@ from steelyard.causal.policy_value_fit import PolicyTerms, Terms, estimand
 from steelyard.causal.prepared import Prepared, apart, prepared
 from steelyard.errors import LogError, OverlapError
 from steelyard.models.row_problem import weights
-from steelyard.spill import Blocks, settled
+from steelyard.spill import Blocks, enlarged
 
 if TYPE_CHECKING:
     from steelyard.causal.policy_value import PolicyValue
@@ -44,7 +44,7 @@ def of_arms(spec: PolicyValue, log: PreferenceLog, threads: int | None) -> Polic
                          ((spec.policy, "policy"), (spec.reference, "reference")))  # fmt: skip
     supported = _supported(ready)
     terms = partial(_terms, supported=supported, outcome=ready.outcome, policy=policy, reference=reference)
-    blocks = settled(ready.blocks.map(terms))
+    blocks = enlarged(ready.blocks, terms)
     _refuse_wrong(blocks)
     _refuse_unsupported(blocks, ready, supported, policy, reference, spec.unsupported)
     whose = "the log's own contexts" if spec.target is None else "the target's contexts (taken as known)"
@@ -116,12 +116,14 @@ class _Drawn(NamedTuple):
 
 
 def _terms(block: Block, supported: Any, outcome: Any, policy: _Chances, reference: _Chances) -> Block:
-    """The block with its :class:`Terms`; then for either policy 1 where its chances are none."""
-    terms, step = np.empty((len(Terms._fields) + 2, block.n)), max(ROWS, _CELLS // len(supported) // ROWS * ROWS)
+    """The block with its :class:`Terms`; then what the policies ask of different arms, and for either of them whether
+    its chances are wrong.
+    """
+    terms, step = np.empty((len(Terms._fields) + 3, block.n)), max(ROWS, _CELLS // len(supported) // ROWS * ROWS)
     for f, at in fold_slices(block, step):
         part = block.where(at, view=True)
         terms[:, at] = _some_terms(part, outcome.at(part, f), supported, policy, reference)
-    return Terms(*terms[:-2]).within(block, *terms[-2:])
+    return Terms(*terms[:-3]).within(block, *terms[-3:])
 
 
 def _some_terms(block: Block, table: Any, supported: Any, policy: _Chances, reference: _Chances) -> tuple[Any, ...]:
@@ -131,7 +133,7 @@ def _some_terms(block: Block, table: Any, supported: Any, policy: _Chances, refe
     alone = (drawn.win * y + drawn.lose * (1.0 - y)) / p
     wrong = [~(np.abs(total - 1.0) <= 1e-6) for total in (drawn.policy, drawn.reference)]
     return (drawn.value, drawn.share, (drawn.win + drawn.lose) / p, (drawn.win - drawn.lose) / p * residual, alone,
-            drawn.same, np.zeros(block.n), *wrong)  # fmt: skip
+            drawn.same, np.zeros(block.n), drawn.policy * drawn.reference - drawn.same, *wrong)  # fmt: skip
 
 
 def _by_scores(block: Block, table: ArmScores, supported: Any, policy: _Chances, reference: _Chances) -> _Drawn:
@@ -161,7 +163,7 @@ def _refuse_wrong(blocks: Blocks) -> None:
         lambda block: [block.numbers(np.flatnonzero(wrong)) for wrong in np.asarray(block.columns)[-2:]]
     )
     for name, rows in zip(("policy", "reference"), zip(*found, strict=True), strict=True):
-        bad = np.concatenate(rows)
+        bad = np.sort(np.concatenate(rows))
         if len(bad):
             raise LogError(
                 f"{len(bad)} rows: the probabilities of {name} are negative or do not add to 1 (first rows "
@@ -174,8 +176,7 @@ def _refuse_unsupported(blocks: Blocks, ready: Prepared, supported: Any, policy:
     """Raises OverlapError where the policies ask too much of pairs that were never answered."""
 
     def one(block: Block) -> Any:
-        of, w = Terms.of(block), weights(block)
-        return np.array([w @ (1.0 - of.same), w @ of.share])
+        return np.array([np.asarray(block.columns)[-3], Terms.of(block).share]) @ weights(block)
 
     asked, answered = np.sum([*blocks.each(one)], axis=0).tolist()
     share = 1.0 - answered / asked if asked > 0 else 0.0

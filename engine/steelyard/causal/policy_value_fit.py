@@ -166,7 +166,7 @@ def valued(spec: PolicyValue, terms: PolicyTerms) -> PolicyValueFit:
 
     def errors(block: Block) -> Any:
         """(n, 1) what each row adds to the error of the value, times its count."""
-        of, (t, c) = Terms.of(block), weighed(block)
+        of, (t, c) = Terms.of(block), _weighed(block)
         own = t * (of.model - model + residual * (of.share - share)) / found.total
         own += share * t * (of.signed - residual * of.weight) / found.size
         return (own * c)[:, None]
@@ -192,7 +192,7 @@ def valued(spec: PolicyValue, terms: PolicyTerms) -> PolicyValueFit:
 
 def _found(blocks: Blocks) -> _Found:
     def one(block: Block) -> tuple[Any, float]:
-        of, (t, c) = Terms.of(block), weighed(block)
+        of, (t, c) = Terms.of(block), _weighed(block)
         w, ones = t * of.weight, np.ones(block.n)
         parts = (t, t * of.model, t * of.share, w, t * of.signed, t * of.alone, t * of.same, w * w, ones, w > 0, of.cut)
         return np.array([c @ part for part in parts]), float(w.max(initial=0.0))
@@ -206,7 +206,7 @@ def estimand(whose: str) -> str:
     return f"chance, over {whose}, that the policy's answer is preferred to the reference's (a tie counts half)"
 
 
-def weighed(block: Block) -> tuple[Any, Any]:
+def _weighed(block: Block) -> tuple[Any, Any]:
     """(n,) target weights and counts."""
     ones = np.ones(block.n)
     return ones if block.weight is None else block.weight, ones if block.count is None else block.count
