@@ -210,7 +210,8 @@ class ContextualProblem:
                 raise NotIdentifiedError(self._separated(f" without fold {fold}", error)) from error
             held[fold] = whole - solvers[fold](part.score[0])  # at `whole` all folds' scores and the ridge's add to 0
         tolerance, longest = self._precision
-        size, left, slow = np.maximum(np.abs(held - whole).max(axis=1), longest), list(folds), []
+        size, left = np.maximum(np.abs(held - whole).max(axis=1), longest), list(folds)
+        slow: list[int] = []
         while left:
             parts = self._pass(held, lambda own: [f for f in left if f != own])
             for fold in [*left]:
@@ -218,11 +219,14 @@ class ContextualProblem:
                 norm, step = float(np.abs(score).max()), solvers[fold](score)
                 norm /= sum(n for f, n in enumerate(self.n) if f != fold)
                 rate = float(np.abs(step).max()) / size[fold]
-                held[fold] += step if rate <= FAST else 0.0
-                size[fold] *= rate
-                if rate > FAST or (norm * rate <= tolerance and size[fold] * rate <= longest):
+                if not rate <= FAST:
                     left.remove(fold)
-                    slow += [fold] if rate > FAST else []
+                    slow.append(fold)
+                    continue
+                held[fold] += step
+                size[fold] *= rate
+                if norm * rate <= tolerance and size[fold] * rate <= longest:
+                    left.remove(fold)
         for fold in slow:
             others = [f for f in folds if f != fold]
             held[fold] = self._climbed(held[fold], others, solvers[fold], [], [], self._precision).parameter
