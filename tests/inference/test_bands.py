@@ -13,3 +13,9 @@ def test_what_rounding_leaves_between_arms_that_move_together_widens_no_rank_set
     low, high = rank_sets(score, covariance, draws, 0.95)
     assert low.tolist() == [1, 1, 3, 3, 4]
     assert high.tolist() == [2, 2, 4, 5, 5]
+
+
+def test_variances_that_rounding_left_below_zero_are_none():
+    with np.errstate(invalid="raise"):
+        low, high = rank_sets(np.array([1.0, 0.0]), -1e-20 * np.eye(2), np.zeros((100, 2)), 0.95)
+    assert (low.tolist(), high.tolist()) == ([1, 1], [2, 2])

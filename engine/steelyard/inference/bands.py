@@ -30,7 +30,7 @@ def rank_sets(score: Any, covariance: Any, draws: Any, level: float) -> tuple[An
     """
     k = len(score)
     variance = np.diag(covariance)
-    apart = variance[:, None] + variance[None, :]
+    apart = np.clip(variance[:, None] + variance[None, :], 0.0, None)
     se = np.sqrt(np.clip(apart - 2 * covariance, 0.0, None))
     se[se <= _ROUNDING * np.sqrt(apart)] = 0.0  # arms that always move together: what is left is rounding
     precision = np.divide(1.0, se, out=np.zeros_like(se), where=se > 1e-12)
