@@ -57,28 +57,27 @@ class _Chances:
 
     fixed: Any
     place: Any
-    name: str
 
     @staticmethod
     def of(policy: Policy, name: str, arms: Sequence[str], columns: Sequence[str]) -> _Chances:
         k = len(arms)
         none = np.full(k, -1)
         if policy == "uniform" and "uniform" not in arms:
-            return _Chances(np.full(k, 1.0 / k), none, name)
+            return _Chances(np.full(k, 1.0 / k), none)
         shares = {policy: 1.0} if isinstance(policy, str) else {str(arm): share for arm, share in policy.items()}
         strange = [arm for arm in shares if arm not in arms]
         if strange:
             raise LogError(f"{name} names {strange[:5]}: the log's arms are {list(arms)[:10]}")
         if not isinstance(policy, str) and not all(isinstance(share, Real) for share in shares.values()):
             place = [columns.index(f"{name} of {arm}") if arm in shares else -1 for arm in arms]
-            return _Chances(np.zeros(k), np.array(place), name)
+            return _Chances(np.zeros(k), np.array(place))
         fixed = np.array([float(shares.get(arm, 0.0)) for arm in arms])
         if (fixed < 0).any() or abs(fixed.sum() - 1.0) > 1e-6:
             raise LogError(
                 f"{name} has the probabilities {dict(shares)}: none may be negative, and they must add to 1, not "
                 f"{fixed.sum():g}"
             )
-        return _Chances(fixed, none, name)
+        return _Chances(fixed, none)
 
     def at(self, block: Block) -> Any:
         """(K, n) of a block's rows."""

@@ -71,7 +71,7 @@ def variance_along(
     """The same once A along = contrast is solved."""
     if kind == "model":
         return float(along @ (contrast - problem.penalty * along))
-    effects = _effects(problem, parameter, along)
+    effects = effects_along(problem, parameter, along)
     if kind == "cluster":
         return _clustered(problem, clusters, effects)
 
@@ -99,7 +99,7 @@ def _clustered(problem: RowProblem, clusters: Sequence[tuple[str, int]], effects
     return float(multiway([named[0]], [square], [groups])[0][0, 0])
 
 
-def _effects(problem: RowProblem, parameter: Any, along: Any) -> Callable[[Block], Any]:
+def effects_along(problem: RowProblem, parameter: Any, along: Any) -> Callable[[Block], Any]:
     """What gives (n,) the effect of each row of a block on a contrast. along: (p,) A^+ contrast."""
     k = problem.k
 

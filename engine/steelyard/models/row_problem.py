@@ -355,15 +355,8 @@ class RowProblem:
         return by_eta[:2]
 
     def effects(self, estimate: Estimate, direction: Any) -> Any:
-        """(n,) influence of each row on direction' parameter, direction (p,) = A^+ c; with scores only."""
-
-        def one(block: Block) -> Any:
-            d_eta, d_tie = self.row_scores(block, estimate.parameter)
-            theta, beta = direction[: self.k], direction[self.k : self.k + self.d]
-            along = theta[block.a] - theta[block.b] + beta @ block.columns
-            return d_eta * along + (d_tie * direction[-1] if self.ties else 0.0)
-
-        return np.concatenate(list(self.blocks.each(one)))
+        """(n,) influence of each row on direction' parameter, direction (p,) = A^+ c."""
+        return np.concatenate(list(self.blocks.each(matrix_free.effects_along(self, estimate.parameter, direction))))
 
     def weighted(self, weight: Any) -> RowProblem:
         """The same rows, each counting as often as weight (n,) says; rows of weight 0 are left out."""
