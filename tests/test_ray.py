@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import ray
 import steelyard as sy
+import steelyard.ray
 from steelyard.passes import progress
 
 ROLES = {"a": "a", "b": "b", "outcome": "y"}
@@ -95,6 +96,27 @@ def test_doubly_robust_and_wide_fits_have_the_same_bits():
     assert same(sy.RewardModel(ridge=1.0).fit(wide_log), sy.RewardModel(ridge=1.0).fit(wide_log, executor=ONE))
     groups = sy.scan(few, outcome="y", features=(["z"], ["w"]), group="group", context="kind")
     assert same(sy.GroupRewards(folds=2).fit(groups), sy.GroupRewards(folds=2).fit(groups, executor=ONE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [sy.DoublyRobust(folds=2), sy.GroupRewards(folds=2)], ids=["arms", "groups"])
+def test_what_is_sent_to_workers_does_not_grow_with_the_log(spec, monkeypatch):
+    sizes: list[int] = []
+    packed = steelyard.ray._packed
+
+    def measured(what: Any, whole: bool = False) -> bytes:
+        sent = packed(what, whole)
+        sizes.append(0 if whole else len(sent))  # the log itself may be a frame in memory
+        return sent
+
+    monkeypatch.setattr(steelyard.ray, "_packed", measured)
+    largest = []
+    for n in (50_000, 150_000):
+        log = sy.scan(frame(n, 3), **ROLES, features=(["z"], ["w"]), group="group", context="kind")
+        spec.fit(log, executor=ONE)
+        largest.append(max(sizes))
+        sizes.clear()
+    assert largest[1] - largest[0] < 50_000  # not a byte a row
 
 
 @pytest.mark.slow

@@ -139,8 +139,13 @@ def in_order(codes: Dictionary, used: Any) -> tuple[tuple[str, ...], Any]:
     return tuple(labels.gather(order).to_list()), place
 
 
-def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Blocks]:
-    """The context columns as blocks hold them, and the blocks with values coded by their place.
+def by_place(place: Any, block: Block) -> Block:
+    """The block with its groups renumbered. place: of each code."""
+    return replace(block, group=place[np.asarray(block.group)])
+
+
+def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Callable[[Block], Block]]:
+    """The context columns as blocks hold them, and what codes the values of a block by their place.
 
     Raises LogError for a column that is the same in every row; warns of one that tells the outcome.
     """
@@ -149,12 +154,13 @@ def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Bl
         labels, place = in_order(codes, occurring(blocks, len(codes), partial(_level, i)))
         levels.append((name, labels))
         places.append(place)
-    blocks = blocks.map(
-        lambda block: replace(block, levels=tuple(p[c] for p, c in zip(places, block.levels, strict=True)))
-    )
+
+    def coded(block: Block) -> Block:
+        return replace(block, levels=tuple(p[c] for p, c in zip(places, block.levels, strict=True)))
+
     d = len(encoder.context) + sum(len(values) - 1 for _, values in levels)
     raw = Contexts(tuple(encoder.context), tuple(levels), np.zeros(d), np.ones(d), unseen)
-    mean, scale, told = _moments(raw, blocks)
+    mean, scale, told = _moments(raw, blocks.map(coded))
     constant = [name for name, s in zip(raw.terms, scale, strict=True) if s == 0.0]
     constant += [name for name, values in levels if len(values) < 2]
     if constant:
@@ -162,7 +168,7 @@ def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Bl
             f"context {constant[0]!r} is the same in every row: it can tell nothing. Leave it out of context=."
         )
     _warn_of_outcomes(raw.terms, told)
-    return replace(raw, mean=mean, scale=scale), blocks
+    return replace(raw, mean=mean, scale=scale), coded
 
 
 def _level(i: int, block: Block) -> Any:

@@ -5,16 +5,16 @@ log -> rows with contexts, encoded once -> softmax, shares, a logged column or a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
 
 from steelyard.assignment.assigned import Assigned
-from steelyard.assignment.contexts import Contexts, context_encoder, in_order, learned, occurring
+from steelyard.assignment.contexts import Contexts, by_place, context_encoder, in_order, learned, occurring
 from steelyard.assignment.dependence import Dependence, dependence
 from steelyard.assignment.fitting import fitted_model, pairs_shown
 from steelyard.assignment.misfit import Misfit, misfit
@@ -24,7 +24,7 @@ from steelyard.errors import LogError, within
 from steelyard.inference.clusters import cluster_names
 from steelyard.log import needs_log
 from steelyard.pairs import good_rows, not_finite
-from steelyard.passes import Executor, on, run_pass
+from steelyard.passes import Changes, Executor, on, run_pass
 from steelyard.rows import read_rows
 from steelyard.spill import Blocks
 
@@ -60,7 +60,7 @@ class Propensity:
     """A fitted propensity: what ``fit`` of PairPropensity, GroupPropensity and LabelPropensity gives.
 
     assigned: what it is the propensity of. model: its probabilities. contexts: the columns it reads, or None.
-    n: rows. blocks: the rows it was fitted to.
+    n: rows. blocks: the rows it was fitted to. read: what made those of the rows as they were encoded.
     """
 
     spec: PairPropensity | GroupPropensity | LabelPropensity
@@ -71,6 +71,7 @@ class Propensity:
     blocks: Blocks = field(repr=False)
     clusters: tuple[str, ...] = ()
     dropped: dict[str, int] = field(default_factory=dict)
+    read: Changes = field(default=(), repr=False)
 
     @property
     def converged(self) -> bool:
@@ -280,15 +281,16 @@ class PairPropensity:
         self, blocks: Blocks, encoder: Encoder, arms: tuple[str, ...], dropped: dict[str, int], log: PreferenceLog
     ) -> Propensity:
         """The propensity of rows that are encoded already, as :meth:`asked_of` says; a and b are codes of `arms`."""
-        assigned, contexts = Assigned("pair", arms), None
+        assigned, contexts, read = Assigned("pair", arms), None, tuple[Any, ...]()
         stratified = self.method == "frequency" and self.classifier is None
         if encoder.context or encoder.levels or stratified:
-            contexts, blocks = _columns(blocks, encoder, self.unseen, stratified)
+            contexts, coded = _columns(blocks, encoder, self.unseen, stratified)
+            blocks, read = blocks.map(coded), (coded,)
         elif self.method != "logged" or self.classifier is not None:
             raise LogError(f"{log.name} has no context columns: scan it with context=, or use method='frequency'")
         if self.method != "softmax" or self.classifier is not None:
             assigned = replace(assigned, pairs=pairs_shown(blocks, len(arms)))
-        return _fitted(self, assigned, contexts, blocks.map(assigned.of), dropped, log)
+        return _fitted(self, assigned, contexts, blocks, read, dropped, log)
 
 
 @dataclass(frozen=True)
@@ -344,10 +346,10 @@ class GroupPropensity(_ByContext):
         labels, place = in_order(encoder.group, used)
         if len(labels) < 2:
             raise LogError(f"the group column holds one value, {[*labels]}: a propensity of groups needs two or more")
-        blocks = blocks.map(lambda block: replace(block, group=place[np.asarray(block.group)]))
-        contexts, blocks = _columns(blocks, encoder, self.unseen)
-        assigned = Assigned("group", labels)
-        return _fitted(self, assigned, contexts, blocks.map(assigned.of), dropped, log)
+        placed = partial(by_place, place)
+        blocks = blocks.map(placed)
+        contexts, coded = _columns(blocks, encoder, self.unseen)
+        return _fitted(self, Assigned("group", labels), contexts, blocks.map(coded), (placed, coded), dropped, log)
 
 
 @dataclass(frozen=True)
@@ -382,16 +384,15 @@ class LabelPropensity(_ByContext):
 
     def of_rows(self, blocks: Blocks, encoder: Encoder, dropped: dict[str, int], log: PreferenceLog) -> Propensity:
         """The propensity of rows that are encoded already, as :meth:`asked_of` says."""
-        contexts, blocks = _columns(blocks, encoder, self.unseen)
-        assigned = Assigned("label", ("not labelled", "labelled"))
-        blocks = blocks.map(assigned.of)
-        counts = np.sum([*blocks.each(lambda block: np.bincount(block.drawn[0], minlength=2))], axis=0)
-        if not counts.all():
-            every = "every" if counts[1] else "no"
+        contexts, coded = _columns(blocks, encoder, self.unseen)
+        known = np.concatenate([*blocks.each(lambda block: np.unique(np.isfinite(np.asarray(block.y))))])
+        if known.all() or not known.any():
+            every = "every" if known.all() else "no"
             raise LogError(
                 f"{log.name}: {every} row is labelled: there is nothing to model, and no label propensity to fit"
             )
-        return _fitted(self, assigned, contexts, blocks, dropped, log)
+        assigned = Assigned("label", ("not labelled", "labelled"))
+        return _fitted(self, assigned, contexts, blocks.map(coded), (coded,), dropped, log)
 
 
 # --- fitting -------------------------------------------------------------------------------------
@@ -418,18 +419,21 @@ def _clusters(log: PreferenceLog) -> dict[str, Dictionary]:
     return {name: Dictionary() for name in cluster_names(len(log.cluster))[:1]}
 
 
-def _columns(blocks: Blocks, encoder: Encoder, unseen: str, strata: bool = False) -> tuple[Contexts, Blocks]:
+def _columns(
+    blocks: Blocks, encoder: Encoder, unseen: str, strata: bool = False
+) -> tuple[Contexts, Callable[[Block], Block]]:
     if not strata and not encoder.context and not encoder.levels:
         raise LogError("the log has no context columns: scan it with context=")
     return learned(blocks, encoder, "other" if strata else unseen)
 
 
 def _fitted(
-    spec: Any, assigned: Assigned, contexts: Contexts | None, blocks: Blocks, dropped: dict[str, int],
+    spec: Any, assigned: Assigned, contexts: Contexts | None, blocks: Blocks, read: Changes, dropped: dict[str, int],
     log: PreferenceLog,
 ) -> Propensity:  # fmt: skip
+    blocks = blocks.map(assigned.of)
     model = fitted_model(spec, assigned, contexts, blocks, log)
     n = sum(blocks.each(lambda block: block.n))
     names = tuple(log.cluster_label(name) for name in cluster_names(len(log.cluster))[:1])
     left = {reason: count for reason, count in dropped.items() if reason != "not labelled"}
-    return Propensity(spec, assigned, model, contexts, n, blocks, names, left)
+    return Propensity(spec, assigned, model, contexts, n, blocks, names, left, (*read, assigned.of))

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.assignment.contexts import Contexts, context_encoder, in_order, learned, occurring, seen_by
+from steelyard.assignment.contexts import (
+    Contexts,
+    by_place,
+    context_encoder,
+    in_order,
+    learned,
+    occurring,
+    seen_by,
+)
 from steelyard.assignment.propensity import GroupPropensity, Propensity
 from steelyard.assignment.weighing import toward, weigh_rows
 from steelyard.blocks import Block, Dictionary, Encoder
@@ -32,10 +40,10 @@ from steelyard.log import needs_log
 from steelyard.models.reward import RewardModel
 from steelyard.models.row_problem import RowProblem
 from steelyard.models.told_apart import Identified, identified
-from steelyard.passes import Executor, on
+from steelyard.passes import Changes, Executor, on
 from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread
-from steelyard.spill import Blocks, settled
+from steelyard.spill import Blocks, changed, settled
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -99,28 +107,31 @@ class GroupRewards:
             propensity = self._propensity(log, rows.encoder, blocks, rows.pairs.dropped)
             target = "uniform" if self.target is None else self.target
             overlap = weigh_rows(propensity, log, propensity.blocks, target, "hajek", None, None, 0.0, self.unsupported)
-            contexts, viewed = learned(blocks, rows.encoder, "raise")
+            contexts, coded = learned(blocks, rows.encoder, "raise")
             group = _known(rows.encoder.group)
             _, place = in_order(group, occurring(blocks, len(group), lambda block: np.asarray(block.group)))
-            viewed = viewed.map(lambda block: replace(block, group=place[np.asarray(block.group)]))
-            ready = self._ready(log, viewed, contexts, propensity)
+            ready = self._ready(log, blocks, (coded, partial(by_place, place)), contexts, propensity)
             sums = _Sums.of(ready, len(propensity.assigned.labels))
             self._refuse(sums, propensity.assigned.labels)
             return _estimated(self, log, ready, sums, propensity, features, clusters, overlap, rows.pairs.dropped)
 
     def _propensity(self, log: PreferenceLog, encoder: Encoder, blocks: Blocks, dropped: dict[str, int]) -> Propensity:
         own, view = seen_by(self.propensity.asked_of(Encoder({}), log), encoder)
-        return self.propensity.of_rows(blocks.map(view), replace(own, group=encoder.group), dropped, log)
+        found = self.propensity.of_rows(blocks.map(view), replace(own, group=encoder.group), dropped, log)
+        return replace(found, read=(view, *found.read))
 
-    def _ready(self, log: PreferenceLog, viewed: Blocks, contexts: Contexts, propensity: Propensity) -> Blocks:
+    def _ready(
+        self, log: PreferenceLog, blocks: Blocks, read: Changes, contexts: Contexts, propensity: Propensity
+    ) -> Blocks:
         """columns (m, n): delta. context (G, n): m_c of every group. propensity (n,): of the row's own group."""
         groups = len(propensity.assigned.labels)
         held = held_out(propensity, self.folds, log)
-        e = dict(propensity.blocks.each(lambda block: (block.start, shown(held, block))))
+        viewed = blocks.map(partial(changed, changes=read))
         models = [self._outcome(viewed, contexts, group) for group in range(groups)]
         tilt = None if self.target is None else toward(contexts, log, viewed, self.target)
 
         def ready(block: Block) -> Block:
+            e, block = shown(held, block), changed(block, read)
             design, means = _design(block, contexts), np.empty((groups, block.n))
             for f, at in fold_slices(block):
                 for group, model in enumerate(models):
@@ -129,9 +140,9 @@ class GroupRewards:
                 1.0 if block.weight is None else block.weight)  # fmt: skip
             columns = np.ascontiguousarray(np.asarray(block.features, np.float64).T)
             return replace(block, columns=columns, features=None, context=means, levels=(), weight=weight,
-                           sampling=block.weight, propensity=e[block.start])  # fmt: skip
+                           sampling=block.weight, propensity=e)  # fmt: skip
 
-        return settled(viewed.map(ready))
+        return settled(blocks.map(ready))
 
     def _outcome(self, viewed: Blocks, contexts: Contexts, group: int) -> Contextual:
         """m_c: a reward of the group's own rows, its effects linear in context; without each fold."""

@@ -14,7 +14,7 @@ from steelyard.blocks import Block
 from steelyard.causal.contextual import ContextualProblem
 from steelyard.causal.folds import fold_slices
 from steelyard.errors import NotIdentifiedError, OverlapError, SteelyardError
-from steelyard.spill import joined
+from steelyard.spill import changed, joined
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -62,11 +62,11 @@ def _at(model: SoftmaxModel, gamma: Any) -> SoftmaxModel:
 
 
 def shown(held: list[Propensity], block: Block) -> Any:
-    """(n,) probability of what each row was assigned, by the propensity that its fold had no part in.
+    """(n,) probability of what each row of a block was assigned, by the propensity that its fold had no part in.
 
     Raises OverlapError where that is 0 or not known: nothing can weigh such a row.
     """
-    value = np.empty(block.n)
+    block, value = changed(block, held[0].read), np.empty(block.n)
     for f, at in fold_slices(block):
         value[at] = np.exp(held[f].log_probability(block.where(at)))
     bad = np.flatnonzero(~(value > 1e-300))

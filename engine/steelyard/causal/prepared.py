@@ -5,7 +5,7 @@ log -> rows with contexts, encoded once -> folds -> propensity and outcome model
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,9 +34,10 @@ from steelyard.errors import LogError, whole, within
 from steelyard.graph import components
 from steelyard.inference.clusters import cluster_names
 from steelyard.pairs import PairTable
+from steelyard.passes import Changes
 from steelyard.rows import Rows, read_rows
 from steelyard.solve import one_blas_thread
-from steelyard.spill import Blocks, settled
+from steelyard.spill import Blocks, changed, settled
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -116,12 +117,12 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
     blocks = folded(rows.blocks, folds, spec.seed, clusters[: len(log.cluster)])
     refuse_lone_arms(blocks, folds, arms)
     with one_blas_thread():
-        contexts, viewed = _contexts(log, rows.encoder, blocks)
+        contexts, read = _contexts(log, rows.encoder, blocks)
         if isinstance(spec.outcome, str | pl.Expr):
             refuse_wide(len(arms), 1 + len(contexts.mean))
         propensity, labelled = _propensities(spec, log, rows, blocks)
         overlap = _overlap(spec, log, propensity)
-        ready = _ready(spec, log, contexts, viewed, propensity, labelled)
+        ready = _ready(spec, log, contexts, blocks, read, [propensity] if labelled is None else [propensity, labelled])
         outcome, judged = _outcomes(spec, ready, arms, contexts)
     return Prepared(rows.pairs, ready, clusters, contexts, overlap, outcome, judged)
 
@@ -168,21 +169,24 @@ def _encoder(spec: Any, log: PreferenceLog, clusters: list[str]) -> Encoder:
     return encoder
 
 
-def _contexts(log: PreferenceLog, encoder: Encoder, blocks: Blocks) -> tuple[Contexts, Blocks]:
-    """The outcome model's contexts, and the rows as it reads them."""
+def _contexts(log: PreferenceLog, encoder: Encoder, blocks: Blocks) -> tuple[Contexts, Changes]:
+    """The outcome model's contexts, and what makes rows as it reads them."""
     wanted = context_encoder(log, Encoder({}), None) if log.context else Encoder({})
     own, view = seen_by(wanted, encoder)
-    return learned(blocks.map(view), own, "raise")
+    contexts, coded = learned(blocks.map(view), own, "raise")
+    return contexts, (view, coded)
 
 
 def _propensities(spec: Any, log: PreferenceLog, rows: Rows, blocks: Blocks) -> tuple[Propensity, Propensity | None]:
     own, view = seen_by(spec.propensity.asked_of(Encoder({}), log), rows.encoder)
     arms = tuple(rows.pairs.arms.to_list())
     propensity = spec.propensity.of_rows(blocks.map(view), own, arms, rows.pairs.dropped, log)
+    propensity = replace(propensity, read=(view, *propensity.read))
     if spec.labelled is None:
         return propensity, None
     own, view = seen_by(spec.labelled.asked_of(Encoder({}), log), rows.encoder)
-    return propensity, spec.labelled.of_rows(blocks.map(view), own, rows.pairs.dropped, log)
+    labelled = spec.labelled.of_rows(blocks.map(view), own, rows.pairs.dropped, log)
+    return propensity, replace(labelled, read=(view, *labelled.read))
 
 
 def _overlap(spec: Any, log: PreferenceLog, propensity: Propensity) -> Weights:
@@ -194,20 +198,21 @@ def _overlap(spec: Any, log: PreferenceLog, propensity: Propensity) -> Weights:
 
 
 def _ready(
-    spec: Any, log: PreferenceLog, contexts: Contexts, viewed: Blocks, propensity: Propensity,
-    labelled: Propensity | None,
-) -> Blocks:  # fmt: skip
-    """The rows with their design, propensities without their fold, and target weights."""
-    tilt = None if spec.target is None else toward(contexts, log, viewed, spec.target)
-    kept: dict[int, list[Any]] = {}
-    for model in (propensity, labelled):
-        if model is not None:
-            for start, value in model.blocks.each(partial(_shown, held_out(model, spec.folds, log))):
-                kept.setdefault(start, []).append(value)
+    spec: Any, log: PreferenceLog, contexts: Contexts, blocks: Blocks, read: Changes, shown_by: Sequence[Propensity]
+) -> Blocks:
+    """The rows with their design, propensities without their fold, and target weights.
+
+    shown_by: the propensity of the pair, and where answers have one that.
+    """
+    tilt = None
+    if spec.target is not None:
+        tilt = toward(contexts, log, blocks.map(partial(changed, changes=read)), spec.target)
+    held = [held_out(model, spec.folds, log) for model in shown_by]
 
     def ready(block: Block) -> Block:
-        pi, *answered = kept[block.start]
+        pi, *answered = (shown(models, block) for models in held)
         propensity = np.stack([pi, pi * answered[0] if answered else pi])
+        block = changed(block, read)
         weight = block.weight
         if tilt is not None:
             own = tilt.weight(block)
@@ -215,7 +220,7 @@ def _ready(
         return replace(block, context=contexts.matrix(block), levels=(), propensity=propensity, weight=weight,
                        sampling=block.weight)  # fmt: skip
 
-    made = viewed.map(ready)
+    made = blocks.map(ready)
     light = made.place is None and tilt is None and not len(contexts.mean)  # then read again as fast as from a new file
     return made if light else settled(made)
 
@@ -238,7 +243,3 @@ def _outcomes(spec: Any, ready: Blocks, arms: list[str], contexts: Contexts) -> 
     if spec.judge is None:
         return outcome, None
     return outcome, Judged(contextual(ready, arms, contexts, spec.ridge, spec.folds, judge=True))
-
-
-def _shown(held: list[Propensity], block: Block) -> tuple[int, Any]:
-    return block.start, shown(held, block)
