@@ -1,5 +1,7 @@
-"""The exception family: every message says what, where, how many, and what to do. And checks of arguments."""
+"""The exception family: every message says what, where, how many, and what to do. And warnings, checks of arguments."""
 
+import sys
+import warnings
 from math import inf, isfinite
 from numbers import Integral, Real
 from typing import Any
@@ -29,6 +31,16 @@ class ConvergenceError(SteelyardError):
 
 class FormatError(SteelyardError):
     """A file that cannot be loaded as a steelyard result."""
+
+
+def warn(words: str) -> None:
+    """A UserWarning at the line that called the package: it is shown once for that line, however often it came up."""
+    frame, depth, outermost = sys._getframe(1), 1, 1
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] == "steelyard":
+            outermost = depth
+        frame, depth = frame.f_back, depth + 1  # type: ignore[assignment]
+    warnings.warn(words, UserWarning, stacklevel=outermost + 2)
 
 
 def whole(name: str, value: Any, least: int = 0, most: int = _LARGEST) -> int:

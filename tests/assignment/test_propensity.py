@@ -73,6 +73,58 @@ def test_unshrunk_equals_statsmodels_on_the_users_scale():
     np.testing.assert_allclose(ours[1:] - ours[0], params.T, rtol=1e-5)
 
 
+@pytest.mark.peers
+@pytest.mark.parametrize("cluster", [None, "c"])
+def test_errors_of_coefficients_equal_statsmodels(cluster):
+    frame = simulated()
+    frame = frame.with_columns(c=pl.Series(np.arange(len(frame)) // 7))
+    raw, by = sm.add_constant(frame.select("x0", "x2").to_numpy()), frame["c"].to_numpy()
+    robust = {"cov_type": "HC0"}
+    if cluster:
+        robust = {"cov_type": "cluster", "cov_kwds": {"groups": by, "use_correction": False}}
+    log, context = scanned(frame, cluster=cluster), ["x0", "x2"]
+    found = sy.LabelPropensity(context=context, ridge=0.0).fit(log).coefficients()
+    labelled = frame["y"].is_not_null().cast(pl.Int32).to_numpy()
+    peer = sm.Logit(labelled, raw).fit(disp=0, tol=1e-14, method="newton", **robust)
+    np.testing.assert_allclose(found["se"], peer.bse, rtol=1e-6)
+    np.testing.assert_allclose(found["p_value"], peer.pvalues, rtol=1e-4)
+    found = sy.GroupPropensity(context=context, ridge=0.0).fit(log).coefficients()
+    many = sm.MNLogit(np.searchsorted(["u", "v", "w"], frame["group"]), raw)
+    covariance = np.asarray(many.fit(disp=0, method="newton", tol=1e-14, maxiter=200, **robust).cov_params())
+    centred = np.kron(np.eye(3)[:, 1:] - 1 / 3, np.eye(3))  # from the first group as reference to a sum of 0
+    np.testing.assert_allclose(found["se"], np.sqrt(np.diag(centred @ covariance @ centred.T)), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_intervals_of_two_draws_cover():
+    k, n, slopes, covered = 4, 400, np.array([[0.5, -0.4, 0.2, -0.3]]), []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=n)
+        a, b = two_drawn(rng, x[:, None] @ slopes)
+        frame = pl.DataFrame({"a": a, "b": b, "y": 1.0, "x": x})
+        log = sy.scan(frame, a="a", b="b", outcome="y", context="x")
+        found = sy.PairPropensity(ridge=0.0).fit(log).coefficients().filter(term="x")
+        covered.append(found["low"].to_numpy() < slopes[0])
+        covered[-1] &= slopes[0] < found["high"].to_numpy()
+    assert len(found) == k
+    assert 0.93 < np.mean(covered) < 0.97
+
+
+def test_errors_of_coefficients_that_are_not_given(monkeypatch):
+    frame = simulated(n=300).with_columns(one=pl.lit("same"))
+    spec = sy.GroupPropensity(context=NUMERIC)
+    found = spec.fit(scanned(frame, cluster="one")).coefficients()
+    assert found["se"].null_count() == len(found) == 12
+    assert set(found["reason"]) == {"one cluster only (one): nothing tells how the coefficients would vary"}
+    assert found["estimate"].null_count() == 0
+    monkeypatch.setattr("steelyard.assignment.precision.INFORMATION", 300 * 12 * 12 - 1)
+    found = spec.fit(scanned(frame)).coefficients()
+    assert set(found["reason"]) == {"12 coefficients are too many for errors from 300 rows: fit fewer contexts"}
+    monkeypatch.setattr("steelyard.assignment.precision.INFORMATION", 300 * 12 * 12)
+    assert spec.fit(scanned(frame)).coefficients()["se"].null_count() == 0
+
+
 @pytest.mark.parametrize("ridge", [0.0, 3.0])
 def test_softmax_equals_an_independent_maximum(ridge):
     frame, k = simulated(n=800), 4
@@ -139,6 +191,9 @@ def test_weights_and_counts_are_repeated_rows():
         once = spec.fit(scanned(frame, count="c")).probability(scanned(frame))
         often = spec.fit(scanned(long)).probability(scanned(frame))
         np.testing.assert_allclose(once, often, rtol=1e-7)
+        if getattr(spec, "method", "softmax") == "softmax":
+            once, often = (spec.fit(log).coefficients()["se"] for log in (scanned(frame, count="c"), scanned(long)))
+            np.testing.assert_allclose(once, often, rtol=1e-5)
 
 
 def test_collinear_columns_without_ridge_have_no_coefficient():
@@ -151,6 +206,8 @@ def test_collinear_columns_without_ridge_have_no_coefficient():
     assert table.select("term", "reason").rows() == [("intercept", why), ("x0", why), ("x1", None), ("twice", why)]
     assert table["estimate"].is_null().to_list() == [True, True, False, True]
     assert table["estimate"][2] == pytest.approx(alone.coefficients()["estimate"][2], rel=1e-6)
+    assert table["se"].is_null().to_list() == [True, True, False, True]
+    assert table["se"][2] == pytest.approx(alone.coefficients()["se"][2], rel=1e-6)
     np.testing.assert_allclose(fit.probability(both), alone.probability(one), atol=1e-8)
     assert sy.GroupPropensity().fit(both).coefficients()["estimate"].null_count() == 0
     for spec in (sy.GroupPropensity(ridge=0.0), sy.PairPropensity(ridge=0.0)):
@@ -260,6 +317,16 @@ def test_a_context_that_tells_the_outcome_is_warned_of():
     with warnings.catch_warnings():  # of an outcome that is always the same, nothing can be said
         warnings.simplefilter("error")
         sy.PairPropensity().fit(scanned(frame.with_columns(y=pl.lit(1.0)), ["x0", "verdict"]))
+
+
+def test_one_line_is_warned_once():
+    frame = simulated(n=300).with_columns(y=pl.col("y").fill_null(1.0)).with_columns(verdict=2 * pl.col("y") + 1)
+    log = scanned(frame, ["verdict", "x0"])
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        sy.DoublyRobust(folds=2).fit(log)  # two models of contexts, each of which would say so
+    told = [warning for warning in shown if "tells the outcome" in str(warning.message)]
+    assert [warning.filename for warning in told] == [__file__]
 
 
 def test_logged_propensities_are_checked():

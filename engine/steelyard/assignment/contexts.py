@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from steelyard.blocks import Block, Dictionary, Encoder
-from steelyard.errors import LogError
+from steelyard.errors import LogError, warn
 from steelyard.log import PreferenceLog, scan
 from steelyard.models.row_problem import weights
 from steelyard.solve import one_blas_thread
@@ -219,11 +218,9 @@ def _warn_of_outcomes(terms: Sequence[str], told: Any) -> None:
     """Warns of a column that the outcome can be read off: it was hardly known before the answer."""
     for name, r in zip(terms, told, strict=True):
         if abs(r) > 1 - 1e-9:
-            warnings.warn(
+            warn(
                 f"context {name!r} tells the outcome in every row: was it known before the answer? A context that "
                 "came after it makes every weight and every estimate wrong.",
-                UserWarning,
-                stacklevel=6,
             )
 
 

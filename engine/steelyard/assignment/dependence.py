@@ -58,7 +58,7 @@ def dependence(model: SoftmaxModel, assigned: Assigned, clusters: tuple[str, ...
     try:
         shares = null.maximise(start)
         if clusters:
-            groups, asked = _groups(problem), (problem.k - 1) * (problem.d - 1)
+            groups, asked = problem.clusters, (problem.k - 1) * (problem.d - 1)
             if groups < _CLUSTERS * asked:
                 reason = f"{groups} clusters ({clusters[0]}) are too few for {asked} coefficients. Give fewer contexts"
                 return Dependence(
@@ -95,7 +95,7 @@ def _score_test(problem: SoftmaxProblem, shares: Any, cluster: str | None) -> tu
     if cluster is None:
         total, square = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
     else:
-        groups = _groups(problem)
+        groups = problem.clusters
         if groups * k * d > _MOST_SUMS:
             raise NotIdentifiedError(
                 f"{groups} clusters times {k * d} coefficients are too many for the test: give fewer contexts"
@@ -109,8 +109,3 @@ def _score_test(problem: SoftmaxProblem, shares: Any, cluster: str | None) -> tu
     kept = values > 1e-9 * values.max(initial=0.0)
     along = vectors[:, kept].T @ total
     return float(along @ (along / values[kept])), int(kept.sum())
-
-
-def _groups(problem: SoftmaxProblem) -> int:
-    """How many clusters the rows have."""
-    return max(problem.blocks.each(lambda block: int(block.clusters[0].max(initial=0)))) + 1

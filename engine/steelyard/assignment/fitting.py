@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from steelyard.assignment.contexts import Contexts
 from steelyard.assignment.models import Classified, Frequency, Logged, SoftmaxModel
 from steelyard.assignment.softmax import PRECISION, SoftmaxProblem, Solved
 from steelyard.blocks import Block
-from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError
+from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError, warn
 from steelyard.models.row_problem import RowProblem, weights
 from steelyard.models.told_apart import identified
 from steelyard.spill import Blocks
@@ -166,11 +165,9 @@ def logged(assigned: Assigned, blocks: Blocks, log: PreferenceLog) -> Logged:
     if len(off):
         names = assigned.names()
         shown = ", ".join(f"{names[j]} {mean[j]:.3f}" for j in off[np.argsort(-np.abs(mean[off] - 1))][:5])
-        warnings.warn(
+        warn(
             f"the mean of 1 / propensity over all rows should be 1 for every pair; for {len(off)} of {len(mean)} it "
             f"is further off than chance explains ({shown}): were these the probabilities of the pair, in every row?",
-            UserWarning,
-            stacklevel=4,
         )
     return Logged()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from steelyard.blocks import Block, Encoder
-from steelyard.errors import LogError
+from steelyard.errors import LogError, warn
 from steelyard.log import needs_log
 from steelyard.models.row_problem import weights
 from steelyard.rows import read_rows
@@ -93,12 +92,10 @@ def latent_overlap(log: PreferenceLog) -> LatentOverlap:
         inflation = np.where(collinear(correlation), np.inf, np.diag(np.linalg.pinv(correlation, hermitian=True)))
     inflated = [name for name, value in zip(names, inflation, strict=True) if value > INFLATED]
     if inflated:
-        warnings.warn(
+        warn(
             f"{len(inflated)} of {len(names)} features ({', '.join(inflated[:5])}) have a variance inflation above "
             f"{INFLATED:g}: the comparisons hardly show one without the others, so that their effects are thinly "
             "supported. Leave some out, or collect comparisons in which they differ.",
-            UserWarning,
-            stacklevel=2,
         )
     return LatentOverlap(names, correlation, inflation)
 

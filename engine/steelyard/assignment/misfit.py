@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from steelyard.assignment.models import SoftmaxModel
 from steelyard.blocks import Block
+from steelyard.errors import warn
 from steelyard.models.row_problem import weights
 from steelyard.spill import Blocks
 
@@ -45,12 +45,10 @@ class Misfit:
 
     def warn(self) -> None:
         if not self.fits:
-            warnings.warn(
+            warn(
                 f"{self}. Weights by it do not balance contexts; doubly robust estimates then rest on the outcome "
                 "model, and intervals of arms with few rows may be too short. Where arms are few, use "
                 "PairPropensity(method='pairs').",
-                UserWarning,
-                stacklevel=4,
             )
 
 

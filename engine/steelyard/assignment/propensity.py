@@ -19,10 +19,12 @@ from steelyard.assignment.dependence import Dependence, dependence
 from steelyard.assignment.fitting import fitted_model, pairs_shown
 from steelyard.assignment.misfit import Misfit, misfit
 from steelyard.assignment.models import Logged, SoftmaxModel
+from steelyard.assignment.precision import standard_errors
 from steelyard.blocks import Block, Dictionary, Encoder
-from steelyard.errors import LogError, within
+from steelyard.errors import LogError, check_level, within
 from steelyard.inference.clusters import cluster_names
 from steelyard.log import needs_log
+from steelyard.models.score_fit import p_value, quantile
 from steelyard.pairs import good_rows, not_finite
 from steelyard.passes import Changes, Executor, on, run_pass
 from steelyard.rows import read_rows
@@ -92,29 +94,37 @@ class Propensity:
         """Of what was assigned, without the ridge; None for models without."""
         return self.model.solved.log_likelihood if isinstance(self.model, SoftmaxModel) else None
 
-    def coefficients(self) -> pl.DataFrame:
-        """Of the logits, on the scale of the context columns: class term estimate reason.
+    def coefficients(self, level: float = 0.95) -> pl.DataFrame:
+        """Of the logits, on the scale of the context columns: class term estimate se low high p_value reason.
 
         Arms', groups' and pairs' coefficients sum to 0 over the classes; of two groups, and of being labelled, the
         second stands against the first. Without ridge null for columns that others tell: only the sum of their effects
-        is identified.
+        is identified. Errors are sandwich ones, by the log's first cluster column where it has one (White 1982), of
+        coefficients as they are shrunk; one pass over the rows. Null, with the reason, where rows times the square of
+        the coefficients are more than 2^35.
         """
+        check_level(level)
         if not isinstance(self.model, SoftmaxModel) or self.contexts is None:
             raise ValueError(f"{self.spec} has no coefficients")
         names = self.assigned.names() if self.assigned.pairs is not None else list(self.assigned.labels)
         terms = ["intercept", *self.contexts.terms]
         values = self.contexts.on_users_scale(self.model.gamma)[self.model.free]
-        kept = [names[j] for j in self.model.free]
         told = [] if self.spec.ridge else self.model.problem.told()
-        why = f"collinear: {', '.join(terms[j] for j in told if j)} tell each other" if told else None
-        columns = {
-            "class": [name for name in kept for _ in terms],
-            "term": terms * len(kept),
-            "estimate": [None if j in told else value for row in values for j, value in enumerate(row)],
-            "reason": [why if j in told else None for _ in kept for j in range(len(terms))],
-        }
-        types = {"class": pl.String, "term": pl.String, "estimate": pl.Float64, "reason": pl.String}
-        return pl.DataFrame(columns, schema=types)
+        collinear = f"collinear: {', '.join(terms[j] for j in told if j)} tell each other"
+        errors, why = standard_errors(self.model, next(iter(self.clusters), None))
+        z, rows = quantile(level), list[tuple[Any, ...]]()
+        for place, name in enumerate(names[j] for j in self.model.free):
+            for j, (term, value) in enumerate(zip(terms, values[place].tolist(), strict=True)):
+                se = 0.0 if errors is None else float(errors[place, j])
+                if j in told:
+                    rows.append((name, term, *[None] * 5, collinear))
+                elif why is None:
+                    rows.append((name, term, value, se, value - z * se, value + z * se, p_value(value / se), None))
+                else:
+                    rows.append((name, term, value, *[None] * 4, why))
+        columns = ["class", "term", "estimate", "se", "low", "high", "p_value", "reason"]
+        types = [pl.String, pl.String, *[pl.Float64] * 5, pl.String]
+        return pl.DataFrame(rows, schema=dict(zip(columns, types, strict=True)), orient="row")
 
     @cached_property
     def misfit(self) -> Misfit | None:

@@ -37,7 +37,7 @@ _ROWS_A_COLUMN = 16  # that it is made of, whatever the cost
 _BLOCKED = 64  # columns up to which each class's own block of the Hessian preconditions
 _STALE = 8  # products of an inner solve after which its preconditioner is made anew
 _FORCING = 0.02  # residual of the inner solves, relative to the gradient
-_INFORMATION = 1 << 35  # multiplications that the information of the coefficients may cost
+INFORMATION = 1 << 35  # multiplications that the information of the coefficients may cost
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ class SoftmaxProblem:
     @cached_property
     def rows(self) -> int:
         return sum(self.blocks.each(lambda block: block.n))
+
+    @property
+    def clusters(self) -> int:
+        """How many clusters the rows have, by their first cluster column."""
+        return max(self.blocks.each(lambda block: int(block.clusters[0].max(initial=0)))) + 1
 
     @property
     def penalty(self) -> Any:
@@ -110,7 +115,7 @@ class SoftmaxProblem:
             parts.append((slope[free][:, None] * x).reshape(-1, x.shape[1]).T)
         return np.concatenate(parts)
 
-    def information(self, gamma: Any, free: Any, cost: int = _INFORMATION) -> Any:
+    def information(self, gamma: Any, free: Any, cost: int = INFORMATION) -> Any:
         """(q, q) minus the Hessian in the coefficients of the classes `free`, class by class, with the ridge.
 
         blockdiag_j(sum t_j x x') minus the squares of the Khatri-Rao products root x. Where all rows would cost more

@@ -41,7 +41,7 @@ from steelyard.models.reward import RewardModel
 from steelyard.models.row_problem import RowProblem
 from steelyard.models.told_apart import Identified, identified
 from steelyard.passes import Changes, Executor, on
-from steelyard.rows import read_rows
+from steelyard.rows import Rows, read_rows
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks, changed, settled
 
@@ -101,23 +101,24 @@ class GroupRewards:
         encoder = context_encoder(log, replace(encoder, group=Dictionary()), None)
         rows = read_rows(log, encoder, threads)
         clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
-        blocks = folded(rows.blocks, self.folds, self.seed, clusters[: len(log.cluster)])
-        _refuse_lone_groups(blocks, self.folds, _known(rows.encoder.group))
+        rows = replace(rows, blocks=folded(rows.blocks, self.folds, self.seed, clusters[: len(log.cluster)]))
+        _refuse_lone_groups(rows.blocks, self.folds, _known(rows.encoder.group))
         with one_blas_thread():
-            propensity = self._propensity(log, rows.encoder, blocks, rows.pairs.dropped)
+            propensity = self._propensity(log, rows)
             target = "uniform" if self.target is None else self.target
             overlap = weigh_rows(propensity, log, propensity.blocks, target, "hajek", None, None, 0.0, self.unsupported)
-            contexts, coded = learned(blocks, rows.encoder, "raise")
+            contexts, coded = learned(rows.blocks, rows.encoder, "raise")
             group = _known(rows.encoder.group)
-            _, place = in_order(group, occurring(blocks, len(group), lambda block: np.asarray(block.group)))
-            ready = self._ready(log, blocks, (coded, partial(by_place, place)), contexts, propensity)
+            _, place = in_order(group, occurring(rows.blocks, len(group), lambda block: np.asarray(block.group)))
+            ready = self._ready(log, rows.blocks, (coded, partial(by_place, place)), contexts, propensity)
             sums = _Sums.of(ready, len(propensity.assigned.labels))
             self._refuse(sums, propensity.assigned.labels)
             return _estimated(self, log, ready, sums, propensity, features, clusters, overlap, rows.pairs.dropped)
 
-    def _propensity(self, log: PreferenceLog, encoder: Encoder, blocks: Blocks, dropped: dict[str, int]) -> Propensity:
-        own, view = seen_by(self.propensity.asked_of(Encoder({}), log), encoder)
-        found = self.propensity.of_rows(blocks.map(view), replace(own, group=encoder.group), dropped, log)
+    def _propensity(self, log: PreferenceLog, rows: Rows) -> Propensity:
+        own, view = seen_by(self.propensity.asked_of(Encoder({}), log), rows.encoder)
+        own = replace(own, group=rows.encoder.group)
+        found = self.propensity.of_rows(rows.blocks.map(view), own, rows.pairs.dropped, log)
         return replace(found, read=(view, *found.read))
 
     def _ready(

@@ -114,15 +114,15 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
     arms = rows.pairs.arms.to_list()
     clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
     folds = spec.folds if _fitted(spec) else 1
-    blocks = folded(rows.blocks, folds, spec.seed, clusters[: len(log.cluster)])
-    refuse_lone_arms(blocks, folds, arms)
+    rows = replace(rows, blocks=folded(rows.blocks, folds, spec.seed, clusters[: len(log.cluster)]))
+    refuse_lone_arms(rows.blocks, folds, arms)
     with one_blas_thread():
-        contexts, read = _contexts(log, rows.encoder, blocks)
+        contexts, read = _contexts(log, rows)
         if isinstance(spec.outcome, str | pl.Expr):
             refuse_wide(len(arms), 1 + len(contexts.mean))
-        propensity, labelled = _propensities(spec, log, rows, blocks)
-        overlap = _overlap(spec, log, propensity)
-        ready = _ready(spec, log, contexts, blocks, read, [propensity] if labelled is None else [propensity, labelled])
+        shown_by = _propensities(spec, log, rows)
+        overlap = _overlap(spec, log, shown_by[0])
+        ready = _ready(spec, log, rows.blocks, (contexts, read), shown_by)
         outcome, judged = _outcomes(spec, ready, arms, contexts)
     return Prepared(rows.pairs, ready, clusters, contexts, overlap, outcome, judged)
 
@@ -169,24 +169,25 @@ def _encoder(spec: Any, log: PreferenceLog, clusters: list[str]) -> Encoder:
     return encoder
 
 
-def _contexts(log: PreferenceLog, encoder: Encoder, blocks: Blocks) -> tuple[Contexts, Changes]:
+def _contexts(log: PreferenceLog, rows: Rows) -> tuple[Contexts, Changes]:
     """The outcome model's contexts, and what makes rows as it reads them."""
     wanted = context_encoder(log, Encoder({}), None) if log.context else Encoder({})
-    own, view = seen_by(wanted, encoder)
-    contexts, coded = learned(blocks.map(view), own, "raise")
+    own, view = seen_by(wanted, rows.encoder)
+    contexts, coded = learned(rows.blocks.map(view), own, "raise")
     return contexts, (view, coded)
 
 
-def _propensities(spec: Any, log: PreferenceLog, rows: Rows, blocks: Blocks) -> tuple[Propensity, Propensity | None]:
+def _propensities(spec: Any, log: PreferenceLog, rows: Rows) -> list[Propensity]:
+    """Of the pair, and where the spec has one for answers that."""
     own, view = seen_by(spec.propensity.asked_of(Encoder({}), log), rows.encoder)
     arms = tuple(rows.pairs.arms.to_list())
-    propensity = spec.propensity.of_rows(blocks.map(view), own, arms, rows.pairs.dropped, log)
+    propensity = spec.propensity.of_rows(rows.blocks.map(view), own, arms, rows.pairs.dropped, log)
     propensity = replace(propensity, read=(view, *propensity.read))
     if spec.labelled is None:
-        return propensity, None
+        return [propensity]
     own, view = seen_by(spec.labelled.asked_of(Encoder({}), log), rows.encoder)
-    labelled = spec.labelled.of_rows(blocks.map(view), own, rows.pairs.dropped, log)
-    return propensity, replace(labelled, read=(view, *labelled.read))
+    labelled = spec.labelled.of_rows(rows.blocks.map(view), own, rows.pairs.dropped, log)
+    return [propensity, replace(labelled, read=(view, *labelled.read))]
 
 
 def _overlap(spec: Any, log: PreferenceLog, propensity: Propensity) -> Weights:
@@ -198,13 +199,13 @@ def _overlap(spec: Any, log: PreferenceLog, propensity: Propensity) -> Weights:
 
 
 def _ready(
-    spec: Any, log: PreferenceLog, contexts: Contexts, blocks: Blocks, read: Changes, shown_by: Sequence[Propensity]
+    spec: Any, log: PreferenceLog, blocks: Blocks, own: tuple[Contexts, Changes], shown_by: Sequence[Propensity]
 ) -> Blocks:
     """The rows with their design, propensities without their fold, and target weights.
 
-    shown_by: the propensity of the pair, and where answers have one that.
+    own: as of :func:`_contexts`; shown_by: as of :func:`_propensities`.
     """
-    tilt = None
+    (contexts, read), tilt = own, None
     if spec.target is not None:
         tilt = toward(contexts, log, blocks.map(partial(changed, changes=read)), spec.target)
     held = [held_out(model, spec.folds, log) for model in shown_by]
