@@ -276,7 +276,7 @@ def test_a_softmax_that_does_not_describe_who_met_whom_warns():
 def test_a_group_of_few_rows_is_named():
     frame = objectives(5, 400, 0.7)
     few = frame.head(1).with_columns(objective=pl.lit("rare"))
-    with pytest.raises(sy.NotIdentifiedError, match=r"1 groups have all of their rows in one fold: rare \(1\)"):
+    with pytest.raises(sy.NotIdentifiedError, match=r"1 groups have all of their comparisons in one fold: rare \(1\)"):
         sy.GroupRewards().fit(grouped(pl.concat([frame, few])))
     some = frame.head(40).with_columns(objective=pl.lit("rare"))
     told = sy.GroupRewards(floor=0.0, unsupported=1.0).fit(grouped(pl.concat([frame, some])))
@@ -296,3 +296,22 @@ def test_logs_beyond_memory_give_the_same(monkeypatch):
     spilled = values()
     assert spilled[:2] == pytest.approx(held[:2], rel=1e-9)
     np.testing.assert_allclose(spilled[2], held[2], atol=1e-9)
+
+
+def test_a_pair_whose_comparisons_are_in_one_fold_is_named():
+    frame = by_topic(6, 900, 3).filter(~((pl.col("a") != "1") & (pl.col("b") != "1")))
+    one = pl.concat([frame, pl.DataFrame({"a": ["0"], "b": ["2"], "y": [1.0], "code": ["no"]})])
+    for shown in (sy.PairPropensity(method="pairs"), sy.PairPropensity(method="frequency", strata="code")):
+        with pytest.raises(sy.NotIdentifiedError, match=r"1 pairs have all .* in one fold: 0 \| 2 \(1\)\. .*'softmax'"):
+            sy.DoublyRobust(propensity=shown).fit(sy.scan(one, **ROLES))
+        assert sy.DoublyRobust(propensity=shown, pairs="log", folds=1).fit(sy.scan(one, **ROLES)).n == len(one)
+
+
+def test_much_that_was_never_answered_is_warned_of():
+    frame = by_topic(6, 900, 3).filter(~((pl.col("a") != "1") & (pl.col("b") != "1")))
+    shown = sy.PairPropensity(method="pairs")
+    words = "% of what is asked for was never answered and rests on the outcome model alone"
+    with pytest.warns(UserWarning, match="33.3 " + words):
+        sy.DoublyRobust(propensity=shown, unsupported=0.4).fit(sy.scan(frame, **ROLES))
+    with pytest.warns(UserWarning, match="50.0 " + words):
+        sy.PolicyValue({"0": 0.5, "1": 0.5}, "2", propensity=shown, unsupported=0.6).fit(sy.scan(frame, **ROLES))

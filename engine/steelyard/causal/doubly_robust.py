@@ -16,7 +16,7 @@ from steelyard.assignment.propensity import LabelPropensity, PairPropensity
 from steelyard.blocks import Block
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
 from steelyard.causal.pairwise import Moments, Pairwise, Residuals, centre_of, centred, refuse_thin
-from steelyard.causal.prepared import Prepared, apart, check_models, prepared
+from steelyard.causal.prepared import Prepared, apart, check_models, prepared, warn_extrapolated
 from steelyard.causal.projection import project
 from steelyard.errors import LogError, NotIdentifiedError, OverlapError
 from steelyard.graph import components
@@ -151,7 +151,7 @@ def _refuse_extrapolated(spec: DoublyRobust, ready: Prepared, omega: Any, found:
     """Refuses where too many pairs have no answer and the propensity does not say that chance left them out.
 
     A softmax of two draws gives every pair a chance, so that pairs which were shown stand for those it left out. By any
-    other propensity such pairs rest on the outcome model alone, whose error no interval holds.
+    other propensity such pairs rest on the outcome model alone, whose error no interval holds: of many it warns.
     """
     if ready.chance:
         return
@@ -165,6 +165,7 @@ def _refuse_extrapolated(spec: DoublyRobust, ready: Prepared, omega: Any, found:
             "PairPropensity(method='softmax') if chance left them out, which it did not where one arm is in every "
             f"comparison; or put up with them by unsupported={min(1.0, share + 0.01):.2f}."
         )
+    warn_extrapolated(share)
 
 
 def pair_weights(pairs: Any, table: PairTable, joined: Any) -> Any:

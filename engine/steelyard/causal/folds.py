@@ -82,7 +82,7 @@ def fold_slices(block: Block, step: int | None = None) -> Iterator[tuple[int, sl
 
 
 def refuse_lone_arms(blocks: Blocks, folds: int, arms: Sequence[str]) -> None:
-    """Raises NotIdentifiedError where one fold holds every labelled row of an arm: nothing outside tells of it."""
+    """Raises NotIdentifiedError where one fold holds every labelled row of an arm."""
     k = len(arms)
 
     def one(block: Block) -> Any:
@@ -90,13 +90,20 @@ def refuse_lone_arms(blocks: Blocks, folds: int, arms: Sequence[str]) -> None:
         fold = np.asarray(block.fold)[known].astype(np.int64)
         return sum(np.bincount(fold * k + side[known], minlength=folds * k) for side in (block.a, block.b))
 
-    rows = sum(blocks.each(one)).reshape(folds, k)
+    refuse_lone(sum(blocks.each(one)).reshape(folds, k), arms, "arms", "leave them out")
+
+
+def refuse_lone(rows: Any, names: Sequence[str], what: str, out: str) -> None:
+    """Raises NotIdentifiedError where one fold holds every row of something: nothing outside tells of it.
+
+    rows: (folds, m) counts. what: the m things with these names are; out: a way out beside fewer folds.
+    """
     lone = np.flatnonzero((rows > 0).sum(axis=0) == 1)
-    if len(lone) and folds > 1:
-        told = ", ".join(f"{arms[j]} ({rows[:, j].max()})" for j in lone[:10])
+    if len(rows) > 1 and len(lone):
+        told = ", ".join(f"{names[j]} ({rows[:, j].max()})" for j in lone[:10])
         raise NotIdentifiedError(
-            f"{len(lone)} arms have all of their comparisons in one fold: {told}. The models of the other folds know "
-            "nothing of them: leave them out, or use fewer folds."
+            f"{len(lone)} {what} have all of their comparisons in one fold: {told}. The models of the other folds know "
+            f"nothing of them: {out}, or use fewer folds."
         )
 
 

@@ -27,7 +27,7 @@ from steelyard.assignment.propensity import GroupPropensity, Propensity
 from steelyard.assignment.weighing import toward, weigh_rows
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.causal.contextual import WIDEST, Contextual, ContextualProblem
-from steelyard.causal.folds import fold_slices, folded
+from steelyard.causal.folds import fold_slices, folded, refuse_lone
 from steelyard.causal.group_rewards_fit import GroupRewardsFit, GroupRow
 from steelyard.causal.held_out import held_out, shown
 from steelyard.causal.outcomes import sigmoid
@@ -176,14 +176,8 @@ def _refuse_lone_groups(blocks: Blocks, folds: int, group: Dictionary) -> None:
         fold = np.asarray(block.fold).astype(np.int64)
         return np.bincount(fold * size + np.asarray(block.group), minlength=folds * size).reshape(folds, size)
 
-    rows = np.sum([*blocks.each(one)], axis=0)
-    lone = np.flatnonzero((rows > 0).sum(axis=0) == 1)
-    if folds > 1 and len(lone):
-        names = ", ".join(f"{group.labels()[j]} ({rows[:, j].max()})" for j in lone[:10])
-        raise NotIdentifiedError(
-            f"{len(lone)} groups have all of their rows in one fold: {names}. The models of the other folds know "
-            "nothing of them: join them with others, leave them out, or use fewer folds."
-        )
+    rows, out = np.sum([*blocks.each(one)], axis=0), "join them with others, leave them out"
+    refuse_lone(rows, group.labels(), "groups", out)
 
 
 def _known(group: Dictionary | None) -> Dictionary:

@@ -12,7 +12,7 @@ from steelyard.assignment.models import Logged, SoftmaxModel
 from steelyard.assignment.propensity import Propensity
 from steelyard.blocks import Block
 from steelyard.causal.contextual import ContextualProblem
-from steelyard.causal.folds import fold_slices
+from steelyard.causal.folds import fold_slices, refuse_lone
 from steelyard.errors import NotIdentifiedError, OverlapError, SteelyardError
 from steelyard.spill import changed, joined
 
@@ -25,6 +25,8 @@ def held_out(propensity: Propensity, folds: int, log: PreferenceLog) -> list[Pro
     model = propensity.model
     if folds == 1 or isinstance(model, Logged):
         return [propensity] * folds
+    if propensity.assigned.pairs is not None:
+        _refuse_lone_pairs(propensity, folds)
     try:
         if isinstance(model, SoftmaxModel) and len(model.free) == model.problem.k:
             gammas = model.problem.held_out(folds, model.gamma)
@@ -41,6 +43,18 @@ def held_out(propensity: Propensity, folds: int, log: PreferenceLog) -> list[Pro
         words = f"without some fold the propensity has no fit: {error} Or use fewer folds."
         raise NotIdentifiedError(words) from error
     return [replace(propensity, model=each) for each in models]
+
+
+def _refuse_lone_pairs(propensity: Propensity, folds: int) -> None:
+    """Raises NotIdentifiedError where one fold holds every row of a pair, which has a probability of its own."""
+    assigned = propensity.assigned
+
+    def one(block: Block) -> Any:
+        cell = np.asarray(block.fold).astype(np.int64) * assigned.classes + block.drawn[0]
+        return np.bincount(cell, minlength=folds * assigned.classes)
+
+    rows = np.sum([*propensity.blocks.each(one)], axis=0).reshape(folds, assigned.classes)
+    refuse_lone(rows, assigned.names(), "pairs", "use PairPropensity(method='softmax'), leave them out")
 
 
 def _of_two(model: SoftmaxModel, folds: int) -> list[Any]:

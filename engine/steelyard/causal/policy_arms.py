@@ -16,7 +16,7 @@ from steelyard.blocks import Block
 from steelyard.causal.folds import fold_slices
 from steelyard.causal.outcomes import ArmScores, PairMeans
 from steelyard.causal.policy_value_fit import PolicyTerms, Terms, estimand
-from steelyard.causal.prepared import Prepared, apart, prepared
+from steelyard.causal.prepared import Prepared, apart, prepared, warn_extrapolated
 from steelyard.errors import LogError, OverlapError
 from steelyard.models.row_problem import weights
 from steelyard.spill import Blocks, enlarged
@@ -180,7 +180,7 @@ def _refuse_unsupported(blocks: Blocks, ready: Prepared, supported: Any, policy:
     asked, answered = np.sum([*blocks.each(one)], axis=0).tolist()
     share = 1.0 - answered / asked if asked > 0 else 0.0
     if share <= max(most, 1e-12):  # what rounding leaves
-        return
+        return warn_extrapolated(share)
     by_pair = np.sum([*ready.blocks.each(lambda block: (policy.at(block) * weights(block)) @ reference.at(block).T)], 0)
     worst = np.argwhere((by_pair > 0) & ~supported & ~np.eye(len(supported), dtype=bool))[:5]
     names = ", ".join(f"{ready.pairs.arms[int(i)]} | {ready.pairs.arms[int(j)]}" for i, j in worst)

@@ -30,7 +30,7 @@ from steelyard.causal.outcomes import (
     contextual,
     score_columns,
 )
-from steelyard.errors import LogError, whole, within
+from steelyard.errors import LogError, warn, whole, within
 from steelyard.graph import components
 from steelyard.inference.clusters import cluster_names
 from steelyard.pairs import PairTable
@@ -42,6 +42,7 @@ from steelyard.spill import Blocks, changed, settled
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
 
+_MUCH = 0.1  # share without an answer beyond which intervals that leave the outcome model's error out mislead
 _FAR = 1e-3  # a judge's probability is kept this far from 0 and 1
 
 
@@ -101,6 +102,15 @@ def apart(table: PairTable) -> list[str | None]:
     never = "never compared with the main group, directly or through others"
     return [None if inside else never if games else "no labelled comparison"
             for inside, games in zip(main, played, strict=True)]  # fmt: skip
+
+
+def warn_extrapolated(share: float) -> None:
+    """Warns of much that was never answered, where the settings put up with it. share: of what is asked for."""
+    if share > _MUCH:
+        warn(
+            f"{100 * share:.1f} % of what is asked for was never answered and rests on the outcome model alone, whose "
+            "error no interval holds: intervals here are too short"
+        )
 
 
 def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[str, Any] | None = None) -> Prepared:
