@@ -7,7 +7,7 @@ the strings.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -229,6 +229,13 @@ class Block:
             propensity=cut(self.propensity), drawn=tuple(cut(codes) for codes in self.drawn),
             sampling=cut(self.sampling), fold=cut(self.fold), place=cut(self.place),
         )  # fmt: skip
+
+    def pieces(self, rows: int) -> Iterator[tuple[slice, Block]]:
+        """A few rows at a time, as views, with where they stand: what is made of them stays near the core."""
+        for start in range(0, max(self.n, 1), rows):
+            cut = slice(start, min(start + rows, self.n))
+            part = self.where(cut, view=True)
+            yield cut, part if self.place is not None else replace(part, start=self.start + start)
 
     def rest(self, start: int) -> Block:
         """The block without its first rows."""

@@ -189,7 +189,7 @@ def check(
 
 def _assignment(log: sy.PreferenceLog, spec: sy.PairPropensity | sy.GroupPropensity, what: str) -> None:
     """Whether it depends on context, and what weights that undo this would leave of the log."""
-    with _working("fitting"):
+    with _working("fitting"), _noting():
         fit = spec.fit(log)
         test = str(fit.dependence())
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -139,8 +140,11 @@ def newton(
 
 def dense_solver(hessian: Any) -> Callable[[Any], Any]:
     """Cholesky solves with a positive definite matrix; NotIdentifiedError where it is not one."""
-    factor = _factor(hessian)
-    return lambda v: scipy.linalg.cho_solve((factor, True), v, check_finite=False)
+    return partial(_solved, _factor(hessian))
+
+
+def _solved(factor: Any, v: Any) -> Any:
+    return scipy.linalg.cho_solve((factor, True), v, check_finite=False)
 
 
 def _factor(hessian: Any) -> Any:

@@ -143,6 +143,17 @@ def test_groups_apart_are_fits_apart():
             assert table[f"{row['term']} [{who}]"]["se"] == pytest.approx(row["se"], rel=1e-8)
 
 
+def test_groups_of_rows_that_were_left_out_have_no_head():
+    frame = simulated(6, groups=True)
+    stray = frame.head(2).with_columns(who=pl.Series(["stray", "w"]), y=pl.lit(7.0))
+    clean, found = (
+        sy.RewardModel(heads="per-group", ridge=1.0).fit(scanned(rows, group="who", on_bad="drop")).coefficients()
+        for rows in (frame, pl.concat([stray, frame]))
+    )
+    assert found["term"].to_list() == clean["term"].to_list()
+    np.testing.assert_allclose(found["estimate"], clean["estimate"], atol=1e-9)
+
+
 def test_pooled_groups_equal_the_penalised_optimum():
     frame, ridge = simulated(7, groups=True), 20.0
     fit = sy.RewardModel(heads="per-group", ridge=ridge).fit(scanned(frame, group="who"))

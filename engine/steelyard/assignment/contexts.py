@@ -17,7 +17,7 @@ from steelyard.models.row_problem import weights
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
 
-_ROWS = 1 << 10  # rows whose columns are made at a time where only their sums are wanted
+_CELLS = 1 << 16  # entries of columns that are made at a time where only their sums are wanted
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,14 @@ def seen_by(wanted: Encoder, encoder: Encoder) -> tuple[Encoder, Callable[[Block
     known = list(encoder.levels)
     levels = [known.index(name) for name in wanted.levels]
     same = at == list(range(len(encoder.context)))
+    own = replace(wanted, levels={name: encoder.levels[name] for name in wanted.levels})
+    return own, partial(_viewed, None if same else at, levels)
 
-    def view(block: Block) -> Block:
-        context = block.context if same or block.context is None else block.context[at] if at else None
-        return replace(block, context=context, levels=tuple(block.levels[i] for i in levels))
 
-    return replace(wanted, levels={name: encoder.levels[name] for name in wanted.levels}), view
+def _viewed(at: list[int] | None, levels: list[int], block: Block) -> Block:
+    """The block with some of its contexts, by place; at: None for all numeric ones."""
+    context = block.context if at is None or block.context is None else block.context[at] if at else None
+    return replace(block, context=context, levels=tuple(block.levels[i] for i in levels))
 
 
 def occurring(blocks: Blocks, size: int, of: Callable[[Block], Any]) -> Any:
@@ -153,10 +155,7 @@ def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Ca
         labels, place = in_order(codes, occurring(blocks, len(codes), partial(_level, i)))
         levels.append((name, labels))
         places.append(place)
-
-    def coded(block: Block) -> Block:
-        return replace(block, levels=tuple(p[c] for p, c in zip(places, block.levels, strict=True)))
-
+    coded = partial(_coded, places)
     d = len(encoder.context) + sum(len(values) - 1 for _, values in levels)
     raw = Contexts(tuple(encoder.context), tuple(levels), np.zeros(d), np.ones(d), unseen)
     mean, scale, told = _moments(raw, blocks.map(coded))
@@ -170,6 +169,10 @@ def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Ca
     return replace(raw, mean=mean, scale=scale), coded
 
 
+def _coded(places: list[Any], block: Block) -> Block:
+    return replace(block, levels=tuple(p[c] for p, c in zip(places, block.levels, strict=True)))
+
+
 def _level(i: int, block: Block) -> Any:
     return block.levels[i]
 
@@ -181,6 +184,7 @@ def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any, Any]:
     Taken about the first row, so that large numbers lose nothing.
     """
     d = len(raw.mean)
+    step = max(256, _CELLS // max(d, 1))
     firsts = blocks.each(lambda block: raw.raw(block, np.empty((d, min(block.n, 1))), slice(0, 1)))
     origin = next((first for first in firsts if first.shape[1]), None)
     if origin is None:
@@ -192,9 +196,9 @@ def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any, Any]:
         y = np.where(known, y, 0.0)
         beside = np.stack([weights(block), known, y])
         sums, squares = np.zeros((d, 3)), np.zeros((d, 2))
-        for start in range(0, block.n, _ROWS):
-            cut = slice(start, start + _ROWS)
-            away = raw.raw(block, np.empty((d, min(_ROWS, block.n - start))), cut)
+        for start in range(0, block.n, step):
+            cut = slice(start, start + step)
+            away = raw.raw(block, np.empty((d, min(step, block.n - start))), cut)
             away -= origin
             sums += away @ beside[:, cut].T
             away *= away

@@ -55,10 +55,13 @@ def dependence(model: SoftmaxModel, assigned: Assigned, clusters: tuple[str, ...
     problem = replace(model.problem, ridge=0.0)
     null = replace(problem, blocks=problem.blocks.map(_constant), d=1)
     start = np.zeros((problem.k, 1))
+    if problem.k <= model.draws:
+        reason = "only one of them could be drawn, so that nothing was left to chance"
+        return Dependence(what, tuple(model.contexts.names), None, 0, None, "likelihood ratio", reason)
     try:
         shares = null.maximise(start)
         if clusters:
-            groups, asked = problem.clusters, (problem.k - 1) * (problem.d - 1)
+            groups, asked = len(problem.clusters), (problem.k - 1) * (problem.d - 1)
             if groups < _CLUSTERS * asked:
                 reason = f"{groups} clusters ({clusters[0]}) are too few for {asked} coefficients. Give fewer contexts"
                 return Dependence(
@@ -95,7 +98,7 @@ def _score_test(problem: SoftmaxProblem, shares: Any, cluster: str | None) -> tu
     if cluster is None:
         total, square = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
     else:
-        groups = problem.clusters
+        groups = len(problem.clusters)
         if groups * k * d > _MOST_SUMS:
             raise NotIdentifiedError(
                 f"{groups} clusters times {k * d} coefficients are too many for the test: give fewer contexts"

@@ -7,7 +7,7 @@ order of `labels`; and is a :class:`Nuisance` where its parameters were estimate
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 from typing import Any
 
@@ -20,6 +20,8 @@ from steelyard.blocks import Block
 from steelyard.errors import NotIdentifiedError
 from steelyard.models.row_problem import weights
 from steelyard.solve import dense_solver, one_blas_thread
+
+PIECE = 1 << 13  # rows whose design is made at a time
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class SoftmaxModel:
 
     def log_probability(self, block: Block) -> Any:
         value = np.empty(block.n)
-        sums(replace(self.design(block), weight=None, count=None), self.gamma, value, None)
+        for cut, part in block.pieces(PIECE):
+            sums(replace(self.design(part), weight=None, count=None), self.gamma, value[cut], None)
         return value
 
     def every(self, block: Block) -> Any:
@@ -103,8 +106,7 @@ class SoftmaxModel:
         try:
             return dense_solver(information)
         except NotIdentifiedError:  # collinear contexts: probabilities are identified, and so is all that is asked
-            inverse = np.linalg.pinv(information, rcond=1e-10, hermitian=True)
-            return lambda v: inverse @ v
+            return partial(np.matmul, np.linalg.pinv(information, rcond=1e-10, hermitian=True))
 
     def solve(self, across: Any) -> Any:
         return self._inverse(across)

@@ -2,66 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from steelyard.assignment.models import SoftmaxModel
+from steelyard.assignment.models import PIECE, SoftmaxModel
 from steelyard.assignment.softmax import INFORMATION
 from steelyard.blocks import Block
-from steelyard.inference.clusters import CLUSTER_BYTES, ClusterSums, refuse_nulls, summed
+from steelyard.inference.clusters import squared_sums
+from steelyard.inference.influence import multiway
 from steelyard.solve import one_blas_thread
 
+_FEW = 10.0  # rows; with fewer to tell of a coefficient its error is much too small
 _CELLS = 1 << 20  # entries of the rows' scores that are held at a time
 
 
-def standard_errors(model: SoftmaxModel, cluster: str | None) -> tuple[Any, str | None]:
-    """(classes, 1 + d) on the scale of the context columns, of the classes that are free; or None and why.
+def standard_errors(model: SoftmaxModel, cluster: str | None) -> tuple[Any, list[list[str | None]]]:
+    """(classes, 1 + d) on the scale of the context columns, of the classes that are free; and why there is none.
 
     Of shrunk coefficients: how they would vary, not how far the ridge takes them from those of all rows.
     """
+    shape = (len(model.free), model.problem.d)
+    covariance, why = _covariance(model, cluster)
+    if covariance is None:
+        return np.full(shape, np.nan), [[why] * shape[1]] * shape[0]
+    scale = np.eye(shape[1]) / np.append(1.0, model.contexts.scale)
+    scale[0, 1:] = -model.contexts.mean / model.contexts.scale
+    parts = [covariance[at : at + shape[1], at : at + shape[1]] for at in range(0, len(covariance), shape[1])]
+    errors = np.sqrt(np.maximum([np.diag(scale @ part @ scale.T) for part in parts], 0.0))
+    of_class, of_column = _told_by(model)
+    tell = np.minimum(of_class[model.free][:, None], of_column)
+
+    def reason(se: float, rows: float) -> str | None:
+        if not se > 0.0:
+            return "nothing was left to chance: no spread, so no interval"
+        return f"some {rows:.0f} rows tell of it: too few for an interval" if rows < _FEW else None
+
+    return errors, [list(map(reason, *both)) for both in zip(errors.tolist(), tell.tolist(), strict=True)]
+
+
+def _covariance(model: SoftmaxModel, cluster: str | None) -> tuple[Any, str | None]:
+    """(q, q) of the coefficients of standardised columns, class by class; or None and why."""
     problem, q = model.problem, len(model.free) * model.problem.d
     if problem.rows * q * q > INFORMATION:
         return None, f"{q} coefficients are too many for errors from {problem.rows} rows: fit fewer contexts"
-    groups = 2 if cluster is None else problem.clusters
-    if groups < 2:
-        return None, f"one cluster only ({cluster}): nothing tells how the coefficients would vary"
-    if cluster is not None and 8 * groups * q > CLUSTER_BYTES:
-        return None, f"{q} coefficients are too many for errors by {groups} clusters ({cluster}): fit fewer contexts"
-    half = model.solve(_by_row(model, q) if cluster is None else _by_cluster(model, q, cluster))
-    covariance, d = model.solve(half.T), problem.d
-    scale = np.eye(d) / np.append(1.0, model.contexts.scale)
-    scale[0, 1:] = -model.contexts.mean / model.contexts.scale
-    variances = [np.diag(scale @ covariance[at : at + d, at : at + d] @ scale.T) for at in range(0, q, d)]
-    return np.sqrt(np.maximum(variances, 0.0)), None
+    if cluster is None:
+        meat = _by_row(model, q)
+    else:
+        codes = problem.clusters
+        if len(codes) < 2:
+            return None, f"one cluster only ({cluster}): nothing tells how the coefficients would vary"
+        square, groups = squared_sums(problem.blocks, (0, cluster, int(codes[-1]) + 1), q, partial(_scores, model))
+        meat, _ = multiway([cluster], [square], [groups])
+    return model.solve(model.solve(meat).T), None
 
 
-def _scores(model: SoftmaxModel, block: Block, q: int) -> Iterator[tuple[slice, Any, Any]]:
-    """Few rows at a time: where they stood, their weighted scores (rows, q), and those of one comparison of each."""
-    step = max(1, _CELLS // q)
-    for start in range(0, block.n, step):
-        cut = slice(start, min(start + step, block.n))
-        part = block.where(cut)
-        scores = model.problem.scores(part, model.gamma, model.free)
-        yield cut, scores, scores if part.count is None else scores / part.count[:, None]
+def _told_by(model: SoftmaxModel) -> tuple[Any, Any]:
+    """How many rows tell of each class (k,), and of each column (1 + d,): (sum z^2)^2 / sum z^4 of standardised ones.
+
+    Of two classes either is told of by the fewer rows of both. Of an indicator those that have the value, or the others
+    where they are fewer. Columns of values whose first, to which the others compare, is in few rows are told of by
+    those, and so is the constant.
+    """
+    k, contexts = model.problem.k, model.contexts
+
+    def one(block: Block) -> tuple[Any, Any, Any, float]:
+        c = np.ones(block.n) if block.count is None else block.count
+        drawn = np.bincount(np.concatenate(block.drawn), np.tile(c, len(block.drawn)), k)
+        square, fourth = np.zeros(model.problem.d), np.zeros(model.problem.d)
+        for cut, part in block.pieces(PIECE):
+            z = np.asarray(part.columns) ** 2
+            square += z @ c[cut]
+            fourth += z**2 @ c[cut]
+        return drawn, square, fourth, float(c.sum())
+
+    drawn, square, fourth, n = (sum(part) for part in zip(*model.problem.blocks.each(one), strict=True))
+    rows, at = square**2 / fourth, 1 + len(contexts.numeric)
+    for _, values in contexts.levels:
+        own = slice(at, at + len(values) - 1)
+        first = n * (1.0 - float(contexts.mean[at - 1 : at + len(values) - 2].sum()))
+        rows[own], rows[0] = np.minimum(rows[own], first), min(rows[0], first)
+        at += len(values) - 1
+    return np.full(2, drawn.min()) if k == 2 else drawn, rows
+
+
+def _scores(model: SoftmaxModel, block: Block) -> Any:
+    """(n, q) weighted scores of a block's rows."""
+    return model.problem.scores(block, model.gamma, model.free)
 
 
 @one_blas_thread()
 def _by_row(model: SoftmaxModel, q: int) -> Any:
+    """(q, q) sum over the comparisons of s s'; a row may stand for several."""
+
     def one(block: Block) -> Any:
-        return sum((single.T @ scores for _, scores, single in _scores(model, block, q)), np.zeros((q, q)))
+        total = np.zeros((q, q))
+        for _, part in block.pieces(max(1, _CELLS // q)):
+            scores = _scores(model, part)
+            total += (scores if part.count is None else scores / part.count[:, None]).T @ scores
+        return total
 
     return sum(model.problem.blocks.each(one))
-
-
-def _by_cluster(model: SoftmaxModel, q: int, cluster: str) -> Any:
-    def one(block: Block) -> Any:
-        codes = block.clusters[0]
-        refuse_nulls(codes, cluster)
-        return summed(codes, None, 0, ((cut, scores) for cut, scores, _ in _scores(model, block, q)), q)
-
-    sums = ClusterSums(0, q)
-    for part in model.problem.blocks.each(one):
-        sums.add(part)
-    return sums.squared()

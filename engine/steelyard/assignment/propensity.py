@@ -99,9 +99,10 @@ class Propensity:
 
         Arms', groups' and pairs' coefficients sum to 0 over the classes; of two groups, and of being labelled, the
         second stands against the first. Without ridge null for columns that others tell: only the sum of their effects
-        is identified. Errors are sandwich ones, by the log's first cluster column where it has one (White 1982), of
-        coefficients as they are shrunk; one pass over the rows. Null, with the reason, where rows times the square of
-        the coefficients are more than 2^35.
+        is identified. Errors are sandwich ones (White 1982), by the log's first cluster column where it has one with
+        the factor G / (G - 1), of coefficients as they are shrunk; a pass over the rows. Null, with the reason, from
+        one cluster, for classes and columns that fewer than 10 rows tell of, and where rows times the square of the
+        coefficients are more than 2^35.
         """
         check_level(level)
         if not isinstance(self.model, SoftmaxModel) or self.contexts is None:
@@ -115,13 +116,13 @@ class Propensity:
         z, rows = quantile(level), list[tuple[Any, ...]]()
         for place, name in enumerate(names[j] for j in self.model.free):
             for j, (term, value) in enumerate(zip(terms, values[place].tolist(), strict=True)):
-                se = 0.0 if errors is None else float(errors[place, j])
+                se, reason = float(errors[place, j]), why[place][j]
                 if j in told:
                     rows.append((name, term, *[None] * 5, collinear))
-                elif why is None:
-                    rows.append((name, term, value, se, value - z * se, value + z * se, p_value(value / se), None))
+                elif reason:
+                    rows.append((name, term, value, *[None] * 4, reason))
                 else:
-                    rows.append((name, term, value, *[None] * 4, why))
+                    rows.append((name, term, value, se, value - z * se, value + z * se, p_value(value / se), None))
         columns = ["class", "term", "estimate", "se", "low", "high", "p_value", "reason"]
         types = [pl.String, pl.String, *[pl.Float64] * 5, pl.String]
         return pl.DataFrame(rows, schema=dict(zip(columns, types, strict=True)), orient="row")
@@ -291,16 +292,25 @@ class PairPropensity:
         self, blocks: Blocks, encoder: Encoder, arms: tuple[str, ...], dropped: dict[str, int], log: PreferenceLog
     ) -> Propensity:
         """The propensity of rows that are encoded already, as :meth:`asked_of` says; a and b are codes of `arms`."""
-        assigned, contexts, read = Assigned("pair", arms), None, tuple[Any, ...]()
+        contexts, read = None, tuple[Any, ...]()
+        used = occurring(blocks, len(arms), lambda block: np.concatenate([block.a, block.b]))
+        if not used.all():  # an arm that no row shows has no chance to speak of
+            read = (partial(_renumbered, np.where(used, np.cumsum(used) - 1, -1).astype(np.int32)),)
+            arms, blocks = tuple(name for name, known in zip(arms, used, strict=True) if known), blocks.map(read[0])
+        assigned = Assigned("pair", arms)
         stratified = self.method == "frequency" and self.classifier is None
         if encoder.context or encoder.levels or stratified:
             contexts, coded = _columns(blocks, encoder, self.unseen, stratified)
-            blocks, read = blocks.map(coded), (coded,)
+            blocks, read = blocks.map(coded), (*read, coded)
         elif self.method != "logged" or self.classifier is not None:
             raise LogError(f"{log.name} has no context columns: scan it with context=, or use method='frequency'")
         if self.method != "softmax" or self.classifier is not None:
             assigned = replace(assigned, pairs=pairs_shown(blocks, len(arms)))
         return _fitted(self, assigned, contexts, blocks, read, dropped, log)
+
+
+def _renumbered(place: Any, block: Block) -> Block:
+    return replace(block, a=place[block.a], b=place[block.b])
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,9 @@ class SoftmaxProblem:
         return sum(self.blocks.each(lambda block: block.n))
 
     @property
-    def clusters(self) -> int:
-        """How many clusters the rows have, by their first cluster column."""
-        return max(self.blocks.each(lambda block: int(block.clusters[0].max(initial=0)))) + 1
+    def clusters(self) -> Any:
+        """Codes of the first cluster column that the rows have, sorted; others were read in rows that were left out."""
+        return np.unique(np.concatenate([*self.blocks.each(lambda block: np.unique(block.clusters[0]))]))
 
     @property
     def penalty(self) -> Any:

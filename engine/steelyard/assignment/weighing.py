@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import scipy  # its parts load when first used
 
 from steelyard.assignment.balancing import Balancing, balance
 from steelyard.assignment.contexts import Contexts, target_log
-from steelyard.assignment.models import Logged
+from steelyard.assignment.models import PIECE, Logged
 from steelyard.assignment.overlap import (
     BINS,
     Overlap,
@@ -312,7 +313,6 @@ def _clipped(made: Weights, blocks: Blocks, clip: float) -> Weights:
 def _summed(made: Weights, blocks: Blocks) -> Sums:
     assigned, contexts = made.propensity.assigned, made.propensity.contexts
     labels = len(assigned.labels)
-    total: Sums | None = None
 
     def one(block: Block) -> Sums:
         raw, logp, tilt = _finite(made, block)
@@ -353,9 +353,10 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
             x @ (tilt * sampling), bins.reshape(labels, BINS), seen, fine_counts(weight), values,
         )  # fmt: skip
 
-    for part in blocks.each(one):
-        total = part if total is None else _plus(total, part)
-    assert total is not None
+    def pieces(block: Block) -> Sums:
+        return reduce(_plus, (one(part) for _, part in block.pieces(PIECE)))
+
+    total = reduce(_plus, blocks.each(pieces))
     if not total.weight_sum > 0:
         raise OverlapError(f"no row is left with a weight (trim={made.trim}): support is empty")
     return total

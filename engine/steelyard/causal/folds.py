@@ -111,13 +111,16 @@ def _by_group(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[in
     """(codes of the first column,) fold: the largest groups first, each to the smallest fold, ties by chance."""
     at, name, codes = clusters[0]
 
-    def one(block: Block) -> Any:
+    def one(block: Block) -> tuple[Any, Any]:
         refuse_nulls(block.clusters[at], name)
-        return np.bincount(block.clusters[at], minlength=codes)
+        found, first = np.unique(block.clusters[at], return_index=True)
+        return np.bincount(block.clusters[at], minlength=codes), found[np.argsort(first)]
 
-    rows = sum(blocks.each(one))
+    counts, met = zip(*blocks.each(one), strict=True)
     group = _groups(blocks, clusters)[:codes]
-    rows = np.bincount(group, rows)
+    met = group[np.concatenate(met)]
+    known = met[np.sort(np.unique(met, return_index=True)[1])]  # as rows met them, whatever else was left out
+    rows = np.bincount(group, sum(counts))[known]
     if len(rows) < folds:
         columns = " and ".join(repr(name) for _, name, _ in clusters)
         raise NotIdentifiedError(
@@ -126,10 +129,10 @@ def _by_group(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[in
         )
     order = np.random.default_rng(seed).permutation(len(rows))
     order = order[np.argsort(-rows[order], kind="stable")]
-    heap, fold = [(0.0, f) for f in range(folds)], np.empty(len(rows), np.int8)
+    heap, fold = [(0.0, f) for f in range(folds)], np.zeros(1 + int(group.max()), np.int8)
     for place in order:
         size, smallest = heapq.heappop(heap)
-        fold[place] = smallest
+        fold[known[place]] = smallest
         heapq.heappush(heap, (size + rows[place], smallest))
     return fold[group]
 

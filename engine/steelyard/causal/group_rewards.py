@@ -107,7 +107,7 @@ class GroupRewards:
             propensity = self._propensity(log, rows)
             target = "uniform" if self.target is None else self.target
             overlap = weigh_rows(propensity, log, propensity.blocks, target, "hajek", None, None, 0.0, self.unsupported)
-            contexts, coded = learned(rows.blocks, rows.encoder, "raise")
+            contexts, coded = learned(rows.blocks, rows.encoder, self.propensity.unseen)
             group = _known(rows.encoder.group)
             _, place = in_order(group, occurring(rows.blocks, len(group), lambda block: np.asarray(block.group)))
             ready = self._ready(log, rows.blocks, (coded, partial(by_place, place)), contexts, propensity)

@@ -25,8 +25,8 @@ def held_out(propensity: Propensity, folds: int, log: PreferenceLog) -> list[Pro
     model = propensity.model
     if folds == 1 or isinstance(model, Logged):
         return [propensity] * folds
-    if propensity.assigned.pairs is not None:
-        _refuse_lone_pairs(propensity, folds)
+    if propensity.assigned.kind != "pair" or propensity.assigned.pairs is not None:
+        _refuse_lone_classes(propensity, folds)
     try:
         if isinstance(model, SoftmaxModel) and len(model.free) == model.problem.k:
             gammas = model.problem.held_out(folds, model.gamma)
@@ -45,8 +45,8 @@ def held_out(propensity: Propensity, folds: int, log: PreferenceLog) -> list[Pro
     return [replace(propensity, model=each) for each in models]
 
 
-def _refuse_lone_pairs(propensity: Propensity, folds: int) -> None:
-    """Raises NotIdentifiedError where one fold holds every row of a pair, which has a probability of its own."""
+def _refuse_lone_classes(propensity: Propensity, folds: int) -> None:
+    """Raises NotIdentifiedError where one fold holds every row of what has a probability of its own."""
     assigned = propensity.assigned
 
     def one(block: Block) -> Any:
@@ -54,7 +54,12 @@ def _refuse_lone_pairs(propensity: Propensity, folds: int) -> None:
         return np.bincount(cell, minlength=folds * assigned.classes)
 
     rows = np.sum([*propensity.blocks.each(one)], axis=0).reshape(folds, assigned.classes)
-    refuse_lone(rows, assigned.names(), "pairs", "use PairPropensity(method='softmax'), leave them out")
+    what, out = {
+        "pair": ("pairs", "use PairPropensity(method='softmax'), leave them out"),
+        "group": ("groups", "join them with others, leave them out"),
+        "label": ("kinds of rows", "leave the label propensity out"),
+    }[assigned.kind]
+    refuse_lone(rows, assigned.names(), what, out)
 
 
 def _of_two(model: SoftmaxModel, folds: int) -> list[Any]:
@@ -82,7 +87,7 @@ def shown(held: list[Propensity], block: Block) -> Any:
     """
     block, value = changed(block, held[0].read), np.empty(block.n)
     for f, at in fold_slices(block):
-        value[at] = np.exp(held[f].log_probability(block.where(at)))
+        value[at] = np.exp(held[f].log_probability(block.where(at, view=True)))
     bad = np.flatnonzero(~(value > 1e-300))
     if len(bad):
         what = {"pair": "pair", "group": "group", "label": "answer"}[held[0].assigned.kind]

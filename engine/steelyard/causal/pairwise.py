@@ -176,7 +176,7 @@ class Pairwise:
     def parts(self, block: Block) -> Iterator[tuple[Any, Block, Any]]:
         """Some rows of one fold at a time: where they stood, the rows, and the outcome model's table of them."""
         for f, at in fold_slices(block, max(64, _CELLS // self.k // 64 * 64)):
-            part = block.where(at)
+            part = block.where(at, view=True)
             yield at, part, self.outcome.at(part, f)
 
     def residual(self, block: Block, table: Any) -> tuple[Any, Any, Any, Any, Any]:

@@ -127,7 +127,7 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
     rows = replace(rows, blocks=folded(rows.blocks, folds, spec.seed, clusters[: len(log.cluster)]))
     refuse_lone_arms(rows.blocks, folds, arms)
     with one_blas_thread():
-        contexts, read = _contexts(log, rows)
+        contexts, read = _contexts(spec, log, rows)
         if isinstance(spec.outcome, str | pl.Expr):
             refuse_wide(len(arms), 1 + len(contexts.mean))
         shown_by = _propensities(spec, log, rows)
@@ -179,11 +179,11 @@ def _encoder(spec: Any, log: PreferenceLog, clusters: list[str]) -> Encoder:
     return encoder
 
 
-def _contexts(log: PreferenceLog, rows: Rows) -> tuple[Contexts, Changes]:
+def _contexts(spec: Any, log: PreferenceLog, rows: Rows) -> tuple[Contexts, Changes]:
     """The outcome model's contexts, and what makes rows as it reads them."""
     wanted = context_encoder(log, Encoder({}), None) if log.context else Encoder({})
     own, view = seen_by(wanted, rows.encoder)
-    contexts, coded = learned(rows.blocks.map(view), own, "raise")
+    contexts, coded = learned(rows.blocks.map(view), own, spec.propensity.unseen)
     return contexts, (view, coded)
 
 

@@ -14,6 +14,7 @@ from steelyard.inference.influence import cluster_sets
 from steelyard.spill import Blocks
 
 CLUSTER_BYTES = 1 << 27  # of cluster sums that are held at a time
+_CELLS = 1 << 22  # entries of the rows' scores that are made at a time
 
 
 def cluster_names(count: int) -> list[str]:
@@ -115,7 +116,7 @@ def squared_sums(
             refuse_nulls(code, name)
             if codes > step:
                 block = block.where((code >= low) & (code < low + step))
-            entries = [(slice(0, block.n), scores(block))]
+            entries = ((cut, scores(some)) for cut, some in block.pieces(max(1, _CELLS // width)))
             return summed(block.clusters[column] - low, None, 0, entries, width)
 
         sums = ClusterSums(0, width)

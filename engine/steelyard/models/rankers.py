@@ -154,7 +154,7 @@ def rank(log: PreferenceLog, method: str = "win-rate", **options: Any) -> pl.Dat
             _connected(pairs, method)
         score = MATRIX_METHODS[method](win_matrix(pairs), **options)
     else:
-        raise ValueError(f"method must be one of {['elo', *MATRIX_METHODS]}, not {method!r}")
+        raise ValueError(f"method must be one of {['elo', *MATRIX_METHODS]}, or fit a BradleyTerry; not {method!r}")
     played = np.bincount(pairs.a, pairs.rows, len(score)) + np.bincount(pairs.b, pairs.rows, len(score))
     frame = {
         "arm": pairs.arms,

@@ -27,6 +27,7 @@ from steelyard.models.score_fit import Fit, RowWeights, Term, population
 from steelyard.models.told_apart import identified
 from steelyard.passes import Executor, on
 from steelyard.result import LOADERS, Contrast, require, write_archive
+from steelyard.rows import Rows
 from steelyard.spill import Blocks, enlarged
 
 if TYPE_CHECKING:
@@ -130,13 +131,17 @@ class RewardModel:
         rows = read_weighted(self.weights, log, encoder, kind, threads)
         self.scores.check_labels(rows.pairs, kind)
         self.scores.check_ties(rows.pairs.sums)
-        groups = rows.encoder.group.labels() if self.heads == "per-group" and rows.encoder.group else []
-        design = Design(tuple(features), tuple(log.covariates), tuple(contexts), tuple(pairs), tuple(groups),
+        groups = _groups(rows) if self.heads == "per-group" else {}
+        design = Design(tuple(features), tuple(log.covariates), tuple(contexts), tuple(pairs), tuple(groups.values()),
                         pooled=self.ridge > 0, position=self.position)  # fmt: skip
         keep_ties = self.ties != "drop"
         order = tuple(rows.encoder.context)
 
+        place = np.full(1 + max(groups, default=-1), -1, np.int32)
+        place[list(groups)] = np.arange(len(groups))
+
         def designed(block: Block) -> Block:
+            block = replace(block, group=place[block.group]) if groups else block
             return design.block(block, keep_ties, order)
 
         # columns that are made of others may be many more: they are made once, and kept where there is room
@@ -197,6 +202,20 @@ class RewardModel:
         n = int(problem.totals.comparisons)
         weight = problem.totals.weight
         return RewardFit(self, design, coefficients, estimate, influence, kind, terms, n, dropped, weight, rows)
+
+
+def _groups(rows: Rows) -> dict[int, str]:
+    """Code and name of the groups that the rows have, as they met them; others were read in rows that were left out."""
+    assert rows.encoder.group is not None
+    labels, met = rows.encoder.group.labels(), dict[int, str]()
+    for found, first in rows.blocks.each(_groups_of):
+        met |= {code: labels[code] for code in found[np.argsort(first)].tolist() if code not in met}
+    return met
+
+
+def _groups_of(block: Block) -> tuple[Any, Any]:
+    """Codes of the groups of answered rows, and where each is first."""
+    return np.unique(np.asarray(block.group)[np.isfinite(np.asarray(block.y))], return_index=True)
 
 
 @dataclass(frozen=True)
