@@ -324,10 +324,10 @@ def debias(
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight, count=count,
                         cluster=cluster, context=context, propensity=propensity, on_bad=on_bad)  # fmt: skip
         shown: dict[str, Any] = {"method": method, "strata": tuple(strata or ()), "ridge": ridge}
+        answered = sy.LabelPropensity(ridge=ridge) if unlabelled or judge else None
         spec = sy.DoublyRobust(
-            propensity=sy.PairPropensity(**shown), labelled=sy.LabelPropensity() if unlabelled or judge else None,
-            judge=judge, folds=folds, seed=seed, target=target, pairs=pairs, ridge=ridge, floor=floor,
-            unsupported=unsupported,
+            propensity=sy.PairPropensity(**shown), labelled=answered, judge=judge, folds=folds, seed=seed,
+            target=target, pairs=pairs, ridge=ridge, floor=floor, unsupported=unsupported,
         )  # fmt: skip
         with _working("fitting"), _noting():
             fit = spec.fit(scanned)

@@ -29,8 +29,11 @@ class RewardClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes
     ----------
-    classes_ : (2,) labels. coef_ : (1, d). intercept_ : (1,). n_iter_ : steps of the solver
-    reward_ : the fit, with errors (sandwich), contrasts and intervals: ``reward_.coefficients()``
+    classes_ : (2,) labels
+    coef_ : (1, d) rewards of the features
+    intercept_ : (1,) effect of being shown first, 0 without one
+    n_iter_ : steps of the solver
+    reward_ : the fit, with sandwich errors, contrasts and intervals: ``reward_.coefficients()``
 
     Examples
     --------
