@@ -162,10 +162,12 @@ class PreferenceLog:
         return kinds[0]
 
     def _text(self, expression: pl.Expr, role: str) -> pl.Expr:
-        """Labels as text; a NaN is no label, just as a null."""
+        """Labels as text, or as whole numbers, which are coded sooner; a NaN is no label, just as a null."""
         kind = self._kind(expression, role)
         if not is_label(kind):
             raise LogError(f"column role {role!r} holds {kind}: give text, numbers or dates, one column for each entry")
+        if kind.is_integer():
+            return expression
         return (expression.fill_nan(None) if kind.is_float() else expression).cast(pl.String)
 
     def _propensity(self, schema: pl.Schema) -> pl.Expr:

@@ -340,3 +340,26 @@ def test_one_cluster_among_the_usable_rows_is_refused():
         some_null = replace(log, source=log.source.with_columns(g=pl.Series([None, *group[1:].tolist()])))
         with pytest.raises(sy.NotIdentifiedError, match="cluster column 'g' has nulls"):
             sy.BradleyTerry(covariates=covariates).fit(some_null)
+
+
+@pytest.mark.parametrize("far", [0, -50, 1 << 40])
+def test_clusters_and_groups_of_whole_numbers_are_those_of_their_text(far):
+    rng = np.random.default_rng(4)
+    frame = pl.DataFrame({"a": rng.choice(list("xyz"), 400), "b": rng.choice(list("uvw"), 400),
+                          "y": rng.integers(0, 2, 400), "c": rng.integers(0, 90, 400) + far,
+                          "f": rng.normal(size=400), "g": rng.normal(size=400)})  # fmt: skip
+    text = frame.with_columns(pl.col("c").cast(pl.String))
+    one, other = (
+        sy.BradleyTerry().fit(sy.scan(rows, a="a", b="b", outcome="y", cluster="c")).table() for rows in (frame, text)
+    )
+    assert one["arm"].equals(other["arm"])
+    np.testing.assert_allclose(one["se"], other["se"], rtol=1e-12)
+    few = pl.col("c") % 3
+    heads = [
+        sy.RewardModel(heads="per-group", ridge=1.0)
+        .fit(sy.scan(frame, outcome="y", features=(["f"], ["g"]), group=group))
+        .coefficients()
+        for group in (few, few.cast(pl.String))
+    ]
+    assert heads[0]["term"].equals(heads[1]["term"])
+    np.testing.assert_allclose(heads[0]["estimate"], heads[1]["estimate"], rtol=1e-9)
