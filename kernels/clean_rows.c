@@ -12,8 +12,8 @@ static uint8_t judge(int32_t a, int32_t b, int labelled, double y, double weight
     if (labelled && !(y >= 0.0 && y <= 1.0)) return SY_BAD_OUTCOME;
     if (!(weight == 0.0 || (weight >= 1e-50 && weight <= 1e50))) return SY_BAD_WEIGHT; /* squares stay finite */
     if (!(count >= 0.0 && count <= 9007199254740992.0 && count == floor(count))) return SY_BAD_COUNT;
-    if (!labelled) return SY_UNLABELLED;
-    return weight == 0.0 || count == 0.0 ? SY_EMPTY : SY_GOOD;
+    if (weight == 0.0 || count == 0.0) return SY_EMPTY;
+    return labelled ? SY_GOOD : SY_UNLABELLED;
 }
 
 /* y: n outcomes from a's side; status: n verdicts, written only where some row is not good.

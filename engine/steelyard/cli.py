@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import sys
 import warnings
 from collections.abc import Iterator
@@ -129,7 +130,8 @@ def _outputs(log: str, *paths: Path | None, table: Path | None = None) -> Iterat
 def _writable(log: str, path: Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    if path.exists() and Path(log).exists() and path.samefile(log):
+    read = glob.glob(log, recursive=True) if not Path(log).exists() else [log]  # noqa: PTH207 (absolute ones too)
+    if path.exists() and any(path.samefile(name) for name in read):
         raise ValueError(f"{path} is the log itself: choose another name for the output")
 
 

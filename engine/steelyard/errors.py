@@ -37,7 +37,7 @@ def warn(words: str) -> None:
     """A UserWarning at the line that called the package: it is shown once for that line, however often it came up."""
     frame, depth, outermost = sys._getframe(1), 1, 1
     while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] == "steelyard":
+        if (frame.f_globals.get("__name__") or "").partition(".")[0] == "steelyard":
             outermost = depth
         frame, depth = frame.f_back, depth + 1  # type: ignore[assignment]
     warnings.warn(words, UserWarning, stacklevel=outermost + 2)

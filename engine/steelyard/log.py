@@ -63,14 +63,26 @@ class PreferenceLog:
 
         Raises LogError for any other source, or where no file is found.
         """
-        patterns = [sorted(glob.glob(pattern, recursive=True)) for pattern in self.files]  # noqa: PTH207 (absolute ones too)
-        found = [Path(path) for paths in patterns for path in paths]
-        found = [path for path in found if path.is_file()]
+        found = self._found()
         if not found:
             raise LogError(f"{self.name} is not a folder or a glob of files")
         root = Path(os.path.commonpath([path.parent for path in found]))
         return [(str(path.relative_to(root)), replace(self, source=reader([str(path)]), name=str(path), files=()))
                 for path in found]  # fmt: skip
+
+    def _found(self) -> list[Path]:
+        """The files that the log is read from."""
+        patterns = [sorted(glob.glob(pattern, recursive=True)) for pattern in self.files]  # noqa: PTH207 (absolute ones too)
+        return [path for path in (Path(path) for paths in patterns for path in paths) if path.is_file()]
+
+    def refuse_own(self, *outputs: str | os.PathLike[str]) -> None:
+        """Raises ValueError where an output would take the place of a file of the log, or of another output."""
+        own, named = {path.resolve() for path in self._found()}, [Path(path).resolve() for path in outputs]
+        for path in named:
+            if path in own:
+                raise ValueError(f"{path} is a file of the log itself: choose another name for the output")
+            if named.count(path) > 1:
+                raise ValueError(f"two files of the log would both be written to {path}: give them different names")
 
     def pairs(self) -> pl.DataFrame:
         """The table of pairs: a (shown first) b win tie loss comparisons; one pass."""

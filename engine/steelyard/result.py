@@ -54,13 +54,17 @@ class DropAudit:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name beside path, renamed to it when the block ends well and removed when it does not."""
+def replacing(path: str | os.PathLike[str], suffix: str | None = None) -> Iterator[Path]:
+    """A temporary name beside path, renamed to it when the block ends well and removed when it does not.
+
+    suffix: of the temporary name, by default path's own, by which some writers go; of a file in a folder that others
+    read as a whole, another, so that they never read it by that name.
+    """
     target = Path(path)
     try:
         if target.exists() and not target.is_file():
             raise OSError(errno.EEXIST, "it is there, and is not a file")
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=suffix or target.suffix, dir=target.parent)
     except OSError as error:
         advice = f"cannot write {target}: {error.strerror}; choose another name, in a folder that can be written to"
         raise type(error)(advice) from error

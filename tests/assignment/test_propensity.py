@@ -161,6 +161,30 @@ def test_what_few_rows_tell_of_has_no_interval():
     assert found.filter(pl.col("se").is_null())["class"].to_list() == ["z", "z"]
 
 
+def test_values_of_few_clusters_have_no_interval():
+    rng = np.random.default_rng(0)
+    rater = np.repeat(np.arange(60), 20)
+    a, b = two_drawn(rng, np.tile([0.3, 0.0, -0.3], (1200, 1)))
+    frame = pl.DataFrame({"a": a, "b": b, "y": 1.0, "rater": rater, "kind": np.where(rater == 0, "q", "p")})
+    for cluster, told in (((), [None, None]), ("rater", [None, "some 1 clusters tell of it: too few for an interval"])):
+        log = sy.scan(frame, a="a", b="b", outcome="y", context="kind", cluster=cluster)
+        assert sy.PairPropensity().fit(log).coefficients()["reason"].to_list() == told * 3
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_was_never_drawn_at_a_value_has_no_interval(whole):
+    rng = np.random.default_rng(0)
+    rare = np.arange(900) < 30
+    a, b = two_drawn(rng, np.where(rare[:, None], [0.0, 0.0, 0.0, -50.0], np.zeros(4)))
+    frame = pl.DataFrame({"a": a, "b": b, "y": 1.0, "x": rng.normal(size=900), "kind": rare})
+    frame = frame if whole else frame.with_columns(kind=pl.when("kind").then(pl.lit("q")).otherwise(pl.lit("p")))
+    found = sy.PairPropensity().fit(sy.scan(frame, a="a", b="b", outcome="y", context=["x", "kind"])).coefficients()
+    null = found.filter(pl.col("se").is_null())
+    assert set(null["term"]) == {"kind" if whole else "kind=q"}
+    assert len(null) == 4  # one of four arms is much of what the others stand against
+    assert null["reason"].str.starts_with("drawn never, or always, at a value").all()
+
+
 def test_two_arms_leave_nothing_to_chance():
     frame = simulated(n=300, k=2)
     for spec in (sy.PairPropensity(), sy.PairPropensity(method="pairs")):

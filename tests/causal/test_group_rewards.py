@@ -224,3 +224,11 @@ def test_a_saved_fit_comes_back_without_its_rows(tmp_path):
     assert (tmp_path / "again.sy").read_bytes() == (tmp_path / "groups.sy").read_bytes()
     with pytest.raises(ValueError, match="lost its rows"):
         sy.card(back)
+
+
+def test_naive_is_of_the_same_rows():
+    frame = objectives(2, 900, 0.7)
+    other = frame.head(200).with_columns(prompt=pl.lit(None, pl.String), y=1.0 - pl.col("y"))
+    clean, found = (sy.GroupRewards().fit(scanned(rows, on_bad="drop")) for rows in (frame, pl.concat([frame, other])))
+    assert found.naive.n == clean.naive.n == 900
+    np.testing.assert_allclose(found.coefficients()["naive"], clean.coefficients()["naive"], rtol=1e-9)

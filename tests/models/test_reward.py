@@ -450,3 +450,26 @@ def test_bootstrap_of_a_feature_without_spread():
     row = fit.bootstrap(50).table().filter(term="none_a").row(0, named=True)
     assert (row["se"], row["low"], row["high"]) == (None, None, None)
     assert row["reason"] == "no spread over the replicates, so no interval"
+
+
+def test_outputs_never_take_the_place_of_the_log(tmp_path):
+    frame = simulated(3)
+    fit = sy.RewardModel(ridge=1.0).fit(scanned(frame))
+    for name in ("own/a.parquet", "own/b.parquet"):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        frame.write_parquet(tmp_path / name)
+    folder, one = scanned(str(tmp_path / "own")), scanned(str(tmp_path / "own" / "a.parquet"))
+    for log, out in (
+        (folder, tmp_path / "own"),
+        (folder, tmp_path / "own" / "a.parquet"),
+        (one, tmp_path / "own" / "a.parquet"),
+    ):
+        with pytest.raises(ValueError, match="a file of the log itself"):
+            fit.sink(log, out)
+    assert pl.read_parquet(tmp_path / "own" / "a.parquet").equals(frame)
+    frame.write_parquet(tmp_path / "own" / "a.pq")
+    both = scanned([str(tmp_path / "own" / name) for name in ("a.parquet", "a.pq")])
+    with pytest.raises(ValueError, match="two files of the log would both be written to"):
+        fit.sink(both, tmp_path / "out")
+    fit.sink(folder, tmp_path / "scored")
+    assert sorted(path.name for path in (tmp_path / "scored").iterdir()) == ["a.parquet", "b.parquet"]

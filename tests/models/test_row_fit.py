@@ -418,3 +418,54 @@ def test_a_start_with_another_model_of_ties():
     want = sy.BradleyTerry(ties="rao-kupper").fit(log)
     fit = sy.BradleyTerry(ties="rao-kupper").fit(log, start=other.fit(log))
     np.testing.assert_allclose(fit.estimate.parameter, want.estimate.parameter, atol=1e-9)
+
+
+def left_out(kind):
+    """A log with a covariate, and the same with an arm that no usable row shows, or with an island."""
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 6, 500)
+    b = (a + rng.integers(1, 6, 500)) % 6
+    x = rng.normal(size=500)
+    y = (rng.random(500) < 1 / (1 + np.exp(-((b - a) * 0.3 + 0.8 * x)))) * 1.0
+    good = pl.DataFrame({"a": a, "b": b, "x": x, "y": y}).cast({"a": pl.String, "b": pl.String})
+    ghost = {"a": ["ghost"], "b": ["0"], "x": [0.3], "y": [None]}
+    if kind == "island":
+        ghost = {"a": ["p", "q", "p"], "b": ["q", "p", "q"], "x": [0.2, -0.5, 0.1], "y": [1.0, 1.0, 0.0]}
+    return good, pl.concat([good, pl.DataFrame(ghost, schema=good.schema)])
+
+
+@pytest.mark.parametrize("position", [False, True])
+@pytest.mark.parametrize("kind", ["ghost", "island"])
+def test_a_ridge_keeps_covariates_beside_arms_that_nothing_joins(kind, position):
+    _, more = left_out(kind)
+    roles = {"a": "a", "b": "b", "outcome": "y", "covariates": {"x": "x"}}
+    fit = sy.BradleyTerry(ridge=1.0, position=position).fit(sy.scan(more, **roles))
+    used = more.drop_nulls()
+    names = sorted({*used["a"], *used["b"]})
+    place = {name: j for j, name in enumerate(names)}
+    design = np.zeros((len(used), len(names) + 1 + position))
+    rows = np.arange(len(used))
+    design[rows, [place[v] for v in used["a"]]] += 1.0
+    design[rows, [place[v] for v in used["b"]]] -= 1.0
+    design[:, len(names)] = used["x"]
+    design[:, len(names) + 1 :] = 1.0
+    beta, penalty = np.zeros(design.shape[1]), np.append(np.ones(len(names)), np.zeros(1 + position))
+    for _ in range(30):
+        p = 1 / (1 + np.exp(-design @ beta))
+        hessian = design.T @ (design * (p * (1 - p))[:, None]) + np.diag(penalty)
+        beta += np.linalg.solve(hessian, design.T @ (used["y"].to_numpy() - p) - penalty * beta)
+    np.testing.assert_allclose(fit.coefficients()["estimate"], beta[len(names) :], atol=1e-8)
+    table = fit.table().drop_nulls("score").sort("arm")
+    assert table["arm"].to_list() == names
+    np.testing.assert_allclose(table["score"], beta[: len(names)], atol=1e-8)
+    assert fit.table().filter(arm="ghost")["reason"].to_list() == ["no usable comparison"] * (kind == "ghost")
+    plain = sy.BradleyTerry(ridge=1.0).fit(sy.scan(more, a="a", b="b", outcome="y"))
+    assert plain.table()["score"].null_count() == (kind == "ghost")
+
+
+@pytest.mark.parametrize("method", ["win-rate", "elo", "eigenvector", "pagerank", "newman"])
+def test_simple_ranks_leave_arms_out_that_no_usable_row_shows(method):
+    good, more = left_out("ghost")
+    clean, found = (sy.rank(sy.scan(rows, a="a", b="b", outcome="y"), method) for rows in (good, more))
+    assert found.head(len(clean)).equals(clean)
+    assert found.row(-1) == ("ghost", None, None, 0)

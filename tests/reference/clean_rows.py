@@ -41,8 +41,8 @@ def clean_rows(
             "bad outcome": labelled & ~((y >= 0) & (y <= 1)),
             "bad weight": ~((w == 0) | ((w >= 1e-50) & (w <= 1e50))),
             "bad count": ~whole,
-            "unlabelled": ~labelled,
             "empty": (w == 0) | (c == 0),
+            "unlabelled": ~labelled,
         }
     status[:] = np.select(list(reasons.values()), [STATUS.index(reason) for reason in reasons], 0)
     return int(np.count_nonzero(status))

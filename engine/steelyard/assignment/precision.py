@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,7 @@ from steelyard.inference.clusters import squared_sums
 from steelyard.inference.influence import multiway
 from steelyard.solve import one_blas_thread
 
-_FEW = 10.0  # rows; with fewer to tell of a coefficient its error is much too small
+_FEW = 15.0  # rows or clusters; with fewer to tell of a coefficient its error is much too small
 _CELLS = 1 << 20  # entries of the rows' scores that are held at a time
 
 
@@ -31,15 +33,18 @@ def standard_errors(model: SoftmaxModel, cluster: str | None) -> tuple[Any, list
     scale[0, 1:] = -model.contexts.mean / model.contexts.scale
     parts = [covariance[at : at + shape[1], at : at + shape[1]] for at in range(0, len(covariance), shape[1])]
     errors = np.sqrt(np.maximum([np.diag(scale @ part @ scale.T) for part in parts], 0.0))
-    of_class, of_column = _told_by(model)
-    tell = np.minimum(of_class[model.free][:, None], of_column)
+    tell, lone = _told_by(model, cluster), _never_or_always(model)
+    unit = "rows" if cluster is None else "clusters"
 
-    def reason(se: float, rows: float) -> str | None:
+    def reason(se: float, told: float, alone: bool) -> str | None:
         if not se > 0.0:
             return "nothing was left to chance: no spread, so no interval"
-        return f"some {rows:.0f} rows tell of it: too few for an interval" if rows < _FEW else None
+        if alone:
+            return "drawn never, or always, at a value of this column, or so are others it stands against: no interval"
+        return f"some {told:.0f} {unit} tell of it: too few for an interval" if told < _FEW else None
 
-    return errors, [list(map(reason, *both)) for both in zip(errors.tolist(), tell.tolist(), strict=True)]
+    cells = zip(errors.tolist(), tell.tolist(), lone.tolist(), strict=True)
+    return errors, [list(map(reason, *both)) for both in cells]
 
 
 def _covariance(model: SoftmaxModel, cluster: str | None) -> tuple[Any, str | None]:
@@ -58,33 +63,77 @@ def _covariance(model: SoftmaxModel, cluster: str | None) -> tuple[Any, str | No
     return model.solve(model.solve(meat).T), None
 
 
-def _told_by(model: SoftmaxModel) -> tuple[Any, Any]:
-    """How many rows tell of each class (k,), and of each column (1 + d,): (sum z^2)^2 / sum z^4 of standardised ones.
+def _told_by(model: SoftmaxModel, cluster: str | None) -> Any:
+    """(classes, 1 + d) how many rows, or clusters, tell of a coefficient: (sum q)^2 / sum q^2.
 
-    Of two classes either is told of by the fewer rows of both. Of an indicator those that have the value, or the others
-    where they are fewer. Columns of values whose first, to which the others compare, is in few rows are told of by
-    those, and so is the constant.
+    The least of those of three q: how often the class was drawn, the square of the standardised column, and for a value
+    of text whether the row has the first one, to which the others compare. Of two classes either needs both.
     """
-    k, contexts = model.problem.k, model.contexts
+    problem, contexts, k = model.problem, model.contexts, model.problem.k
+    ends = 1 + len(contexts.numeric) + np.cumsum([0, *(len(values) - 1 for _, values in contexts.levels)])
 
-    def one(block: Block) -> tuple[Any, Any, Any, float]:
-        c = np.ones(block.n) if block.count is None else block.count
-        drawn = np.bincount(np.concatenate(block.drawn), np.tile(c, len(block.drawn)), k)
-        square, fourth = np.zeros(model.problem.d), np.zeros(model.problem.d)
+    def amounts(block: Block) -> Any:
+        z, n = np.asarray(block.columns), np.arange(block.n)
+        drawn = np.zeros((k, block.n))
+        for codes in block.drawn:
+            drawn[codes, n] = 1.0
+        first = [(z[low:high] > 0).sum(axis=0) == 0 for low, high in itertools.pairwise(ends)]
+        return np.vstack([drawn, z**2, *first]).T
+
+    def one(block: Block) -> tuple[Any, Any]:
+        total, square = 0.0, 0.0
         for cut, part in block.pieces(PIECE):
-            z = np.asarray(part.columns) ** 2
-            square += z @ c[cut]
-            fourth += z**2 @ c[cut]
-        return drawn, square, fourth, float(c.sum())
+            q, c = amounts(part), 1.0 if block.count is None else block.count[cut, None]
+            total, square = total + (c * q).sum(axis=0), square + (c * q * q).sum(axis=0)
+        return total, square
 
-    drawn, square, fourth, n = (sum(part) for part in zip(*model.problem.blocks.each(one), strict=True))
-    rows, at = square**2 / fourth, 1 + len(contexts.numeric)
-    for _, values in contexts.levels:
-        own = slice(at, at + len(values) - 1)
-        first = n * (1.0 - float(contexts.mean[at - 1 : at + len(values) - 2].sum()))
-        rows[own], rows[0] = np.minimum(rows[own], first), min(rows[0], first)
-        at += len(values) - 1
-    return np.full(2, drawn.min()) if k == 2 else drawn, rows
+    total, square = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
+    if cluster is not None:
+        counted = partial(_counted, amounts)
+        codes = (0, cluster, int(problem.clusters[-1]) + 1)
+        square = np.diag(squared_sums(problem.blocks, codes, len(total), counted)[0])
+    rows = np.divide(total**2, square, out=np.zeros_like(total), where=square > 0)
+    of_class, of_column, of_first = np.split(rows, [k, k + problem.d])
+    for (low, high), first in zip(itertools.pairwise(ends), of_first, strict=True):
+        of_column[low:high] = np.minimum(of_column[low:high], first)
+        of_column[0] = min(of_column[0], first)
+    of_class = np.full(2, of_class.min()) if k == 2 else of_class
+    return np.minimum(of_class[model.free][:, None], of_column)
+
+
+def _counted(amounts: Callable[[Block], Any], block: Block) -> Any:
+    return amounts(block) * (1.0 if block.count is None else block.count[:, None])
+
+
+def _never_or_always(model: SoftmaxModel) -> Any:
+    """(classes, 1 + d) bool: of columns with two values, whether at one of them the class was never drawn, or always.
+
+    No finite coefficient would be the best there; only the ridge holds it, and the sandwich tells nothing of it. Where
+    more than one class of twenty is so, the others too, which stand against all.
+    """
+    problem, k = model.problem, model.problem.k
+
+    def one(block: Block) -> tuple[Any, Any, Any]:
+        drawn, sides = np.zeros((2, problem.d, k)), np.zeros((2, problem.d))
+        powers = np.zeros((4, problem.d))
+        for cut, part in block.pieces(PIECE):
+            z = np.asarray(part.columns)
+            powers += [(z**power).sum(axis=1) for power in (1, 2, 3, 4)]
+            for side, at in enumerate((z > 0, z <= 0)):
+                sides[side] += at.sum(axis=1)
+                for codes in block.drawn:
+                    for j in range(1, problem.d):
+                        drawn[side, j] += np.bincount(codes[cut][at[j]], minlength=k)
+        return drawn, sides, powers
+
+    drawn, sides, powers = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
+    m, m2, m3, m4 = powers / problem.rows
+    third, fourth, variance = m3 - 3 * m * m2 + 2 * m**3, m4 - 4 * m * m3 + 6 * m**2 * m2 - 3 * m**4, m2 - m**2
+    gap = fourth * variance - third**2 - variance**3  # Pearson: 0 for two values alone
+    two = (variance > 1e-9) & (np.abs(gap) <= 1e-6 * fourth * variance)
+    lone = (two[:, None] & ((drawn == 0) | (drawn == sides[:, :, None])).any(axis=0)).T
+    lone |= lone.sum(axis=0) * 20 > k
+    return lone[model.free]
 
 
 def _scores(model: SoftmaxModel, block: Block) -> Any:

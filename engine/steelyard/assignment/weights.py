@@ -231,7 +231,8 @@ class Weights:
 
     def sink(self, log: PreferenceLog, path: str | os.PathLike[str]) -> None:
         """Streams :meth:`lazy` to Parquet in bounded memory; the file appears whole or not at all."""
-        with replacing(path) as temporary:
+        (self.log if log is None else log).refuse_own(path)
+        with replacing(path, ".part") as temporary:
             self.lazy(log).sink_parquet(temporary)
 
 

@@ -37,7 +37,7 @@ from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import multiway
 from steelyard.log import needs_log
-from steelyard.models.reward import RewardModel
+from steelyard.models.reward import RewardFit, RewardModel
 from steelyard.models.row_problem import RowProblem
 from steelyard.models.told_apart import Identified, identified
 from steelyard.passes import Changes, Executor, on
@@ -97,10 +97,12 @@ class GroupRewards:
         if executor is not None:
             return on(executor, self.fit, log)
         names, features = cluster_names(len(log.cluster)), log.feature_names()
-        encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in names}, features=features)
+        encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in names}, features=features,
+                          covariates=())  # fmt: skip
         encoder = context_encoder(log, replace(encoder, group=Dictionary()), None)
         rows = read_rows(log, encoder, threads)
         clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
+        naive = _naive(log, rows)
         rows = replace(rows, blocks=folded(rows.blocks, self.folds, self.seed, clusters[: len(log.cluster)]))
         _refuse_lone_groups(rows.blocks, self.folds, _known(rows.encoder.group))
         with one_blas_thread():
@@ -113,7 +115,7 @@ class GroupRewards:
             ready = self._ready(log, rows.blocks, (coded, partial(by_place, place)), contexts, propensity)
             sums = _Sums.of(ready, len(propensity.assigned.labels))
             self._refuse(sums, propensity.assigned.labels)
-            return _estimated(self, log, ready, sums, propensity, features, clusters, overlap, rows.pairs.dropped)
+            return _estimated(self, naive, ready, sums, propensity, features, clusters, overlap, rows.pairs.dropped)
 
     def _propensity(self, log: PreferenceLog, rows: Rows) -> Propensity:
         own, view = seen_by(self.propensity.asked_of(Encoder({}), log), rows.encoder)
@@ -166,6 +168,16 @@ class GroupRewards:
                     f"too little overlap: group {label!r} has an effective share of {share:.4f} of its rows; the floor "
                     f"is {self.floor}. Use coarser contexts, or a lower floor=."
                 )
+
+
+def _naive(log: PreferenceLog, rows: Rows) -> RewardFit | None:
+    """The plain fit of each group's own rows; None where a small group's are told completely."""
+    try:
+        return RewardModel(heads="per-group").of_rows(
+            rows, replace(log, covariates={}), "cluster" if log.cluster else "sandwich"
+        )
+    except (ConvergenceError, NotIdentifiedError):
+        return None
 
 
 def _refuse_lone_groups(blocks: Blocks, folds: int, group: Dictionary) -> None:
@@ -288,8 +300,8 @@ class _Scores:
 
 
 def _estimated(
-    spec: GroupRewards, log: PreferenceLog, ready: Blocks, sums: _Sums, propensity: Propensity, features: list[str],
-    clusters: list[tuple[int, str, int]], overlap: Any, dropped: dict[str, int],
+    spec: GroupRewards, naive: RewardFit | None, ready: Blocks, sums: _Sums, propensity: Propensity,
+    features: list[str], clusters: list[tuple[int, str, int]], overlap: Any, dropped: dict[str, int],
 ) -> GroupRewardsFit:  # fmt: skip
     labels, m = propensity.assigned.labels, len(features)
     found: list[Identified] = []
@@ -329,10 +341,6 @@ def _estimated(
             rows.append(GroupRow(labels[group], feature, place, known.why.get(j)))
         at += len(known.place)
     n = int(sum(ready.each(lambda block: block.n if block.count is None else float(block.count.sum()))))
-    try:
-        naive = RewardModel(heads="per-group").fit(replace(log, covariates={}))
-    except (ConvergenceError, NotIdentifiedError):  # a small group's own rows may be told completely
-        naive = None
     whose = "everyone's prompts" if spec.target is None else "the target's prompts (taken as known)"
     words = f"each group's rewards of response features, and its mean outcome, over {whose}"
     return GroupRewardsFit(spec, labels, rows, np.concatenate([*beta, sums.rewards]), psi, sums.share, sums.plain, n,

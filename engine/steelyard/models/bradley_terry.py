@@ -169,10 +169,10 @@ class BradleyTerry:
         k = len(pairs.arms)
         if k < 2:
             raise NotIdentifiedError(f"the log knows {k} arm; a comparison needs two")
-        if self.ridge:
-            return np.ones(k, bool), [None] * k
-        group = strong_components(k, cells.a, cells.b, cells.sums)
         played = np.bincount(cells.a, cells.rows, k) + np.bincount(cells.b, cells.rows, k)
+        if self.ridge:
+            return played > 0, [None if games else "no usable comparison" for games in played]
+        group = strong_components(k, cells.a, cells.b, cells.sums)
         sizes = np.bincount(group)
         weight = np.bincount(group, weights=played)
         best = np.lexsort((-weight, -sizes))[0]

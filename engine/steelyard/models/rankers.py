@@ -47,8 +47,8 @@ def _fixed_point(step: Callable[[Any], Any], start: Any, name: str) -> Any:
     raise ConvergenceError(f"{name} did not settle: its scores grow without bound or oscillate on this log")
 
 
-def _connected(pairs: PairTable, method: str) -> None:
-    if strong_components(len(pairs.arms), pairs.a, pairs.b, pairs.sums).any():
+def _connected(pairs: PairTable, met: Any, method: str) -> None:
+    if len(set(strong_components(len(pairs.arms), pairs.a, pairs.b, pairs.sums)[met].tolist())) > 1:
         raise NotIdentifiedError(
             f"{method} scores need every arm to have won and lost against the others, directly or through others; "
             "some have not. BradleyTerry() scores the largest group that has, and names the rest."
@@ -150,12 +150,15 @@ def rank(log: PreferenceLog, method: str = "win-rate", **options: Any) -> pl.Dat
         pairs, score = elo(log, **options)
     elif method in MATRIX_METHODS:
         pairs = pair_table(log)
+        score = np.full(len(pairs.arms), np.nan)
+        met = np.unique(np.concatenate([pairs.a, pairs.b]))  # others are known from rows that were left out
         if method in ("eigenvector", "newman"):
-            _connected(pairs, method)
-        score = MATRIX_METHODS[method](win_matrix(pairs), **options)
+            _connected(pairs, met, method)
+        score[met] = MATRIX_METHODS[method](win_matrix(pairs)[np.ix_(met, met)], **options)
     else:
         raise ValueError(f"method must be one of {['elo', *MATRIX_METHODS]}, or fit a BradleyTerry; not {method!r}")
     played = np.bincount(pairs.a, pairs.rows, len(score)) + np.bincount(pairs.b, pairs.rows, len(score))
+    score = np.where(played > 0, score, np.nan)
     frame = {
         "arm": pairs.arms,
         "score": pl.Series(score).fill_nan(None),

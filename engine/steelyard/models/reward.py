@@ -121,14 +121,20 @@ class RewardModel:
         if kind == "cluster" and not log.cluster:
             raise ValueError('covariance="cluster" needs a log scanned with cluster=')
         features = log.feature_names()
+        contexts = list(dict.fromkeys(context for _, context in self._pairs(log, features)))
+        clusters = {name: Dictionary() for name in (cluster_names(len(log.cluster)) if kind == "cluster" else [])}
+        encoder = Encoder(
+            dict(log.outcomes), clusters=clusters, covariates=tuple(log.covariates), features=features,
+            context=contexts, group=Dictionary() if self.heads == "per-group" else None,
+        )  # fmt: skip
+        return self.of_rows(read_weighted(self.weights, log, encoder, kind, threads), log, kind, start)
+
+    def of_rows(self, rows: Rows, log: PreferenceLog, kind: str, start: RewardFit | None = None) -> RewardFit:
+        """The fit of a log's rows that are encoded already, as :meth:`fit` does. kind: of the covariance."""
+        features = log.feature_names()
         pairs = self._pairs(log, features)
         contexts = list(dict.fromkeys(context for _, context in pairs))
         clusters = cluster_names(len(log.cluster)) if kind == "cluster" else []
-        encoder = Encoder(
-            dict(log.outcomes), clusters={name: Dictionary() for name in clusters}, covariates=tuple(log.covariates),
-            features=features, context=contexts, group=Dictionary() if self.heads == "per-group" else None,
-        )  # fmt: skip
-        rows = read_weighted(self.weights, log, encoder, kind, threads)
         self.scores.check_labels(rows.pairs, kind)
         self.scores.check_ties(rows.pairs.sums)
         groups = _groups(rows) if self.heads == "per-group" else {}

@@ -209,16 +209,17 @@ class Fit(ABC):
             if resume:
                 raise ValueError(f"{target} is one file: resume goes with a folder, shard by shard")
             return self._sink(log, target)
-        unscored = 0
-        for name, shard in log.shards():
-            whole = (target / name).with_suffix(".parquet")
+        unscored, shards = 0, [((target / name).with_suffix(".parquet"), shard) for name, shard in log.shards()]
+        log.refuse_own(*(whole for whole, _ in shards))
+        for whole, shard in shards:
             if not (resume and whole.exists()):
                 whole.parent.mkdir(parents=True, exist_ok=True)
                 unscored += self._sink(shard, whole)
         return unscored
 
     def _sink(self, log: PreferenceLog, path: Path) -> int:
-        with replacing(path) as temporary:
+        log.refuse_own(path)
+        with replacing(path, ".part") as temporary:
             self.predict(log).sink_parquet(temporary)
             return int(pl.scan_parquet(temporary).select(pl.col("margin").null_count()).collect().item())
 

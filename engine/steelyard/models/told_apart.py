@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # its parts load when first used
 
 from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.models import many_arms
@@ -88,7 +89,7 @@ def _told_apart(problem: RowProblem, start: Any, places: Sequence[int]) -> tuple
 
     def dependent(hessian: Any) -> dict[int, str]:
         try:
-            arms = dense_solver(pinned(hessian[:k, :k], k, np.zeros(k))) if k else None
+            arms = dense_solver(_tied(hessian[:k, :k], bool(problem.penalty[:k].any()))) if k else None
         except NotIdentifiedError:  # an arm is missing from the rows
             return dict.fromkeys(range(len(names)), "")
         return _dependent(arms, hessian[:k, at], hessian[np.ix_(at, at)], names)
@@ -99,6 +100,21 @@ def _told_apart(problem: RowProblem, start: Any, places: Sequence[int]) -> tuple
     if not did:  # what some rows can tell apart, all can; not the other way round
         why = dependent(problem.sums(start)[2])
     return {places[j]: reason for j, reason in why.items()}, information if did else None
+
+
+def _tied(hessian: Any, shrunk: bool) -> Any:
+    """(k, k) the scores' part of the information, the arms that are joined tied down together; as :func:`pinned` does.
+
+    shrunk: the scores are under a ridge; then there may be several groups of arms that never met.
+    """
+    k = len(hessian)
+    if not shrunk:
+        return pinned(hessian, k, np.zeros(k))
+    tied = hessian.copy()
+    group = scipy.sparse.csgraph.connected_components(scipy.sparse.csr_array(hessian != 0), directed=False)[1]
+    for at in (np.flatnonzero(group == g) for g in range(group.max() + 1)):
+        tied[np.ix_(at, at)] += (np.trace(hessian[np.ix_(at, at)]) or 1.0) / len(at) ** 2
+    return tied
 
 
 def _dependent(arms: Callable[[Any], Any] | None, across: Any, inside: Any, names: Sequence[str]) -> dict[int, str]:
