@@ -232,3 +232,11 @@ def test_naive_is_of_the_same_rows():
     clean, found = (sy.GroupRewards().fit(scanned(rows, on_bad="drop")) for rows in (frame, pl.concat([frame, other])))
     assert found.naive.n == clean.naive.n == 900
     np.testing.assert_allclose(found.coefficients()["naive"], clean.coefficients()["naive"], rtol=1e-9)
+
+
+def test_groups_of_few_clusters_are_warned_of():
+    frame = objectives(4, 800, 0.7)
+    few = pl.when(pl.col("objective") == "kind").then("k" + (pl.int_range(pl.len()) % 4).cast(pl.String))
+    log = scanned(frame.with_columns(rater=few.otherwise("rater")), cluster="rater")
+    with pytest.warns(UserWarning, match=r"1 groups have fewer than 15 clusters of 'rater': kind \(4\)"):
+        sy.GroupRewards(folds=3).fit(log)

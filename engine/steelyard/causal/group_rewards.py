@@ -32,7 +32,7 @@ from steelyard.causal.group_rewards_fit import GroupRewardsFit, GroupRow
 from steelyard.causal.held_out import held_out, shown
 from steelyard.causal.outcomes import sigmoid
 from steelyard.causal.prepared import check_settings
-from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError
+from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError, warn
 from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import multiway
@@ -48,6 +48,7 @@ from steelyard.spill import Blocks, changed, settled
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
 
+_FEW = 15  # clusters of a group; with fewer its errors are too small
 _ROWS = 1 << 13  # rows whose scores are made at a time
 
 
@@ -105,6 +106,7 @@ class GroupRewards:
         naive = _naive(log, rows)
         rows = replace(rows, blocks=folded(rows.blocks, self.folds, self.seed, clusters[: len(log.cluster)]))
         _refuse_lone_groups(rows.blocks, self.folds, _known(rows.encoder.group))
+        _warn_of_few_clusters(rows.blocks, clusters[: len(log.cluster)], _known(rows.encoder.group))
         with one_blas_thread():
             propensity = self._propensity(log, rows)
             target = "uniform" if self.target is None else self.target
@@ -190,6 +192,26 @@ def _refuse_lone_groups(blocks: Blocks, folds: int, group: Dictionary) -> None:
 
     rows, out = np.sum([*blocks.each(one)], axis=0), "join them with others, leave them out"
     refuse_lone(rows, group.labels(), "groups", out)
+
+
+def _warn_of_few_clusters(blocks: Blocks, clusters: list[tuple[int, str, int]], group: Dictionary) -> None:
+    """Warns of groups whose rows are of so few clusters that errors by cluster are too small."""
+    for at, name, _ in clusters:
+        met = blocks.each(partial(_met, at))
+        pairs = np.unique(np.concatenate([*met], axis=1), axis=1)
+        counts = np.bincount(pairs[0], minlength=len(group))
+        few = np.flatnonzero((counts > 0) & (counts < _FEW))
+        if len(few):
+            told = ", ".join(f"{group.labels()[j]} ({counts[j]})" for j in few[:10])
+            warn(
+                f"{len(few)} groups have fewer than {_FEW} clusters of {name!r}: {told}. Their intervals are too "
+                "short, and test_equal() finds differences that are not there: collect from more, or join groups."
+            )
+
+
+def _met(at: int, block: Block) -> Any:
+    """(2, m) the group and the cluster of each pair of them that a row has. at: of the cluster column."""
+    return np.unique(np.stack([np.asarray(block.group), block.clusters[at]]), axis=1)
 
 
 def _known(group: Dictionary | None) -> Dictionary:
