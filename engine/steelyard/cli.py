@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import sys
 import warnings
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from steelyard.passes import progress
 from steelyard.report import write_debias, write_overlap, write_report
 from steelyard.report.tables import check_table, frame_table, moved_most
 from steelyard.result import replacing
+from steelyard.sources import matching
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Causal estimation for preference data.")
 WRITERS: dict[str, Any] = {
@@ -130,8 +130,7 @@ def _outputs(log: str, *paths: Path | None, table: Path | None = None) -> Iterat
 def _writable(log: str, path: Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    read = glob.glob(log, recursive=True) if not Path(log).exists() else [log]  # noqa: PTH207 (absolute ones too)
-    if path.exists() and any(path.samefile(name) for name in read):
+    if path.exists() and any(path.samefile(own) for own in ([Path(log)] if Path(log).exists() else matching([log]))):
         raise ValueError(f"{path} is the log itself: choose another name for the output")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import glob
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ import polars as pl
 from steelyard.blocks import is_label
 from steelyard.errors import LogError
 from steelyard.formats import FORMATS, OUTCOMES
-from steelyard.sources import opened, reader
+from steelyard.sources import matching, opened, reader
 
 if TYPE_CHECKING:
     from steelyard.blocks import Encoder
@@ -63,21 +62,16 @@ class PreferenceLog:
 
         Raises LogError for any other source, or where no file is found.
         """
-        found = self._found()
+        found = matching(self.files)
         if not found:
             raise LogError(f"{self.name} is not a folder or a glob of files")
         root = Path(os.path.commonpath([path.parent for path in found]))
         return [(str(path.relative_to(root)), replace(self, source=reader([str(path)]), name=str(path), files=()))
                 for path in found]  # fmt: skip
 
-    def _found(self) -> list[Path]:
-        """The files that the log is read from."""
-        patterns = [sorted(glob.glob(pattern, recursive=True)) for pattern in self.files]  # noqa: PTH207 (absolute ones too)
-        return [path for path in (Path(path) for paths in patterns for path in paths) if path.is_file()]
-
     def refuse_own(self, *outputs: str | os.PathLike[str]) -> None:
         """Raises ValueError where an output would take the place of a file of the log, or of another output."""
-        own, named = {path.resolve() for path in self._found()}, [Path(path).resolve() for path in outputs]
+        own, named = {path.resolve() for path in matching(self.files)}, [Path(path).resolve() for path in outputs]
         for path in named:
             if path in own:
                 raise ValueError(f"{path} is a file of the log itself: choose another name for the output")

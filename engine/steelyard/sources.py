@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,12 @@ def _open_files(source: Any) -> tuple[pl.LazyFrame, str, tuple[str, ...]]:
         raise LogError(f"{first}: unknown kind of file; known endings are {', '.join(READERS)}")
     name = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     return reader(paths), name, tuple(paths)
+
+
+def matching(patterns: Sequence[str]) -> list[Path]:
+    """The files of paths and globs, in order."""
+    found = [sorted(glob.glob(pattern, recursive=True)) for pattern in patterns]  # noqa: PTH207 (absolute ones too)
+    return [path for path in (Path(name) for names in found for name in names) if path.is_file()]
 
 
 def reader(paths: list[str]) -> pl.LazyFrame:

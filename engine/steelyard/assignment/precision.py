@@ -55,10 +55,9 @@ def _covariance(model: SoftmaxModel, cluster: str | None) -> tuple[Any, str | No
     if cluster is None:
         meat = _by_row(model, q)
     else:
-        codes = problem.clusters
-        if len(codes) < 2:
+        square, groups = _by_cluster(model, cluster, q, partial(_scores, model))
+        if groups < 2:
             return None, f"one cluster only ({cluster}): nothing tells how the coefficients would vary"
-        square, groups = squared_sums(problem.blocks, (0, cluster, int(codes[-1]) + 1), q, partial(_scores, model))
         meat, _ = multiway([cluster], [square], [groups])
     return model.solve(model.solve(meat).T), None
 
@@ -89,9 +88,7 @@ def _told_by(model: SoftmaxModel, cluster: str | None) -> Any:
 
     total, square = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
     if cluster is not None:
-        counted = partial(_counted, amounts)
-        codes = (0, cluster, int(problem.clusters[-1]) + 1)
-        square = np.diag(squared_sums(problem.blocks, codes, len(total), counted)[0])
+        square = np.diag(_by_cluster(model, cluster, len(total), partial(_counted, amounts))[0])
     rows = np.divide(total**2, square, out=np.zeros_like(total), where=square > 0)
     of_class, of_column, of_first = np.split(rows, [k, k + problem.d])
     for (low, high), first in zip(itertools.pairwise(ends), of_first, strict=True):
@@ -134,6 +131,12 @@ def _never_or_always(model: SoftmaxModel) -> Any:
     lone = (two[:, None] & ((drawn == 0) | (drawn == sides[:, :, None])).any(axis=0)).T
     lone |= lone.sum(axis=0) * 20 > k
     return lone[model.free]
+
+
+def _by_cluster(model: SoftmaxModel, cluster: str, width: int, scores: Callable[[Block], Any]) -> tuple[Any, int]:
+    """(width, width) sum over the clusters of s s', and how many they are. scores: (n, width) of a block's rows."""
+    problem = model.problem
+    return squared_sums(problem.blocks, (0, cluster, int(problem.clusters[-1]) + 1), width, scores)
 
 
 def _scores(model: SoftmaxModel, block: Block) -> Any:

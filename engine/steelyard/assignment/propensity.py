@@ -100,9 +100,9 @@ class Propensity:
         Arms', groups' and pairs' coefficients sum to 0 over the classes; of two groups, and of being labelled, the
         second stands against the first. Without ridge null for columns that others tell: only the sum of their effects
         is identified. Errors are sandwich ones (White 1982), by the log's first cluster column where it has one with
-        the factor G / (G - 1), of coefficients as they are shrunk; a pass over the rows. Null, with the reason, from
-        one cluster, for classes and columns that fewer than 15 rows or clusters tell of, for classes never or always
-        drawn at a value, and where rows times the square of the coefficients are more than 2^35.
+        the factor G / (G - 1), of coefficients as they are shrunk; a few passes over the rows. Null, with the reason,
+        from one cluster, for classes and columns that fewer than 15 rows or clusters tell of, for classes never or
+        always drawn at a value, and where rows times the square of the coefficients are more than 2^35.
         """
         check_level(level)
         if not isinstance(self.model, SoftmaxModel) or self.contexts is None:

@@ -131,10 +131,9 @@ class RewardModel:
 
     def of_rows(self, rows: Rows, log: PreferenceLog, kind: str, start: RewardFit | None = None) -> RewardFit:
         """The fit of a log's rows that are encoded already, as :meth:`fit` does. kind: of the covariance."""
-        features = log.feature_names()
+        features, clusters = list(rows.encoder.features), list(rows.encoder.clusters)
         pairs = self._pairs(log, features)
         contexts = list(dict.fromkeys(context for _, context in pairs))
-        clusters = cluster_names(len(log.cluster)) if kind == "cluster" else []
         self.scores.check_labels(rows.pairs, kind)
         self.scores.check_ties(rows.pairs.sums)
         groups = _groups(rows) if self.heads == "per-group" else {}
