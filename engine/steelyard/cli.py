@@ -130,7 +130,7 @@ def _outputs(log: str, *paths: Path | None, table: Path | None = None) -> Iterat
 def _writable(log: str, path: Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    if path.exists() and any(path.samefile(own) for own in ([Path(log)] if Path(log).exists() else matching([log]))):
+    if "://" not in log and path.exists() and any(path.samefile(own) for own in matching(log)):
         raise ValueError(f"{path} is the log itself: choose another name for the output")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import polars as pl
 from steelyard.blocks import is_label
 from steelyard.errors import LogError
 from steelyard.formats import FORMATS, OUTCOMES
-from steelyard.sources import matching, opened, reader
+from steelyard.sources import broken, opened, reader
 
 if TYPE_CHECKING:
     from steelyard.blocks import Encoder
@@ -44,10 +45,17 @@ class PreferenceLog:
 
     def schema(self) -> pl.Schema:
         """Column names and types of the source; reads metadata only."""
-        try:
+        with self.reading():
             return self.source.collect_schema()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Whatever polars finds wrong with the source while it is read is a LogError, which names the file."""
+        try:
+            yield
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise LogError(f"could not read {self.name}: {error}") from error
+            file = broken(self.files) if len(self.files) > 1 else None
+            raise LogError(f"could not read {file or self.name}: {error}") from error
 
     def frame(self) -> pl.LazyFrame:
         """The source as polars sees it."""
@@ -55,23 +63,24 @@ class PreferenceLog:
 
     def count(self) -> int:
         """Rows in the source."""
-        return int(self.source.select(pl.len()).collect().item())
+        with self.reading():
+            return int(self.source.select(pl.len()).collect().item())
 
     def shards(self) -> list[tuple[str, PreferenceLog]]:
         """One log a file, with its path below the folder that all files share; for a log scanned from files.
 
-        Raises LogError for any other source, or where no file is found.
+        Raises LogError for any other source.
         """
-        found = matching(self.files)
+        found = [Path(file) for file in self.files]
         if not found:
             raise LogError(f"{self.name} is not a folder or a glob of files")
         root = Path(os.path.commonpath([path.parent for path in found]))
-        return [(str(path.relative_to(root)), replace(self, source=reader([str(path)]), name=str(path), files=()))
+        return [(str(path.relative_to(root)), replace(self, source=reader([str(path)]), name=str(path), files=(str(path),)))
                 for path in found]  # fmt: skip
 
     def refuse_own(self, *outputs: str | os.PathLike[str]) -> None:
         """Raises ValueError where an output would take the place of a file of the log, or of another output."""
-        own, named = {path.resolve() for path in matching(self.files)}, [Path(path).resolve() for path in outputs]
+        own, named = {Path(file).resolve() for file in self.files}, [Path(path).resolve() for path in outputs]
         for path in named:
             if path in own:
                 raise ValueError(f"{path} is a file of the log itself: choose another name for the output")
@@ -226,7 +235,8 @@ class PreferenceLog:
         dtype = first.collect_schema()[name]
         if not isinstance(dtype, pl.List | pl.Array):
             raise LogError(f"column {name!r} (role features) holds {dtype}; give lists of numbers")
-        lists = first.collect()[name]
+        with self.reading():
+            lists = first.collect()[name]
         if not len(lists) or not len(lists[0]):
             raise LogError(f"column {name!r} (role features) is null, or an empty list, in every row")
         return [f"{name}[{i}]" for i in range(len(lists[0]))]

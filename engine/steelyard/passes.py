@@ -11,14 +11,12 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import polars as pl
 
 from steelyard.blocks import Block, Encoder, block_rows
-from steelyard.errors import LogError
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -129,7 +127,7 @@ def batches(log: PreferenceLog, encoder: Encoder, rows: slice | None = None) -> 
     frame = log.selected(encoder)
     if rows is not None:
         frame = frame.slice(rows.start, None if rows.stop is None else rows.stop - rows.start)
-    with _reading(log):
+    with log.reading():
         for batch in frame.collect_batches(chunk_size=block_rows(encoder.wide), maintain_order=True):
             if batch.height:
                 yield batch
@@ -137,13 +135,5 @@ def batches(log: PreferenceLog, encoder: Encoder, rows: slice | None = None) -> 
 
 def count_rows(log: PreferenceLog, encoder: Encoder) -> int:
     """How many rows :func:`batches` gives in all."""
-    with _reading(log):
+    with log.reading():
         return int(log.selected(encoder).select(pl.len()).collect().item())
-
-
-@contextmanager
-def _reading(log: PreferenceLog) -> Iterator[None]:
-    try:
-        yield
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise LogError(f"could not read {log.name}: {error}") from error

@@ -24,7 +24,7 @@ READERS: dict[str, Any] = {
 
 
 def opened(source: Any) -> tuple[pl.LazyFrame, str, tuple[str, ...]]:
-    """The frame, what to call it in messages, and the paths or globs that it was read from."""
+    """The frame, what to call it in messages, and the local files that it is read from."""
     if isinstance(source, pl.LazyFrame):
         return source, "the lazy frame", ()
     if isinstance(source, pl.DataFrame):
@@ -56,31 +56,55 @@ def _open_files(source: Any) -> tuple[pl.LazyFrame, str, tuple[str, ...]]:
     if not all(isinstance(path, str | Path) for path in listed):
         raise LogError("a list is one of paths or globs: put frames together with polars.concat first")
     paths = [str(path) for path in listed]
-    first = Path(paths[0])
-    suffix = first.suffix.lower()
-    if first.is_dir():
-        found = next((p for p in sorted(first.rglob("*")) if p.suffix.lower() in READERS), None)
-        if found is None:
-            raise LogError(f"{first}: no Parquet, CSV, NDJSON or Arrow IPC file in this folder")
-        suffix = found.suffix.lower()
-        paths = [f"{path}/**/*{suffix}" for path in paths]
-    elif not any(c in paths[0] for c in "*?[") and "://" not in paths[0] and not first.exists():
-        raise LogError(f"{first}: no such file")
-    if suffix not in READERS:
-        raise LogError(f"{first}: unknown kind of file; known endings are {', '.join(READERS)}")
     name = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-    return reader(paths), name, tuple(paths)
+    if any("://" in path for path in paths):  # polars finds those
+        return _scanned(paths), name, ()
+    files = [str(file) for path in paths for file in matching(path)]
+    return reader(files), name, tuple(files)
 
 
-def matching(patterns: Sequence[str]) -> list[Path]:
-    """The files of paths and globs, in order."""
-    found = [sorted(glob.glob(pattern, recursive=True)) for pattern in patterns]  # noqa: PTH207 (absolute ones too)
-    return [path for path in (Path(name) for names in found for name in names) if path.is_file()]
+def matching(path: str) -> list[Path]:
+    """The files that a path, a folder or a glob stands for, in order; of a folder those of the first known kind.
+
+    Empty files, and names that begin with a dot, are left out unless spelled out. LogError where there are none.
+    """
+    if Path(path).is_file():
+        return [Path(path)]
+    folder = Path(path).is_dir()
+    pattern = f"{glob.escape(path)}/**/*" if folder else path
+    found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 (absolute ones too)
+    found = [file for file in found if file.is_file() and file.stat().st_size]
+    if folder:
+        known = [file for file in found if file.suffix.lower() in READERS]
+        found = [file for file in known if file.suffix.lower() == known[0].suffix.lower()]
+    if not found:
+        why = "no Parquet, CSV, NDJSON or Arrow IPC file in this folder" if folder else "no such file, or only empty ones"
+        raise LogError(f"{path}: {why}")
+    return found
 
 
-def reader(paths: list[str]) -> pl.LazyFrame:
-    """Files of one kind; folders named column=value become columns."""
+def reader(files: Sequence[str]) -> pl.LazyFrame:
+    """Local files of one kind, by their names; folders named column=value become columns."""
+    kinds = sorted({Path(file).suffix.lower() for file in files})
+    if len(kinds) > 1:
+        raise LogError(f"{files[0]} and {len(files) - 1} more are of several kinds, {', '.join(kinds)}: give one kind")
+    return _scanned([glob.escape(file) for file in files])
+
+
+def _scanned(paths: list[str]) -> pl.LazyFrame:
     suffix = Path(paths[0]).suffix.lower()
-    hive = suffix in (".parquet", ".pq") and any(c in paths[0] for c in "*=")
+    if suffix not in READERS:
+        raise LogError(f"{paths[0]}: unknown kind of file; known endings are {', '.join(READERS)}")
+    hive = suffix in (".parquet", ".pq") and any(c in path for path in paths for c in "*=")
     frame: pl.LazyFrame = READERS[suffix](paths, **({"hive_partitioning": True} if hive else {}))
     return frame
+
+
+def broken(files: Sequence[str]) -> str | None:
+    """The first of several files that cannot be opened by itself, if there is one."""
+    for file in files:
+        try:
+            reader([file]).collect_schema()
+        except (pl.exceptions.PolarsError, OSError):
+            return file
+    return None
