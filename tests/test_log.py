@@ -131,6 +131,21 @@ def test_bad_rows_are_named_counted_dropped_and_handed_back():
     assert check.bad["null arm"] == (1, [2])
 
 
+def test_rows_that_lack_a_covariate_a_context_or_a_group_are_told_and_handed_back():
+    frame = FRAME.with_columns(
+        x=pl.Series([0.1, None, 0.3, 0.4, 0.5, 0.6]), topic=pl.Series(["t", "u", None, "t", "u", "t"]),
+        who=pl.Series([1, 2, 3, None, 5, 6]), n=pl.Series([1.0, 1.0, 1.0, 1.0, float("inf"), 1.0]),
+        winner=pl.Series(["left", "left", "tie", "right", "left", "huh"]), row=1, reason=2,
+    )  # fmt: skip
+    log = sy.scan(frame, **ROLES, covariates={"x": "x"}, context=["topic", "n"], group="who", on_bad="quarantine")
+    bad = log.quarantined()
+    told = dict(bad.select("bad row", "bad reason").iter_rows())
+    assert told == {1: "null or infinite covariate 'x'", 2: "null context 'topic'", 3: "null group",
+                    4: "null or infinite context 'n'", 5: "unknown outcome"}  # fmt: skip
+    assert bad["row"].to_list() == [1] * 5
+    assert log.check().bad == {why: (1, [row]) for row, why in told.items()}
+
+
 EIGHT = {
     "empty": ([], [], [], "it is empty"),
     "only wins": (["x", "x"], ["y", "y"], ["a", "a"], "won and lost"),
@@ -187,8 +202,43 @@ def test_broken_files(tmp_path):
             sy.BradleyTerry().fit(sy.scan(tmp_path / name, **ROLES))
 
 
+def test_of_several_files_the_broken_one_is_named(tmp_path):
+    FRAME.write_parquet(tmp_path / "1.parquet")
+    whole = (tmp_path / "1.parquet").read_bytes()
+    (tmp_path / "2.parquet").write_bytes(whole[: len(whole) // 2])
+    log = sy.scan(tmp_path / "*.parquet", **ROLES)
+    for read in (log.count, log.check, log.arms, lambda: sy.BradleyTerry().fit(log)):
+        with pytest.raises(sy.LogError, match=r"could not read .*2\.parquet"):
+            read()
+
+
+def test_what_is_read_of_a_folder_is_what_its_shards_are(tmp_path):
+    """Hidden and empty files are neither; all endings of a kind are; a name with brackets is a name."""
+    for name in ("1.parquet", "2[a].pq", ".hidden.parquet", "deep/3*.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        FRAME.write_parquet(tmp_path / name)
+    (tmp_path / "0.csv").touch()
+    (tmp_path / "deep" / "4.parquet").touch()
+    log = sy.scan(tmp_path, **ROLES)
+    assert [name for name, _ in log.shards()] == ["1.parquet", "2[a].pq", "deep/3*.parquet"]
+    assert log.count() == sum(shard.count() for _, shard in log.shards()) == 3 * len(FRAME)
+    sy.BradleyTerry().fit(log).sink(log, tmp_path / "out")
+    assert len(list((tmp_path / "out").rglob("*.parquet"))) == 3
+    assert sy.scan(tmp_path / "2[a].pq", **ROLES).count() == sy.scan(tmp_path / "2*", **ROLES).count() == len(FRAME)
+    FRAME.write_csv(tmp_path / "5.csv")
+    with pytest.raises(sy.LogError, match=r"end in \.csv, \.parquet"):
+        sy.scan([tmp_path / "1.parquet", tmp_path / "5.csv"], **ROLES)
+    with pytest.raises(sy.LogError, match="no such file, or only empty ones"):
+        sy.scan(tmp_path / "deep" / "4*", **ROLES)
+    (tmp_path / "absent").mkdir()
+    with pytest.raises(sy.LogError, match="no Parquet, CSV"):
+        sy.scan(tmp_path / "absent", **ROLES)
+
+
 def test_a_failed_write_leaves_nothing(tmp_path):
     fit = sy.BradleyTerry().fit(sy.scan(FRAME, **ROLES))
+    with pytest.raises(sy.LogError, match=r"ending in \.parquet"):
+        fit.sink(sy.scan(FRAME, **ROLES), tmp_path / "out.csv")
     with pytest.raises(sy.LogError):
         fit.sink(sy.scan(FRAME, **{**ROLES, "a": "nobody"}), tmp_path / "out.parquet")
     with pytest.raises(FileNotFoundError):

@@ -382,7 +382,7 @@ def predict(
 def demo() -> None:
     """Rank the models of the shipped llmfao log by its human votes, debias them; writes report.html, debiased.html."""
     with _errors():
-        source = pl.scan_parquet(str(files("steelyard") / "data" / "llmfao.parquet"))
+        source = pl.scan_parquet(str(files("steelyard") / "data" / "llmfao.parquet"), glob=False)
         votes = source.filter(pl.col("judge") == "crowd")
         log = sy.scan(votes, a="left", b="right", outcome="winner", cluster="judge_id", context="prompt_type")
         with _working("fitting"), _noting():

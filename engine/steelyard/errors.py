@@ -26,7 +26,14 @@ class OverlapError(SteelyardError):
 
 
 class ConvergenceError(SteelyardError):
-    """The solver stopped before the gradient was small enough."""
+    """The solver stopped before the gradient was small enough.
+
+    stopped: the parameters where it did, and the step that it would have taken next, where they are known.
+    """
+
+    def __init__(self, words: str, stopped: tuple[Any, Any] | None = None) -> None:
+        super().__init__(words)
+        self.stopped = stopped
 
 
 class FormatError(SteelyardError):

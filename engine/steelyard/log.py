@@ -71,12 +71,14 @@ class PreferenceLog:
 
         Raises LogError for any other source.
         """
-        found = [Path(file) for file in self.files]
-        if not found:
-            raise LogError(f"{self.name} is not a folder or a glob of files")
-        root = Path(os.path.commonpath([path.parent for path in found]))
-        return [(str(path.relative_to(root)), replace(self, source=reader([str(path)]), name=str(path), files=(str(path),)))
-                for path in found]  # fmt: skip
+        if not self.files:
+            raise LogError(
+                f"{self.name} is not a folder or a glob of local files, each with an output of its own: name one "
+                "output file, ending in .parquet"
+            )
+        root = os.path.commonpath([Path(file).parent for file in self.files])
+        return [(str(Path(file).relative_to(root)), replace(self, source=reader([file]), name=file, files=(file,)))
+                for file in self.files]  # fmt: skip
 
     def refuse_own(self, *outputs: str | os.PathLike[str]) -> None:
         """Raises ValueError where an output would take the place of a file of the log, or of another output."""
@@ -254,14 +256,19 @@ class PreferenceLog:
         return check(self)
 
     def quarantined(self) -> pl.DataFrame:
-        """The bad rows, as they stand in the source, with their row number; two passes."""
+        """The bad rows, as they stand in the source, with their number and the reason; two passes.
+
+        The two columns are named row and reason, or bad row and bad reason where the source has such columns.
+        """
         from steelyard.pairs import bad_rows
 
         if self.tallies:
             raise LogError("format 'pairs' cannot hand back single rows: its rows are unfolded into outcomes")
-        rows = bad_rows(replace(self, on_bad="drop"))
-        numbered = self.source.with_row_index("row")
-        return numbered.join(rows.lazy(), on="row", how="inner", maintain_order="left").collect()
+        row, reason = ("bad row", "bad reason") if {"row", "reason"} & set(self.schema()) else ("row", "reason")
+        rows = bad_rows(replace(self, on_bad="drop")).rename({"row": row, "reason": reason})
+        with self.reading():
+            numbered = self.source.with_row_index(row)
+            return numbered.join(rows.lazy(), on=row, how="inner", maintain_order="left").collect()
 
 
 def scan(

@@ -280,12 +280,6 @@ def _sorted(arms: Dictionary) -> tuple[pl.Series, NDArray[np.int32]]:
     return names.gather(order), code
 
 
-def _read(log: PreferenceLog, threads: int | None) -> tuple[PairTable, Tally, Encoder]:
-    encoder, tally = Encoder(dict(log.outcomes)), Tally(log.unfolded)
-    run_pass(log, encoder, tally.count, tally.merge, threads)
-    return tally.table(encoder)[0], tally, encoder
-
-
 def pair_table(log: PreferenceLog, threads: int | None = None) -> PairTable:
     """Counts every pair of a log in one pass.
 
@@ -294,7 +288,9 @@ def pair_table(log: PreferenceLog, threads: int | None = None) -> PairTable:
     LogError
         Where rows are bad and the log says ``on_bad="raise"``, and for a log without usable rows.
     """
-    table, tally, encoder = _read(log, threads)
+    encoder, tally = Encoder(dict(log.outcomes)), Tally(log.unfolded)
+    run_pass(log, encoder, tally.count, tally.merge, threads)
+    table = tally.table(encoder)[0]
     tally.refuse(log, encoder, table.rows.sum())
     return table
 
@@ -321,29 +317,41 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
     )
 
 
+def _of_all(log: PreferenceLog) -> Encoder:
+    """Reads every column with a role in a row's verdict."""
+    numeric, text = log.context_kinds()
+    return Encoder(
+        dict(log.outcomes),
+        covariates=list(log.covariates) or None,
+        features=log.feature_names() if log.features else (),
+        context=numeric,
+        levels={name: Dictionary() for name in text},
+        group=Dictionary() if log.group is not None else None,
+    )
+
+
+def _verdicts(block: Block, encoder: Encoder) -> NDArray[Any]:
+    """(n,) why each row is bad, or STATUS[0]; what it lacks beside arms and outcome is told of otherwise good rows."""
+    _, status, _ = good_rows(block)
+    reasons: NDArray[Any] = np.array(STATUS, object)[status]
+    for reason, where in not_finite(block, encoder):
+        reasons[where & (reasons == STATUS[0])] = reason
+    return reasons
+
+
 def bad_rows(log: PreferenceLog) -> pl.DataFrame:
     """Row number and reason of every bad row."""
     found: list[pl.DataFrame] = []
     schema = {"row": pl.UInt32, "reason": pl.String}
-    numeric, text = log.context_kinds()
-    encoder = Encoder(
-        dict(log.outcomes),
-        covariates=list(log.covariates),
-        features=log.feature_names() if log.features else (),
-        context=numeric,
-        levels={name: Dictionary() for name in text},
-    )
+    encoder = _of_all(log)
 
-    def verdicts(block: Block) -> pl.DataFrame:
-        _, status, _ = good_rows(block)
-        reasons = np.array(STATUS, object)[status]
-        for reason, where in not_finite(block, encoder):
-            reasons[where & (reasons == STATUS[0])] = reason
+    def told(block: Block) -> pl.DataFrame:
+        reasons = _verdicts(block, encoder)
         at = np.flatnonzero(reasons != STATUS[0])
         frame = {"row": (at + block.start).astype(np.uint32), "reason": reasons[at].tolist()}
         return pl.DataFrame(frame, schema=schema).filter(~pl.col("reason").is_in(list(HARMLESS)))
 
-    run_pass(log, encoder, verdicts, found.append)
+    run_pass(log, encoder, told, found.append)
     return pl.concat(found) if found else pl.DataFrame(schema=schema)
 
 
@@ -377,7 +385,19 @@ class Check:
 
 def check(log: PreferenceLog) -> Check:
     """Counts rows, arms, ties and bad rows, and finds the components of the comparison graph."""
-    table, tally, encoder = _read(log, None)
+    encoder, tally = _of_all(log), Tally(log.unfolded)
+
+    def counted(block: Block) -> _Partial:
+        part, lacking = tally.count(block), {}
+        reasons = [*dict.fromkeys(reason for reason, _ in not_finite(block, encoder))]
+        verdicts = _verdicts(block, encoder) if reasons else None
+        for reason in reasons:
+            at = np.flatnonzero(verdicts == reason)
+            lacking[reason] = (len(at), (block.start + at[:_KEEP_ROWS]).tolist())
+        return replace(part, bad={**part.bad, **lacking})
+
+    run_pass(log, encoder, counted, tally.merge)
+    table = tally.table(encoder)[0]
     groups = components(len(table.arms), table.a, table.b)
     names = table.arms.to_list()
     return Check(

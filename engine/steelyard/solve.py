@@ -133,9 +133,10 @@ def newton(
                 break
             share /= 2.0
             if share < 1e-12:
-                raise ConvergenceError(f"line search failed at gradient {norm:.2e} of n after {iteration} steps")
+                words = f"line search failed at gradient {norm:.2e} of n after {iteration} steps"
+                raise ConvergenceError(words, (parameter, step))
         parameter, point = parameter + share * step, trial
-    raise ConvergenceError(f"no convergence in {rounds} Newton steps; gradient {norm:.2e} of n")
+    raise ConvergenceError(f"no convergence in {rounds} Newton steps; gradient {norm:.2e} of n", (parameter, step))
 
 
 def dense_solver(hessian: Any) -> Callable[[Any], Any]:

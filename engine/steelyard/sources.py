@@ -76,18 +76,20 @@ def matching(path: str) -> list[Path]:
     found = [file for file in found if file.is_file() and file.stat().st_size]
     if folder:
         known = [file for file in found if file.suffix.lower() in READERS]
-        found = [file for file in known if file.suffix.lower() == known[0].suffix.lower()]
+        found = [file for file in known if READERS[file.suffix.lower()] is READERS[known[0].suffix.lower()]]
     if not found:
-        why = "no Parquet, CSV, NDJSON or Arrow IPC file in this folder" if folder else "no such file, or only empty ones"
+        why = (
+            "no Parquet, CSV, NDJSON or Arrow IPC file in this folder" if folder else "no such file, or only empty ones"
+        )
         raise LogError(f"{path}: {why}")
     return found
 
 
 def reader(files: Sequence[str]) -> pl.LazyFrame:
     """Local files of one kind, by their names; folders named column=value become columns."""
-    kinds = sorted({Path(file).suffix.lower() for file in files})
-    if len(kinds) > 1:
-        raise LogError(f"{files[0]} and {len(files) - 1} more are of several kinds, {', '.join(kinds)}: give one kind")
+    endings = sorted({Path(file).suffix.lower() for file in files})
+    if len({READERS.get(ending) for ending in endings}) > 1:
+        raise LogError(f"{files[0]} and {len(files) - 1} more end in {', '.join(endings)}: give files of one kind")
     return _scanned([glob.escape(file) for file in files])
 
 

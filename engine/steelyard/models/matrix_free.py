@@ -50,9 +50,11 @@ def _confirm(problem: RowProblem, solution: Solution) -> None:
         return
     scale = problem.scale[free]
     here = Curvature(problem, solution.parameter / problem.scale).among(free) / np.outer(scale, scale)
-    step = float(np.abs(dense_solver(here)(solution.point.score[free])).max())
-    if not step <= LAST_STEP:
-        raise ConvergenceError(f"the solver stopped with a step of {step:.1e} to go")
+    step = np.zeros(problem.size)
+    step[free] = dense_solver(here)(solution.point.score[free])
+    longest = float(np.abs(step).max())
+    if not longest <= LAST_STEP:
+        raise ConvergenceError(f"the solver stopped with a step of {longest:.1e} to go", (solution.parameter, step))
 
 
 @one_blas_thread()

@@ -41,19 +41,11 @@ _ROWS_A_COLUMN = 32  # that some of the rows must leave
 _THINNED = 16
 _AT_MOST = 10  # Newton steps that make up for a larger one
 _PATIENCE = 20  # scores, after which a wide fit takes a new Hessian
+_FAR = 1e3  # how far to look along a step for a place where the likelihood is lower
 _SEPARATED = (
-    "the fit has no finite maximum, or the solver stopped short of it: some combination of scores, covariates and "
-    "features may tell every outcome. Leave some out, shrink with ridge=, or collect more comparisons."
+    "the fit has no finite maximum: some combination of scores, covariates and features tells the outcome of every "
+    "row, or of all rows where it is not 0. Leave some out, shrink with ridge=, or collect more comparisons."
 )
-
-
-@contextlib.contextmanager
-def _said() -> Iterator[None]:
-    """Says of a solver's error what may have caused it."""
-    try:
-        yield
-    except (ConvergenceError, NotIdentifiedError) as error:
-        raise type(error)(f"{_SEPARATED} ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -208,11 +200,30 @@ class RowProblem:
         if self.matrix_free:
             return estimate, None
         unit = np.outer(self.scale, self.scale)
-        with one_blas_thread(), _said():
+        with one_blas_thread(), self._said():
             if hessian is None:
                 estimate, hessian = self._confirmed(estimate)
             bread = centred_inverse(hessian / unit, self.k, self.penalty / self.scale**2) / unit
         return estimate, Influence(bread, hessian)
+
+    @contextlib.contextmanager
+    def _said(self) -> Iterator[None]:
+        """Says of a solver's error what caused it: a likelihood that grows without end, or the solver."""
+        try:
+            yield
+        except ConvergenceError as error:
+            if error.stopped is None or not self._grows(*error.stopped):
+                words = f"the solver stopped short of the maximum ({error}). Shrink with ridge=, or use fewer columns."
+                raise ConvergenceError(words) from error
+            raise NotIdentifiedError(f"{_SEPARATED} ({error})") from error
+        except NotIdentifiedError as error:
+            raise NotIdentifiedError(f"{_SEPARATED} ({error})") from error
+
+    def _grows(self, scaled: Any, step: Any) -> bool:
+        """Whether the likelihood, which is concave, is no lower far along a step: then it has no finite maximum."""
+        far = scaled + _FAR * max(1.0, float(np.abs(scaled).max())) / float(np.abs(step).max()) * step
+        here, there = (self.penalised(at, *self.slope(at / self.scale))[0] for at in (scaled, far))
+        return there >= here - 1e-9 * abs(here)
 
     def _confirmed(self, estimate: Estimate) -> tuple[Estimate, Any]:
         """A maximum that scores led to, one step by its Hessian on; Newton goes on where that is no small one.
@@ -247,7 +258,7 @@ class RowProblem:
     ) -> tuple[Estimate, Any]:
         """told: some of the rows, and their information at the start."""
         few, information = self.thinned, told[1] if told[0] is self else None
-        with one_blas_thread(), _said():
+        with one_blas_thread(), self._said():
             if few is not self and warm:
                 information = few._stands_for(self, start, None)
             elif few is not self:

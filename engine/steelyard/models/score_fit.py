@@ -221,7 +221,7 @@ class Fit(ABC):
         log.refuse_own(path)
         with replacing(path, ".part") as temporary:
             self.predict(log).sink_parquet(temporary)
-            return int(pl.scan_parquet(temporary).select(pl.col("margin").null_count()).collect().item())
+            return int(pl.scan_parquet(temporary, glob=False).select(pl.col("margin").null_count()).collect().item())
 
     @abstractmethod
     def _encoder(self, log: PreferenceLog) -> Encoder:

@@ -11,7 +11,7 @@ import scipy  # its parts load when first used
 from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.models import many_arms
 from steelyard.models.row_problem import RowProblem
-from steelyard.solve import dense_solver, one_blas_thread, pinned
+from steelyard.solve import dense_solver, one_blas_thread
 
 _DEPENDENT = 1e-10  # share of a column's variance that must be left beside the columns before it
 
@@ -88,10 +88,7 @@ def _told_apart(problem: RowProblem, start: Any, places: Sequence[int]) -> tuple
     at = [k + place for place in places]
 
     def dependent(hessian: Any) -> dict[int, str]:
-        try:
-            arms = dense_solver(_tied(hessian[:k, :k], bool(problem.penalty[:k].any()))) if k else None
-        except NotIdentifiedError:  # an arm is missing from the rows
-            return dict.fromkeys(range(len(names)), "")
+        arms = dense_solver(_tied(hessian[:k, :k])) if k else None
         return _dependent(arms, hessian[:k, at], hessian[np.ix_(at, at)], names)
 
     information = few.sums(start)[2]
@@ -102,14 +99,11 @@ def _told_apart(problem: RowProblem, start: Any, places: Sequence[int]) -> tuple
     return {places[j]: reason for j, reason in why.items()}, information if did else None
 
 
-def _tied(hessian: Any, shrunk: bool) -> Any:
-    """(k, k) the scores' part of the information, the arms that are joined tied down together; as :func:`pinned` does.
+def _tied(hessian: Any) -> Any:
+    """(k, k) the scores' part of the information, each group of arms that met tied down by itself.
 
-    shrunk: the scores are under a ridge; then there may be several groups of arms that never met.
+    Under a ridge, and in some of the rows, there may be several groups, and arms without a row.
     """
-    k = len(hessian)
-    if not shrunk:
-        return pinned(hessian, k, np.zeros(k))
     tied = hessian.copy()
     group = scipy.sparse.csgraph.connected_components(scipy.sparse.csr_array(hessian != 0), directed=False)[1]
     for at in (np.flatnonzero(group == g) for g in range(group.max() + 1)):
