@@ -256,13 +256,14 @@ class Encoder:
     levels: dict[str, Dictionary] = field(default_factory=dict)  # of context columns as text, by name
     group: Dictionary | None = None
     propensity: bool = False
+    beside: int = 0  # numbers a row of other blocks, which these are to have the rows of
     rows: int = 0
     _room: list[NDArray[np.int32]] = field(default_factory=list)  # of blocks that are done with
 
     @property
     def wide(self) -> int:
-        """Features and numeric contexts of a row."""
-        return len(self.features) + len(self.context)
+        """Numbers a row that make blocks shorter: features and numeric contexts."""
+        return len(self.features) + len(self.context) + self.beside
 
     def recycle(self, block: Block) -> None:
         """Takes back the memory of a block's codes: fresh pages cost as much as the encoding itself."""

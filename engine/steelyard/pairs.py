@@ -227,6 +227,7 @@ class Tally:
         return _Partial(None, cells, soft, block.weight is not None, bad)
 
     def merge(self, part: _Partial) -> None:
+        """Adds what one block added."""
         self._soft += part.soft
         self._weighted |= part.weighted
         if part.plain is not None:
@@ -235,7 +236,11 @@ class Tally:
             a, b, first, values = part.sparse
             cell = self._total.cells(a, b, first)
             self._total.values[cell] += values
-        for reason, (count, rows) in part.bad.items():
+        self.found(part.bad)
+
+    def found(self, bad: dict[str, tuple[int, list[int]]]) -> None:
+        """Adds the bad rows of one block."""
+        for reason, (count, rows) in bad.items():
             seen, kept = self.bad.get(reason, (0, []))
             places = dict.fromkeys([*kept, *(row // self._unfolded for row in rows)])
             self.bad[reason] = (seen + count, list(places)[:_KEEP_ROWS])

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.blocks import Block, Encoder
+from steelyard.blocks import Block, Encoder, block_rows
+from steelyard.errors import LogError
 from steelyard.pairs import PairTable, Tally, clean, not_finite
 from steelyard.passes import elsewhere, run_pass
-from steelyard.spill import Blocks, Spill
+from steelyard.spill import Blocks, Spill, changed
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -33,12 +34,12 @@ def read_rows(
     log: PreferenceLog,
     encoder: Encoder,
     threads: int | None = None,
-    weigh: Callable[[Block], Block] | None = None,
+    change: Callable[[Block], Block] | None = None,
     unlabelled: bool = False,
 ) -> Rows:
     """Encodes the rows of a log in one pass, with all that the encoder brings along.
 
-    weigh: gives each block its weights. unlabelled: keep rows without an outcome too, as y = NaN.
+    change: made to each block once it is found good. unlabelled: keep rows without an outcome too, as y = NaN.
     Raises LogError for bad rows, null or infinite covariates, features and contexts among them, as the log's
     on_bad says.
     """
@@ -55,7 +56,7 @@ def read_rows(
         if kept.n < block.n or not good.all():
             kept = replace(kept, place=at.astype(np.int32))
         kept = kept if good.all() else kept.where(good)
-        kept = weigh(kept) if weigh else kept
+        kept = change(kept) if change else kept
         part = tally.count(_answered(kept) if unlabelled else kept)
         part.bad.update(bad)
         return part, replace(kept, a=kept.a.copy(), b=kept.b.copy())  # a pass writes over its codes once merged
@@ -71,6 +72,62 @@ def read_rows(
     blocks = spill.done() if executor is None else Blocks(there, place=executor)
     blocks = blocks.map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
     return Rows(pairs, blocks, encoder)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Columns that stay in the log, too wide to be kept, and are read beside the rows by each pass that asks for them.
+
+    names: of covariates of the log. blocks: one for each that was read of it; total: rows these had, good or bad;
+    wide: numbers a row of theirs, as :attr:`Encoder.wide` counts them.
+    """
+
+    log: PreferenceLog
+    names: tuple[str, ...]
+    blocks: Blocks
+    total: int
+    wide: int
+    threads: int | None
+
+    def each(self, function: Callable[[Block], Any], take: Callable[[Any], None]) -> None:
+        """take(function(block)) for every block, in order; the columns come after those that it has.
+
+        Raises LogError for null or infinite columns, and for a log that has other rows than it had.
+        """
+        encoder = Encoder(dict(self.log.outcomes), covariates=self.names, beside=self.wide)
+        step, tally = block_rows(encoder.wide), Tally(self.log.unfolded)
+
+        def one(read: Block) -> Any:
+            if read.n != min(step, self.total - read.start):
+                raise self._other(read.start + read.n)
+            block = changed(self.blocks.parts[read.start // step], self.blocks.changes)
+            columns = np.asarray(read.columns)
+            columns = columns if block.place is None else columns.take(block.place, 1)
+            lone = replace(block, columns=columns, features=None, context=None, levels=(), group=None)
+            bad = {reason: (int(where.sum()), np.sort(block.numbers(np.flatnonzero(where)))[:10].tolist())
+                   for reason, where in not_finite(lone, encoder)}  # fmt: skip
+            if block.columns is not None:
+                columns = np.concatenate([block.columns, columns])
+            return bad, None if bad else function(replace(block, columns=columns))
+
+        def merge(told: Any) -> None:
+            tally.found(told[0])
+            if not tally.bad:
+                take(told[1])
+
+        run_pass(self.log, encoder, one, merge, self.threads)
+        tally.refuse(self.log, encoder, 1.0)
+        if encoder.rows != self.total:
+            raise self._other(encoder.rows)
+
+    def made(self, change: Callable[[Block], Block]) -> Blocks:
+        """What a change makes of the blocks with their columns."""
+        spill = Spill()
+        self.each(change, spill.add)
+        return spill.done()
+
+    def _other(self, rows: int) -> LogError:
+        return LogError(f"{self.log.name} changed while it was read: it had {self.total} rows, and then {rows}")
 
 
 def _answered(block: Block) -> Block:

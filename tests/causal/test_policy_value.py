@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import steelyard as sy
+from steelyard.causal.prepared import prepared
 
 from tests.causal.simulate import World
 from tests.causal.test_doubly_robust import BY_TOPIC, K, columns, scanned, small
@@ -186,3 +188,73 @@ def test_chances_in_single_precision_ask_for_no_more_than_is_supported():
     assert np.abs(chance.sum(axis=1, dtype=float) - 1.0).max() > 1e-9
     fit = sy.PolicyValue(policy, "m0", propensity=BY_TOPIC, folds=1, unsupported=0.0).fit(scanned(given))
     assert fit.unsupported < 1e-6
+
+
+def by_columns(n: int, contexts: int = 0) -> tuple[pl.DataFrame, dict[str, Any], sy.PolicyValue]:
+    """Rows of three arms, how to scan them, and a policy by columns against arm "0" with scores by columns."""
+    rng = np.random.default_rng(12)
+    a, b = rng.permuted(np.tile(np.arange(3), (n, 1)), axis=1)[:, :2].T
+    score, chance, x = rng.normal(size=(n, 3)), rng.dirichlet(np.ones(3), n), rng.normal(size=(n, contexts))
+    y = (rng.random(n) < sigmoid(score[np.arange(n), a] - score[np.arange(n), b])) * 1.0
+    frame = pl.DataFrame({"a": a, "b": b, "y": y, "p": np.full(n, 1 / 3),
+                          **{f"s{j}": score[:, j] for j in range(3)}, **{f"c{j}": chance[:, j] for j in range(3)},
+                          **{f"x{j}": x[:, j] for j in range(contexts)}})  # fmt: skip
+    roles = {"a": "a", "b": "b", "outcome": "y", "propensity": "p", "context": [f"x{j}" for j in range(contexts)]}
+    spec = sy.PolicyValue({str(j): f"c{j}" for j in range(3)}, "0", outcome={str(j): f"s{j}" for j in range(3)},
+                          propensity=sy.PairPropensity(method="logged"))  # fmt: skip
+    return frame, roles, spec
+
+
+@pytest.mark.parametrize(("contexts", "propensity", "outcome"),
+                         [(0, "logged", "given"), (2, "softmax", "given"), (40, "logged", "contextual")])  # fmt: skip
+@pytest.mark.parametrize("gap", [False, True])
+def test_columns_read_beside_the_rows_say_what_columns_kept_with_them_do(contexts, propensity, outcome, gap):
+    """A lazy frame may give other rows when it is read again: its columns are kept. Several blocks, some rows bad."""
+    frame, roles, spec = by_columns(150_000 if contexts == 0 else 120_000 if contexts > 2 else 9_000, contexts)
+    roles |= {"on_bad": "drop"}
+    if gap:
+        third = pl.int_range(pl.len()) % 3 == 0
+        frame = frame.with_columns(
+            y=pl.when(third).then(None).otherwise("y"), c1=pl.when(third).then(None).otherwise("c1")
+        )
+    spec = replace(spec, propensity=sy.PairPropensity(method=propensity), folds=3,
+                   outcome=spec.outcome if outcome == "given" else "contextual")  # fmt: skip
+    beside, kept = (spec.fit(sy.scan(source, **roles)) for source in (frame, frame.lazy()))
+    assert beside.value == kept.value
+    assert beside.se == kept.se
+    assert beside.dropped == kept.dropped
+
+
+def test_bad_columns_beside_the_rows_are_named_or_leave_their_rows_out():
+    frame, roles, spec = by_columns(600)
+    bad = frame.with_columns(
+        s1=pl.when(pl.int_range(600).is_in([5, 17])).then(None).otherwise("s1"),
+        c2=pl.when(pl.int_range(600) == 40).then(float("inf")).otherwise("c2"),
+    )
+    with pytest.raises(sy.LogError, match=r"2 rows: .*'score of 1' \(first rows \[5, 17\]\); 1 row: .*'policy of 2'"):
+        spec.fit(sy.scan(bad, **roles))
+    left = spec.fit(sy.scan(bad, **roles, on_bad="drop"))
+    alone = spec.fit(sy.scan(frame.filter(~pl.int_range(600).is_in([5, 17, 40])), **roles))
+    assert left.value == pytest.approx(alone.value, abs=1e-14)
+    assert left.se == pytest.approx(alone.se, rel=1e-12)
+
+
+def test_a_log_that_has_other_rows_when_it_is_read_again_is_refused():
+    frame, roles, spec = by_columns(600)
+    log = sy.scan(frame, **roles)
+    ready = prepared(spec, log, None, {"policy of 0": "c0"})
+    assert ready.beside is not None
+    for total in (599, 601):
+        with pytest.raises(sy.LogError, match=f"changed while it was read: it had {total} rows, and then 600"):
+            replace(ready.beside, total=total).each(lambda block: block, [].append)
+
+
+def test_a_policy_by_columns_beside_an_outcome_by_a_column():
+    """What a column says of the shown pair is carried to the others: here by scores that are the same in all rows."""
+    frame, roles, spec = by_columns(4000)
+    theta = np.array([0.0, 0.4, 1.0])
+    said = sigmoid(theta[frame["a"].to_numpy()] - theta[frame["b"].to_numpy()])
+    log = sy.scan(frame.with_columns(said=said, **{f"s{j}": pl.lit(theta[j]) for j in range(3)}), **roles)
+    by_pair, by_arm = (replace(spec, outcome=outcome, ridge=1e-9).fit(log) for outcome in ("said", spec.outcome))
+    assert by_pair.value == pytest.approx(by_arm.value, abs=1e-9)
+    assert by_pair.se == pytest.approx(by_arm.se, rel=1e-6)

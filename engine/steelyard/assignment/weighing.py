@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _EXPECTED = 5.0  # rows that chance would have given a cell which holds none
 _QUANTILES = (0.5, 0.9, 0.99, 0.999)
+_CELLS = 1 << 17  # of a design that is made at a time, where contexts are few
 
 
 def weigh(
@@ -353,8 +354,10 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
             x @ (tilt * sampling), bins.reshape(labels, BINS), seen, fine_counts(weight), values,
         )  # fmt: skip
 
+    rows = max(PIECE, _CELLS // (1 if contexts is None else 1 + len(contexts.mean)))
+
     def pieces(block: Block) -> Sums:
-        return reduce(_plus, (one(part) for _, part in block.pieces(PIECE)))
+        return reduce(_plus, (one(part) for _, part in block.pieces(rows)))
 
     total = reduce(_plus, blocks.each(pieces))
     if not total.weight_sum > 0:

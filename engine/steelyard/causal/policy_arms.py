@@ -38,13 +38,12 @@ def of_arms(spec: PolicyValue, log: PreferenceLog, threads: int | None) -> Polic
                 raise ValueError(f"{name} gives {arm!r} {chance!r}: a probability or a column of them belongs there")
             columns[f"{name} of {arm}"] = pl.lit(float(chance)) if isinstance(chance, Real) else chance
     ready = prepared(spec, log, threads, columns)
-    names = [*(f"score of {arm}" for arm in (spec.outcome if isinstance(spec.outcome, Mapping) else ())), *columns]
     arms = ready.pairs.arms.to_list()
-    policy, reference = (_Chances.of(chances, name, arms, names) for chances, name in
+    policy, reference = (_Chances.of(chances, name, arms, ready.columns) for chances, name in
                          ((spec.policy, "policy"), (spec.reference, "reference")))  # fmt: skip
     supported = _supported(ready)
     terms = partial(_terms, supported=supported, outcome=ready.outcome, policy=policy, reference=reference)
-    blocks = enlarged(ready.blocks, terms)
+    blocks = ready.beside.made(terms) if ready.beside else enlarged(ready.blocks, terms)
     _refuse_wrong(blocks)
     _refuse_unsupported(blocks, ready, supported, policy, reference, spec.unsupported)
     whose = "the log's own contexts" if spec.target is None else "the target's contexts (taken as known)"
@@ -181,7 +180,16 @@ def _refuse_unsupported(blocks: Blocks, ready: Prepared, supported: Any, policy:
     share = 1.0 - answered / asked if asked > 0 else 0.0
     if share <= max(most, 1e-12):  # what rounding leaves
         return warn_extrapolated(share)
-    by_pair = np.sum([*ready.blocks.each(lambda block: (policy.at(block) * weights(block)) @ reference.at(block).T)], 0)
+
+    def pairs(block: Block) -> Any:
+        return (policy.at(block) * weights(block)) @ reference.at(block).T
+
+    found: list[Any] = []
+    if ready.beside:
+        ready.beside.each(pairs, found.append)
+    else:
+        found.extend(ready.blocks.each(pairs))
+    by_pair = np.sum(found, axis=0)
     worst = np.argwhere((by_pair > 0) & ~supported & ~np.eye(len(supported), dtype=bool))[:5]
     names = ", ".join(f"{ready.pairs.arms[int(i)]} | {ready.pairs.arms[int(j)]}" for i, j in worst)
     raise OverlapError(

@@ -34,8 +34,8 @@ from steelyard.errors import LogError, warn, whole, within
 from steelyard.graph import components
 from steelyard.inference.clusters import cluster_names
 from steelyard.pairs import PairTable
-from steelyard.passes import Changes
-from steelyard.rows import Rows, read_rows
+from steelyard.passes import Changes, elsewhere
+from steelyard.rows import Beside, Rows, read_rows
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks, changed, settled
 
@@ -50,13 +50,15 @@ _FAR = 1e-3  # a judge's probability is kept this far from 0 and 1
 class Prepared:
     """Rows with all that a doubly robust estimate reads of them.
 
-    blocks: as :class:`steelyard.causal.pairwise.Pairwise` reads them; after the columns of the outcome models come the
-    ones that were asked for. clusters: place, name and number of codes of each column and intersection. overlap: what
-    the propensity alone leaves of the log.
+    blocks: as :class:`steelyard.causal.pairwise.Pairwise` reads them. columns: names of theirs, those of the outcome
+    models first; with `beside` some of them are still in the log. clusters: place, name and number of codes of each
+    column and intersection. overlap: what the propensity alone leaves of the log.
     """
 
     pairs: PairTable
     blocks: Blocks
+    columns: tuple[str, ...]
+    beside: Beside | None
     clusters: list[tuple[int, str, int]]
     contexts: Contexts
     overlap: Weights
@@ -116,11 +118,19 @@ def warn_extrapolated(share: float) -> None:
 def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[str, Any] | None = None) -> Prepared:
     """spec: has outcome, propensity, labelled, judge, folds, seed, target, ridge and unsupported, as DoublyRobust has.
 
-    more: names and columns that the blocks shall bring along.
+    more: names and columns that are asked for beside; they, and scores, are then read when they are, and not kept.
     """
     names = cluster_names(len(log.cluster))
     log = _with_columns(spec, log, more or {})
-    rows = read_rows(log, _encoder(spec, log, names), threads, unlabelled=spec.labelled is not None)
+    columns = tuple(log.covariates)
+    early = len(columns) if more is None else int(_is_column(spec.outcome))  # kept with the rows
+    if elsewhere.get() is not None or not log.steady:  # where blocks live, or the log, no second pass meets the rows
+        early = len(columns)
+    encoder = _encoder(spec, log, names)
+    if log.on_bad == "raise":  # else rows may be left out for any of their columns
+        encoder.covariates = columns[:early] or None
+    rows = read_rows(log, encoder, threads, partial(_narrowed, columns=early), spec.labelled is not None)
+    total, wide = rows.encoder.rows, rows.encoder.wide
     arms = rows.pairs.arms.to_list()
     clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
     folds = spec.folds if _fitted(spec) else 1
@@ -134,7 +144,15 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
         overlap = _overlap(spec, log, shown_by[0])
         ready = _ready(spec, log, rows.blocks, (contexts, read), shown_by)
         outcome, judged = _outcomes(spec, ready, arms, contexts)
-    return Prepared(rows.pairs, ready, clusters, contexts, overlap, outcome, judged)
+    beside = Beside(log, columns[early:], ready, total, wide, threads) if early < len(columns) else None
+    return Prepared(rows.pairs, ready, columns, beside, clusters, contexts, overlap, outcome, judged)
+
+
+def _narrowed(block: Block, columns: int) -> Block:
+    """The block with its first columns alone."""
+    if block.columns is None or columns == len(block.columns):
+        return block
+    return replace(block, columns=block.columns[:columns].copy() if columns else None)
 
 
 def _fitted(spec: Any) -> bool:
