@@ -170,7 +170,8 @@ class Block:
     context: (c, n) numeric context columns, NaN where null; float32 where all are. levels: codes of each context
     column of text, negative where null or unknown. group: codes of the rater's group. propensity: (n,) logged, NaN
     where null. drawn: codes of what a propensity model says was assigned, by its own count. sampling: the log's own
-    weights, where `weight` holds more than those. fold: which rows are held out together; such rows stand together,
+    weights, where `weight` holds more than those. design: (1 + d, n) what the contexts' model makes of them, once it is
+    made. fold: which rows are held out together; such rows stand together,
     fold by fold.
     place: where the rows stood in the batch; None: where they stand.
     arms: how many arms the dictionary held when this block was encoded.
@@ -196,6 +197,7 @@ class Block:
     propensity: NDArray[np.float64] | None = None
     drawn: tuple[NDArray[np.int32], ...] = ()
     sampling: NDArray[np.float64] | None = None
+    design: NDArray[np.float64] | None = None
     fold: NDArray[np.int8] | None = None
     place: NDArray[np.int32] | None = None
 
@@ -227,7 +229,7 @@ class Block:
             features=cut(self.features, 0),
             context=cut(self.context), levels=tuple(cut(codes) for codes in self.levels), group=cut(self.group),
             propensity=cut(self.propensity), drawn=tuple(cut(codes) for codes in self.drawn),
-            sampling=cut(self.sampling), fold=cut(self.fold), place=cut(self.place),
+            sampling=cut(self.sampling), design=cut(self.design), fold=cut(self.fold), place=cut(self.place),
         )  # fmt: skip
 
     def pieces(self, rows: int) -> Iterator[tuple[slice, Block]]:

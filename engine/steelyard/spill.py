@@ -43,6 +43,7 @@ _ARRAYS = (
     "group",
     "propensity",
     "sampling",
+    "design",
     "fold",
     "place",
 )

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import steelyard as sy
+from polars.testing import assert_frame_equal
 from steelyard import blocks, spill
 
 from tests.assignment.simulate import confounded
@@ -214,6 +215,26 @@ def test_the_same_bits_on_any_number_of_threads_and_from_a_file(tmp_path, monkey
         assert (fit.covariance == fits[0].covariance).all()
     np.testing.assert_allclose(fits[3].score, fits[0].score, atol=1e-12)  # its blocks are packed otherwise
     np.testing.assert_allclose(fits[3].covariance, fits[0].covariance, rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["softmax", "pairs"])
+@pytest.mark.parametrize("memory", [None, 0])
+def test_a_design_that_both_models_share_says_what_two_do(monkeypatch, method, memory):
+    """In another order the propensity's contexts are another design, made for it alone."""
+    if memory is not None:
+        monkeypatch.setattr(spill, "MOST_IN_MEMORY", memory)
+    log = scanned(small(31, 900).with_columns(z=pl.Series(np.random.default_rng(3).normal(size=900))),
+                  context=["x", "z", "topic"])  # fmt: skip
+    shared, own = (
+        sy.DoublyRobust(propensity=sy.PairPropensity(method=method, context=order), folds=3, unsupported=1.0).fit(log)
+        for order in (None, ["z", "x", "topic"])
+    )
+    np.testing.assert_allclose(shared.score, own.score, atol=1e-9)
+    np.testing.assert_allclose(shared.covariance, own.covariance, rtol=1e-6, atol=1e-12)
+    one, two = (sy.sensitivity(fit, "m0", over="m1").contexts.sort("context") for fit in (shared, own))
+    assert_frame_equal(one, two, rel_tol=1e-6)
+    one, two = (fit.overlap.balance().sort("column", "label") for fit in (shared, own))
+    assert_frame_equal(one, two, rel_tol=1e-6)
 
 
 def test_swapping_sides_changes_nothing_and_counts_are_repeated_rows():

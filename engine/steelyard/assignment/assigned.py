@@ -41,7 +41,7 @@ class Assigned:
 
     def arms(self, block: Block) -> Any:
         """(2, n) codes of both arms of a block with what was drawn."""
-        return np.stack(block.drawn) if self.pairs is None else self.pairs[block.drawn[0]].T
+        return np.stack(block.drawn) if self.pairs is None else self.pairs.T.take(block.drawn[0], axis=1)
 
     def _codes(self, block: Block) -> tuple[Any, ...]:
         if self.kind == "group":

@@ -68,7 +68,9 @@ class Contexts:
             at += len(values) - 1
 
     def matrix(self, block: Block) -> Any:
-        """(1 + d, n): ones, then the columns with mean 0 and variance 1."""
+        """(1 + d, n): ones, then the columns with mean 0 and variance 1; as it is where a block brings it along."""
+        if block.design is not None:
+            return block.design
         for (name, values), codes in zip(self.levels, block.levels, strict=True):
             strange = np.flatnonzero(codes == -2)
             if len(strange) and self.unseen == "raise":
@@ -120,7 +122,7 @@ def seen_by(wanted: Encoder, encoder: Encoder) -> tuple[Encoder, Callable[[Block
 def _viewed(at: list[int] | None, levels: list[int], block: Block) -> Block:
     """The block with some of its contexts, by place; at: None for all numeric ones."""
     context = block.context if at is None or block.context is None else block.context[at] if at else None
-    return replace(block, context=context, levels=tuple(block.levels[i] for i in levels))
+    return replace(block, context=context, levels=tuple(block.levels[i] for i in levels), design=None)
 
 
 def occurring(blocks: Blocks, size: int, of: Callable[[Block], Any]) -> Any:

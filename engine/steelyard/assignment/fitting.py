@@ -57,7 +57,9 @@ def softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -
         )
     d, k = 1 + len(contexts.mean), assigned.classes
     draws = 2 if assigned.kind == "pair" and assigned.pairs is None else 1
-    designed = blocks.map(lambda block: replace(block, columns=contexts.matrix(block)))
+    designed = blocks.map(
+        lambda block: replace(block, columns=contexts.matrix(block), context=None, levels=(), design=None)
+    )
     if draws == 2:
         _refuse_ever_present(blocks, assigned)
     two = k == 2 and draws == 1

@@ -278,6 +278,11 @@ class PairPropensity:
                          unlabelled=True)  # fmt: skip
         return self.of_rows(rows.blocks, rows.encoder, tuple(rows.pairs.arms.to_list()), rows.pairs.dropped, log)
 
+    @property
+    def by_design(self) -> bool:
+        """Whether a model of standardised contexts is fitted, and neither shares of strata nor what the log says."""
+        return self.classifier is not None or self.method in ("softmax", "pairs")
+
     def asked_of(self, encoder: Encoder, log: PreferenceLog) -> Encoder:
         """The encoder, asked for the columns of a log that this reads."""
         if log.armless:
@@ -289,20 +294,24 @@ class PairPropensity:
         return context_encoder(log, encoder, _wanted(self.context))
 
     def of_rows(
-        self, blocks: Blocks, encoder: Encoder, arms: tuple[str, ...], dropped: dict[str, int], log: PreferenceLog
-    ) -> Propensity:
-        """The propensity of rows that are encoded already, as :meth:`asked_of` says; a and b are codes of `arms`."""
-        contexts, read = None, tuple[Any, ...]()
+        self, blocks: Blocks, encoder: Encoder, arms: tuple[str, ...], dropped: dict[str, int], log: PreferenceLog,
+        contexts: Contexts | None = None,
+    ) -> Propensity:  # fmt: skip
+        """The propensity of rows that are encoded already, as :meth:`asked_of` says; a and b are codes of `arms`.
+
+        contexts: theirs, where they have been learned and their values are coded by place.
+        """
+        read = tuple[Any, ...]()
         used = occurring(blocks, len(arms), lambda block: np.concatenate([block.a, block.b]))
         if not used.all():  # an arm that no row shows has no chance to speak of
             read = (partial(_renumbered, np.where(used, np.cumsum(used) - 1, -1).astype(np.int32)),)
             arms, blocks = tuple(name for name, known in zip(arms, used, strict=True) if known), blocks.map(read[0])
         assigned = Assigned("pair", arms)
         stratified = self.method == "frequency" and self.classifier is None
-        if encoder.context or encoder.levels or stratified:
+        if contexts is None and (encoder.context or encoder.levels or stratified):
             contexts, coded = _columns(blocks, encoder, self.unseen, stratified)
             blocks, read = blocks.map(coded), (*read, coded)
-        elif self.method != "logged" or self.classifier is not None:
+        elif contexts is None and (self.method != "logged" or self.classifier is not None):
             raise LogError(f"{log.name} has no context columns: scan it with context=, or use method='frequency'")
         if self.method != "softmax" or self.classifier is not None:
             assigned = replace(assigned, pairs=pairs_shown(blocks, len(arms)))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import scipy  # its parts load when first used
 
+from steelyard._native.label_sums import label_sums, work_size
 from steelyard.assignment.balancing import Balancing, balance
 from steelyard.assignment.contexts import Contexts, target_log
 from steelyard.assignment.models import PIECE, Logged
@@ -319,25 +319,23 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
         raw, logp, tilt = _finite(made, block)
         weight = raw if made.limit is None else np.minimum(raw, made.limit)
         sampling = sampling_weights(block)
-        members = list(assigned.arms(block) if assigned.kind == "pair" else block.drawn)
-        x = np.empty((0, block.n)) if contexts is None else contexts.matrix(block)[1:]
+        members = assigned.arms(block) if assigned.kind == "pair" else np.stack(block.drawn)
+        design = np.ones((1, block.n)) if contexts is None else contexts.matrix(block)
         count = np.ones(block.n) if block.count is None else block.count
         w, each = weight * sampling, weight * sampling / count  # of a row, and of each comparison it stands for
         used = raw > 0
 
-        def by_label(values: Any) -> Any:
-            return sum(np.bincount(codes, values, labels) for codes in members)
+        def by_label(columns: Any, *factors: Any) -> Any:
+            sums = np.zeros((labels, len(factors), len(columns)))
+            label_sums(columns, np.stack(factors), members, np.empty(work_size(len(columns))), sums)
+            return sums
 
-        arms, starts = np.stack(members, axis=1).ravel(), np.arange(block.n + 1, dtype=np.int32) * len(members)
-        design = np.ascontiguousarray(x.T)
-
-        def contexts_by_label(factor: Any) -> Any:
-            of_rows = scipy.sparse.csr_array((np.repeat(factor, len(members)), arms, starts), (block.n, labels))
-            return of_rows.T @ design
-
+        before, after = by_label(design, sampling, w).swapaxes(0, 1)
+        comparisons, square = by_label(np.stack([count, w * each]), np.ones(block.n))[:, 0].T
         seen = np.zeros((labels, labels), bool)
         if assigned.kind == "pair":
-            seen[members[0], members[1]] = seen[members[1], members[0]] = True
+            seen[members[0], members[1]] = True
+            seen |= seen.T
         place = propensity_bin(logp)
         bins = np.sum([np.bincount(codes * BINS + place, minlength=labels * BINS) for codes in members], axis=0)
         values = [] if contexts is None else [
@@ -349,9 +347,9 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
         return Sums(
             int(count[used].sum()), float(sampling[used].sum()),
             0 if made.limit is None else int((raw > made.limit).sum()), trimmed, float((raw - weight) @ sampling),
-            float(w.sum()), float(w @ each), float(each.max(initial=0.0)), float(tilt @ sampling), by_label(count),
-            by_label(sampling), by_label(w), by_label(w * each), contexts_by_label(sampling), contexts_by_label(w),
-            x @ (tilt * sampling), bins.reshape(labels, BINS), seen, fine_counts(weight), values,
+            float(w.sum()), float(w @ each), float(each.max(initial=0.0)), float(tilt @ sampling), comparisons,
+            before[:, 0], after[:, 0], square, before[:, 1:], after[:, 1:], design[1:] @ (tilt * sampling),
+            bins.reshape(labels, BINS), seen, fine_counts(weight), values,
         )  # fmt: skip
 
     rows = max(PIECE, _CELLS // (1 if contexts is None else 1 + len(contexts.mean)))

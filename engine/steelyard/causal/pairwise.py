@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from steelyard._native.label_sums import label_sums, work_size
 from steelyard.blocks import Block
 from steelyard.causal.folds import fold_slices
 from steelyard.errors import OverlapError
@@ -203,9 +204,10 @@ class Pairwise:
             w = self.omega[block.a, block.b] * h
             e, judged_e = e * side, judged_e * side
             each = (h, h * e, h * (e + judged_e), h * h, (h > 0) * 1.0, judged_h, judged_h * judged_e, judged_h**2)
-            by_pair = np.stack([np.bincount(pair, c * x, k * k).reshape(k, k) for x in each])
+            by_pair = np.zeros((k * k, 1, len(each)))
+            label_sums(np.stack(each), c[None], pair[None], np.empty(work_size(len(each))), by_pair)
             sums = np.array([c @ t, c @ w, c @ (w * w), c @ (w > 0), c.sum()])
-            return by_pair, sums, float(w.max(initial=0.0))
+            return by_pair[:, 0].T.reshape(-1, k, k), sums, float(w.max(initial=0.0))
 
         by_pair, sums, largest = zip(*self.blocks.each(one), strict=True)
         total, size, square, asked, rows = np.sum(sums, axis=0).tolist()
@@ -282,4 +284,4 @@ def centre_of(omega: Any, means: Any) -> Any:
 
 
 def _pair(block: Block, k: int) -> Any:
-    return np.minimum(block.a, block.b).astype(np.int64) * k + np.maximum(block.a, block.b)
+    return np.minimum(block.a, block.b) * np.int32(k) + np.maximum(block.a, block.b)

@@ -140,7 +140,12 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
         contexts, read = _contexts(spec, log, rows)
         if isinstance(spec.outcome, str | pl.Expr):
             refuse_wide(len(arms), 1 + len(contexts.mean))
-        shown_by = _propensities(spec, log, rows)
+        if _one_design(spec, log, rows, contexts):  # made once, for both models
+            rows = replace(rows, blocks=rows.blocks.map(partial(_designed, contexts, read)))
+            known, read = contexts, ()
+        else:
+            known = None
+        shown_by = _propensities(spec, log, rows, known)
         overlap = _overlap(spec, log, shown_by[0])
         ready = _ready(spec, log, rows.blocks, (contexts, read), shown_by)
         outcome, judged = _outcomes(spec, ready, arms, contexts)
@@ -205,10 +210,26 @@ def _contexts(spec: Any, log: PreferenceLog, rows: Rows) -> tuple[Contexts, Chan
     return contexts, (view, coded)
 
 
-def _propensities(spec: Any, log: PreferenceLog, rows: Rows) -> list[Propensity]:
-    """Of the pair, and where the spec has one for answers that."""
-    own, view = seen_by(spec.propensity.asked_of(Encoder({}), log), rows.encoder)
+def _one_design(spec: Any, log: PreferenceLog, rows: Rows, contexts: Contexts) -> bool:
+    """Whether the propensity of pairs, and no other, reads the contexts that the outcome model does, and as it does."""
+    if spec.labelled is not None or not (contexts.names and spec.propensity.by_design):
+        return False
+    wanted = spec.propensity.asked_of(Encoder({}), log)
+    return bool((*wanted.context, *wanted.levels) == (*rows.encoder.context, *rows.encoder.levels))
+
+
+def _designed(contexts: Contexts, read: Changes, block: Block) -> Block:
+    """The block as the contexts read it, and with their design."""
+    block = changed(block, read)
+    return replace(block, design=contexts.matrix(block))
+
+
+def _propensities(spec: Any, log: PreferenceLog, rows: Rows, contexts: Contexts | None) -> list[Propensity]:
+    """Of the pair, and where the spec has one for answers that. contexts: of rows that bring their design along."""
     arms = tuple(rows.pairs.arms.to_list())
+    if contexts is not None:
+        return [spec.propensity.of_rows(rows.blocks, rows.encoder, arms, rows.pairs.dropped, log, contexts)]
+    own, view = seen_by(spec.propensity.asked_of(Encoder({}), log), rows.encoder)
     propensity = spec.propensity.of_rows(rows.blocks.map(view), own, arms, rows.pairs.dropped, log)
     propensity = replace(propensity, read=(view, *propensity.read))
     if spec.labelled is None:
@@ -246,8 +267,8 @@ def _ready(
         if tilt is not None:
             own = tilt.weight(block)
             weight = own if weight is None else weight * own
-        return replace(block, context=contexts.matrix(block), levels=(), propensity=propensity, weight=weight,
-                       sampling=block.weight)  # fmt: skip
+        return replace(block, context=contexts.matrix(block), design=None, levels=(), propensity=propensity,
+                       weight=weight, sampling=block.weight)  # fmt: skip
 
     made = blocks.map(ready)
     light = made.place is None and tilt is None and not len(contexts.mean)  # then read again as fast as from a new file

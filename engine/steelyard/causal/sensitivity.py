@@ -289,6 +289,6 @@ def _without(contexts: Contexts, name: str) -> tuple[Contexts, Callable[[Block],
 
     def view(block: Block) -> Block:
         context = None if block.context is None else np.asarray(block.context)[numeric]
-        return replace(block, context=context, levels=tuple(block.levels[i] for i in levels))
+        return replace(block, context=context, levels=tuple(block.levels[i] for i in levels), design=None)
 
     return less, view
