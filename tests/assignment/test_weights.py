@@ -112,6 +112,42 @@ def test_stacked_errors_of_shares_equal_those_of_the_saturated_softmax():
         np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-5, atol=1e-9)
 
 
+MARGINS = {"kind": {"p": 0.3, "q": 0.7}}
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "target"),
+    [("pairs", "stabilized", "uniform"), ("softmax", "hajek", "log"), ("frequency", "stabilized", "uniform"),
+     ("frequency", "overlap", "uniform"), ("pairs", "balance", "log"), ("pairs", "balance", MARGINS),
+     ("group", "stabilized", MARGINS), ("group", "balance", "log"), ("label", "balance", MARGINS)],
+)  # fmt: skip
+def test_stacked_errors_are_those_of_weighing_each_row_a_little_more(method, kind, target):
+    """The infinitesimal jackknife: everything is fitted anew, the shares of the log and the target's means too."""
+    rng, n = np.random.default_rng(5), 90
+    x, level = rng.normal(size=n), rng.choice(["p", "q"], n)
+    a, b = np.argsort(-np.array([0.6, 0.0, -0.4]) * x[:, None] + rng.gumbel(size=(n, 3)), axis=1)[:, :2].T
+    eta = (b - a) * (0.4 + 0.6 * x) + 0.5 * (level == "p") * ((a == 0) * 1.0 - (b == 0))
+    frame = pl.DataFrame({"a": a, "b": b, "y": (rng.random(n) < 1 / (1 + np.exp(-eta))) * 1.0, "x": x, "kind": level,
+                          "group": np.where(rng.random(n) < 1 / (1 + np.exp(-x)), "u", "v")})  # fmt: skip
+    if method == "label":
+        frame = frame.with_columns(y=pl.when(pl.Series(rng.random(n) < 1 / (1 + np.exp(-1 - x)))).then("y"))
+    spec = {"group": sy.GroupPropensity(ridge=0.0), "label": sy.LabelPropensity(ridge=0.0),
+            "frequency": sy.PairPropensity(method="frequency", strata="kind")}  # fmt: skip
+
+    def fitted(w):
+        log = sy.scan(frame.with_columns(w=w), a="a", b="b", outcome="y", context=["x", "kind"], weight="w",
+                      group="group")  # fmt: skip
+        shown = (spec.get(method) or sy.PairPropensity(method=method, ridge=0.0)).fit(log)
+        return sy.BradleyTerry(weights=shown.weights(log, target, kind, floor=0.0, unsupported=1.0)).fit(log)
+
+    weight, h = rng.uniform(0.5, 2.0, n), 1e-4
+    steps = (1.0 + h * sign * np.eye(n) for sign in (1, -1))
+    up, down = (np.array([fitted(weight * row).score for row in rows]) for rows in steps)
+    psi = (up - down) / (2 * h)
+    found = np.sqrt(np.diag(fitted(weight).covariance))
+    np.testing.assert_allclose(found, np.sqrt((psi**2).sum(axis=0)), rtol=1e-4)
+
+
 def test_a_row_for_many_is_as_many_rows_under_weights():
     frame = simulated(n=600).with_columns(c=pl.Series(np.arange(600) % 3 + 1))
     long = frame.select(pl.all().repeat_by("c")).explode(pl.all())

@@ -28,8 +28,9 @@ class Balancing:
     """Weights of rows by exponential tilting. Made by :func:`balance`.
 
     members: (m, n) which members each row of a block belongs to. design: (D, n) of a block, ones first. base: (n,)
-    what is tilted. coefficient: (M, D). curvature: (M D, M D) sum of w z z'. goal: (M, D) moments that were asked for.
-    own: the goal is the log's own mean, so that it is estimated too. n: weight of all rows.
+    what is tilted. coefficient: (M, D). curvature: (M D, M D) sum of w z z'. goal: (M, D) moments that were asked for,
+    totals times means. n: weight of all rows. Of the goal may be estimated too: the totals, where they are `counted` in
+    the log; the means, to whose errors a row adds drift(block) (n, D) over n.
     """
 
     members: Members
@@ -38,8 +39,9 @@ class Balancing:
     coefficient: Any
     curvature: Any
     goal: Any
-    own: bool
     n: float
+    counted: bool
+    drift: Callable[[Block], Any] | None
 
     def weight(self, block: Block) -> Any:
         """(n,) weights of a block's rows."""
@@ -51,7 +53,10 @@ class Balancing:
         z = np.zeros((block.n, *self.coefficient.shape))
         for codes in members:
             z[np.arange(block.n), codes] += x.T
-        part = self.goal[:, :1] / self.n * x.T[:, None] if self.own else np.broadcast_to(self.goal / self.n, z.shape)
+        total = self.goal[:, 0]  # D starts with ones
+        part = (z[:, :, :1] if self.counted else (total / self.n)[:, None]) * (self.goal[:1] / total[:1, None])
+        if self.drift is not None:
+            part = part + (total / self.n)[:, None] * self.drift(block)[:, None]
         flat = (block.n, self.coefficient.size)
         moment = self.weight(block)[:, None, None] * z - part
         return z.reshape(flat), (moment * sampling[:, None, None]).reshape(flat)
@@ -70,11 +75,12 @@ def _margin(coefficient: Any, members: Any, x: Any) -> Any:
 
 @one_blas_thread()
 def balance(
-    blocks: Blocks, members: Members, design: Members, base: Members, goal: Any, own: bool, names: tuple[str, ...]
-) -> Balancing:
+    blocks: Blocks, members: Members, design: Members, base: Members, goal: Any, names: tuple[str, ...],
+    counted: bool = False, drift: Callable[[Block], Any] | None = None,
+) -> Balancing:  # fmt: skip
     """Solves for the weights; goal: (M, D) moments, the first of each member its total. names: of the members.
 
-    Raises OverlapError where no weights reach the goal.
+    counted, drift: as :class:`Balancing` has them. Raises OverlapError where no weights reach the goal.
     """
     shape = goal.shape
     if goal.size > WIDEST_DENSE:
@@ -105,7 +111,7 @@ def balance(
             "contexts, or kind='overlap'."
         ) from error
     evaluate(solution.parameter)
-    return Balancing(members, design, base, solution.parameter.reshape(shape), last[0], goal, own, n)
+    return Balancing(members, design, base, solution.parameter.reshape(shape), last[0], goal, n, counted, drift)
 
 
 def _moments(members: Any, x: Any, w: Any, size: int) -> tuple[Any, Any]:

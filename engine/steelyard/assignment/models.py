@@ -162,6 +162,17 @@ class Frequency:
         shown = scipy.sparse.coo_array((ones, where), shape=(block.n, strata * classes + strata)).tocsr()
         return shown, scipy.sparse.dia_array((weights(block)[None], [0]), shape=(block.n, block.n)) @ shown
 
+    def gap(self, block: Block, propensity: Any) -> Any:
+        """As of :class:`SoftmaxModel`: what the tilt adds to d log w, by cells and strata as in :meth:`rows`."""
+        strata, classes = self.table.shape
+        stratum, n = self.stratum(block), np.arange(block.n)
+        with np.errstate(divide="ignore", invalid="ignore"):  # where some class is never drawn nothing has a weight
+            share = np.nan_to_num(1.0 / propensity / (1.0 / propensity).sum(axis=0))
+        cell, row = stratum * classes + np.arange(classes)[:, None], np.tile(n, classes)
+        values = np.append(-share, -np.ones((1, block.n)), axis=0)
+        where = (np.append(row, n), np.append(cell, strata * classes + stratum))
+        return scipy.sparse.coo_array((values.ravel(), where), shape=(block.n, strata * classes + strata)).tocsr()
+
     def solve(self, across: Any) -> Any:
         cells, strata = self.table.ravel(), self.table.sum(axis=1)
         size = np.concatenate([-cells, strata])

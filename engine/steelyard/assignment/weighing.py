@@ -22,7 +22,7 @@ from steelyard.assignment.overlap import (
     histogram_frame,
     propensity_bin,
 )
-from steelyard.assignment.weights import Sums, Weights
+from steelyard.assignment.weights import Shares, Sums, Weights
 from steelyard.blocks import Block, Encoder
 from steelyard.errors import LogError, OverlapError, within
 from steelyard.log import needs_log
@@ -129,8 +129,7 @@ def _population(propensity: Propensity, target: Any, kind: str) -> str:
     return f"{often}; contexts as in the {'margins' if isinstance(target, Mapping) else 'target frame'}"
 
 
-def _shares(propensity: Propensity, blocks: Blocks) -> Any:
-    """Weight of each class (C,), or of each pair of arms (K, K) in either order, in the log."""
+def _shares(propensity: Propensity, blocks: Blocks) -> Shares:
     k, two = propensity.assigned.classes, propensity.assigned.kind == "pair" and propensity.assigned.pairs is None
     shape = (k, k) if two else (k,)
 
@@ -139,7 +138,7 @@ def _shares(propensity: Propensity, blocks: Blocks) -> Any:
         return np.bincount(place, sampling_weights(block), int(np.prod(shape))).reshape(shape)
 
     counts = np.sum(list(blocks.each(one)), axis=0)
-    return (counts + counts.T if two else counts) / counts.sum()
+    return Shares((counts + counts.T if two else counts) / counts.sum(), float(counts.sum()))
 
 
 def _needs_contexts(propensity: Propensity, what: str) -> Contexts:
@@ -172,9 +171,7 @@ def toward(contexts: Contexts, log: PreferenceLog, blocks: Blocks, target: Any) 
         asked = [~np.isin(codes, none) for codes, none in zip(block.levels, absent, strict=True) if len(none)]
         return np.ones(block.n) * np.logical_and.reduce(asked) if asked else np.ones(block.n)
 
-    return balance(
-        blocks, _all, lambda block: contexts.matrix(block)[places], base, goal, False, ("the target's contexts",)
-    )
+    return balance(blocks, _all, lambda block: contexts.matrix(block)[places], base, goal, ("the target's contexts",))
 
 
 def _without_absent(contexts: Contexts, kept: Any, means: Any) -> tuple[Any, Any, list[Any]]:
@@ -241,30 +238,50 @@ def _balanced(made: Weights, blocks: Blocks) -> Balancing:
         totals, members = np.array([n]), _all
     elif assigned.kind == "group":
         labels, members = assigned.labels, lambda block: np.stack(block.drawn)
-        totals = n * made.share if made.share is not None else np.full(m, n / m)
+        totals = n * made.share.share if made.share is not None else np.full(m, n / m)
     else:
         labels, members = assigned.labels, assigned.arms
         counts = _arm_totals(blocks, assigned)
         totals = counts if made.share is not None else np.full(m, 2.0 * n / m)
-    means = np.zeros(d - 1)
-    if made.toward is not None:
-        means = _tilted_means(contexts, made.toward, blocks)
-    goal = totals[:, None] * np.concatenate([[1.0], means])
+    means = np.append(1.0, np.zeros(d - 1)) if made.toward is None else _tilted_means(contexts, made.toward, blocks)
+    drift = _mean_drift(contexts, means) if made.toward is None else _tilted_drift(contexts, means, made.toward, blocks)
+    counted = made.share is not None and assigned.kind != "label"
 
     def base(block: Block) -> Any:
         return block.drawn[0] * 1.0 if assigned.kind == "label" else np.ones(block.n)
 
-    return balance(blocks, members, contexts.matrix, base, goal, made.toward is None, labels)
+    return balance(blocks, members, contexts.matrix, base, np.outer(totals, means), labels, counted, drift)
 
 
 def _tilted_means(contexts: Contexts, toward: Balancing, blocks: Blocks) -> Any:
-    """(d,) means of the standardised contexts under the weights toward a target."""
+    """(1 + d,) means of the design under the weights toward a target."""
 
     def one(block: Block) -> Any:
         return contexts.matrix(block) @ (toward.weight(block) * sampling_weights(block))
 
     total = np.sum(list(blocks.each(one)), axis=0)
-    return total[1:] / total[0]
+    return total / total[0]
+
+
+def _mean_drift(contexts: Contexts, means: Any) -> Any:
+    """What rows add to the error of the log's own means, as :class:`Balancing` has it."""
+    return lambda block: contexts.matrix(block).T - means
+
+
+def _tilted_drift(contexts: Contexts, means: Any, toward: Balancing, blocks: Blocks) -> Any:
+    """The same of tilted means: those that the tilt was given do not err, and others by what these do not tell."""
+
+    def one(block: Block) -> Any:
+        tilt = toward.weight(block) * sampling_weights(block)
+        return (contexts.matrix(block) * tilt) @ toward.design(block).T
+
+    told = toward.solve(np.sum(list(blocks.each(one)), axis=0).T)
+
+    def drift(block: Block) -> Any:
+        scores = toward.rows(replace(block, weight=None, count=None))[1]
+        return (contexts.matrix(block) * toward.weight(block)).T - means + scores @ told
+
+    return drift
 
 
 def _arm_totals(blocks: Blocks, assigned: Assigned) -> Any:

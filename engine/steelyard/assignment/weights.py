@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import scipy  # its parts load when first used
 
 from steelyard.assignment.balancing import Balancing
-from steelyard.assignment.models import SoftmaxModel
 from steelyard.assignment.overlap import Overlap
 from steelyard.blocks import Block, Encoder
 from steelyard.errors import LogError
 from steelyard.inference.nuisance import Nuisance
+from steelyard.models.row_problem import weights as sampling_weights
 from steelyard.result import replacing
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Weights:
     ``BradleyTerry(weights=w)`` and ``RewardModel(weights=w)`` use them, with standard errors that know that the
     propensity was estimated (stacked equations; :meth:`as_known` for errors that do not).
 
-    share: of each class, (C,), or pair of arms, (K, K), in the numerator; None: 1. toward: weights of contexts toward
+    share: the log's own, in the numerator; None: 1. toward: weights of contexts toward
     a target of rows or margins. balancing: kind="balance". mean: of the raw weights. rows: of the log.
     limit: the largest, in units of the mean. trim: the lowest propensity. sums: see :class:`Sums`.
     """
@@ -77,7 +78,7 @@ class Weights:
     log: PreferenceLog = field(repr=False)
     target: str
     kind: str
-    share: Any = field(default=None, repr=False)
+    share: Shares | None = field(default=None, repr=False)
     toward: Balancing | None = field(default=None, repr=False)
     balancing: Balancing | None = field(default=None, repr=False)
     mean: float = 1.0
@@ -104,7 +105,7 @@ class Weights:
             with np.errstate(over="ignore"):  # an infinite weight is refused, or null
                 weight = tilt * np.exp(-logp)
             if self.share is not None:
-                weight = weight * self.share[block.drawn]
+                weight = weight * self.share.of(block)
         weight = np.where(np.isnan(logp), np.nan, weight)  # what is not known has no weight, whatever the kind
         if self.trim is not None:
             weight = np.where(logp < np.log(self.trim), 0.0, weight)
@@ -121,7 +122,10 @@ class Weights:
     @property
     def estimand(self) -> str:
         """What the weighted log stands for, in words."""
-        how = " (propensity taken as known)" if self.known or not self.nuisances else ""
+        stacked = (
+            hasattr(self.propensity.model, "gap" if self.kind == "overlap" else "rows") or self.balancing is not None
+        )
+        how = " (propensity taken as known)" if self.known or not stacked else ""
         return f"weighted toward {self.target}{how}"
 
     def as_known(self) -> Weights:
@@ -150,13 +154,13 @@ class Weights:
         """What was estimated before and entered the weights; none where they are taken as known."""
         if self.known:
             return []
-        found: list[Any] = [] if self.toward is None or self.balancing is not None else [self.toward]
+        found: list[Any] = [] if self.balancing is not None else [x for x in (self.toward, self.share) if x is not None]
         made, fitted = len(found) + (self.balancing is not None), self.propensity.n
         model = self.propensity.model
         if self.balancing is not None:
             found.append(self.balancing)
         elif self.kind == "overlap":
-            found += [_Tilted(model)] * isinstance(model, SoftmaxModel)  # the tilt of shares has no such form
+            found += [_Tilted(model)] * hasattr(model, "gap")
         elif hasattr(model, "rows"):
             found.append(model)
         return [_Entered(nuisance, self, self.rows if i < made else fitted) for i, nuisance in enumerate(found)]
@@ -237,6 +241,32 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Shares:
+    """Shares of a log: of each class (C,), or of each pair of arms in either order (K, K). total: weight of its rows.
+
+    As a :class:`Nuisance`: the logarithms of the shares. What moves all of them alike moves no weight of mean 1.
+    """
+
+    share: Any
+    total: float
+
+    def of(self, block: Block) -> Any:
+        """(n,) the share of what each row of a block was assigned."""
+        return self.share[block.drawn]
+
+    def rows(self, block: Block) -> tuple[Any, Any]:
+        drawn = block.drawn if self.share.ndim == 1 else (np.minimum(*block.drawn), np.maximum(*block.drawn))
+        occurring = np.flatnonzero(self.share if self.share.ndim == 1 else np.triu(self.share))
+        place = np.searchsorted(occurring, np.ravel_multi_index(drawn, self.share.shape))
+        starts, shape = np.arange(block.n + 1), (block.n, len(occurring))
+        each = sampling_weights(block) / (self.of(block) * self.total)
+        return tuple(scipy.sparse.csr_array((values, place, starts), shape) for values in (np.ones(block.n), each))
+
+    def solve(self, across: Any) -> Any:
+        return across
+
+
+@dataclass(frozen=True)
 class _Entered:
     """A nuisance as it entered weights: with the log's own sampling weights, and no slope where a weight is clipped."""
 
@@ -257,9 +287,9 @@ class _Entered:
 
 @dataclass(frozen=True)
 class _Tilted:
-    """A softmax in overlap weights h / P, where the tilt h depends on it too."""
+    """A model in overlap weights h / P, where the tilt h depends on it too."""
 
-    model: SoftmaxModel
+    model: Any
 
     def rows(self, block: Block) -> tuple[Any, Any]:
         slopes, scores = self.model.rows(block)
