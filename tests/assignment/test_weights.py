@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import steelyard as sy
+from threadpoolctl import threadpool_limits
 
 from tests.assignment.simulate import K, confounded, truth
 from tests.assignment.test_propensity import NUMERIC, design, scanned, simulated
@@ -479,3 +480,21 @@ def test_the_unit_of_logged_propensities_changes_nothing(scale):
     assert facts.effective_size == pytest.approx(raw.sum() ** 2 / (raw**2).sum(), rel=1e-9)
     assert facts.largest_share == pytest.approx(raw.max() / raw.sum(), rel=1e-9)
     assert facts.quantiles["0.5"] == pytest.approx(np.quantile(raw, 0.5) / raw.mean(), rel=0.01)
+
+
+EVEN = {"level": dict.fromkeys("pqrs", 0.25)}
+
+
+@pytest.mark.parametrize(("kind", "target"), [("hajek", "uniform"), ("stabilized", EVEN), ("balance", "uniform")])
+def test_weights_have_the_same_bits_whatever_threads_blas_has(kind, target):
+    frame = simulated(n=100_000)
+    log = scanned(frame)
+    shown, told = sy.PairPropensity().fit(log), []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found = shown.weights(log, target, kind=kind, floor=0.0)
+            told.append((found.mean, found.effective_size, found.frame()["weight"], found.balance()))
+    one, two = told
+    assert one[:2] == two[:2]
+    assert one[2].equals(two[2])
+    assert one[3].equals(two[3])

@@ -28,6 +28,7 @@ from steelyard.errors import LogError, OverlapError, within
 from steelyard.log import needs_log
 from steelyard.models.row_problem import weights as sampling_weights
 from steelyard.rows import read_rows
+from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def weigh(
     return weigh_rows(propensity, log, blocks, target, kind, clip, trim, floor, unsupported)
 
 
+@one_blas_thread()
 def weigh_rows(
     propensity: Propensity, log: PreferenceLog, blocks: Blocks, target: Any, kind: str, clip: float | None,
     trim: float | None, floor: float, unsupported: float,

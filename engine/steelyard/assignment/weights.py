@@ -15,8 +15,10 @@ from steelyard.assignment.overlap import Overlap
 from steelyard.blocks import Block, Encoder
 from steelyard.errors import LogError
 from steelyard.inference.nuisance import Nuisance
+from steelyard.log import needs_log
 from steelyard.models.row_problem import weights as sampling_weights
 from steelyard.result import replacing
+from steelyard.solve import one_blas_thread
 
 if TYPE_CHECKING:
     from steelyard.assignment.propensity import Propensity
@@ -210,11 +212,12 @@ class Weights:
         """row weight propensity clipped trimmed of every row, in row order; null for bad rows, and where not known."""
         from steelyard.assignment.propensity import judged, refuse_tallies, scattered
 
-        log = self.log if log is None else log
+        log = self.log if log is None else needs_log(log)
         refuse_tallies(log)
         types: dict[str, Any] = {"row": pl.UInt32, "weight": pl.Float64, "propensity": pl.Float64,
                                  "clipped": pl.Boolean, "trimmed": pl.Boolean}  # fmt: skip
 
+        @one_blas_thread()
         def told(batch: pl.DataFrame) -> pl.DataFrame:
             encoder = self.propensity.encoder(log)
             kept, at = judged(encoder.block(batch), encoder)
@@ -235,7 +238,7 @@ class Weights:
 
     def sink(self, log: PreferenceLog, path: str | os.PathLike[str]) -> None:
         """Streams :meth:`lazy` to Parquet in bounded memory; the file appears whole or not at all."""
-        (self.log if log is None else log).refuse_own(path)
+        needs_log(self.log if log is None else log).refuse_own(path)
         with replacing(path, ".part") as temporary:
             self.lazy(log).sink_parquet(temporary)
 

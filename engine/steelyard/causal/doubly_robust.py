@@ -15,7 +15,7 @@ import polars as pl
 from steelyard.assignment.propensity import LabelPropensity, PairPropensity
 from steelyard.blocks import Block
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
-from steelyard.causal.pairwise import Moments, Pairwise, Residuals, centre_of, centred, refuse_thin
+from steelyard.causal.pairwise import Moments, Pairwise, Residuals, centre_of, centred, drifts, refuse_thin
 from steelyard.causal.prepared import Prepared, apart, check_models, prepared, warn_extrapolated
 from steelyard.causal.projection import project
 from steelyard.errors import LogError, NotIdentifiedError, OverlapError
@@ -143,8 +143,7 @@ class DoublyRobust:
                 break
             why = [known or reason for known, reason in zip(why, lost, strict=True)]  # and once more without them
         with one_blas_thread():
-            meat, clipped = problem.meat(found, moments, ready.clusters)
-        return _estimated(self, ready, problem, found, moments, win, why, meat, clipped, naive)
+            return _estimated(self, ready, problem, found, moments, win, why, naive)
 
 
 def _refuse_extrapolated(spec: DoublyRobust, ready: Prepared, omega: Any, found: Residuals) -> None:
@@ -243,9 +242,12 @@ def _beyond(win: Any, omega: Any) -> list[str | None]:
 
 def _estimated(
     spec: DoublyRobust, ready: Prepared, problem: Pairwise, found: Residuals, moments: Moments, win: Any,
-    why: list[str | None], meat: Any, clipped: float, naive: ScoreFit | None,
+    why: list[str | None], naive: ScoreFit | None,
 ) -> DoublyRobustFit:  # fmt: skip
-    """Projection and influence from the win matrix and the sums of both passes."""
+    """Projection and influence from the win matrix and the sums of both passes.
+
+    Two passes more where the pairs' weights are the log's: these were estimated too.
+    """
     omega, k = problem.omega, problem.k
     centre = centre_of(omega, moments.means / found.total)
     a, b = np.nonzero(np.triu(omega, 1))
@@ -267,6 +269,17 @@ def _estimated(
     score[main] = projection.theta
     estimate = Estimate(projection.theta, int(main.sum()), 0.0, 0.0, float("nan"), projection.iterations,
                         projection.gradient_norm)  # fmt: skip
+    by_rate = None
+    if isinstance(spec.pairs, str) and spec.pairs == "log":
+        size = float(ready.pairs.sums.sum(axis=1) @ (omega[ready.pairs.a, ready.pairs.b] > 0))
+        rate = (np.where(omega > 0, win, 0.0) * omega).sum(axis=1) / np.maximum(omega.sum(axis=1), 1e-300)
+        shares = np.zeros((k, k))
+        shares[kept] = projection.share
+        counted = replace(problem, drift=drifts(omega, win, rate[:, None], found.total, size))
+        by_rate = counted.meat(found, counted.moments(found), ready.clusters)[0][kept]
+        problem = replace(problem, drift=drifts(omega, win, shares, found.total, size))
+        moments = problem.moments(found)
+    meat, clipped = problem.meat(found, moments, ready.clusters)
     psi = Influence(projection.bread / found.total, meat[kept], clipped)
     alone = None
     if spec.judge is not None:
@@ -276,7 +289,7 @@ def _estimated(
     return DoublyRobustFit(
         spec, ready.pairs, score, why, estimate, psi, "cluster" if ready.clusters else "sandwich", omega, win,
         found.answered + found.answered.T, found.total, found.effective_size, int(found.rows), naive, ready.overlap,
-        ready.contexts, problem, found, centre, alone, ready.clusters, _estimand(spec), dropped,
+        ready.contexts, problem, found, centre, alone, by_rate, ready.clusters, _estimand(spec), dropped,
     )  # fmt: skip
 
 

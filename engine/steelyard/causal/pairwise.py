@@ -161,7 +161,9 @@ class Pairwise:
     """The rows as the estimator reads them. omega: (K, K) symmetric weights of the pairs.
 
     blocks: context (q, n) the design; propensity (2, n) of the pair, and of the pair and an answer; y NaN where not
-    answered; weight t; fold. outcome, judged: see outcomes.py. chance: the propensity gives every pair one.
+    answered; weight t; fold. outcome, judged: see outcomes.py. chance: the propensity gives every pair one. drift:
+    (K, K) where omega counts the answered rows, what one that counts 1 adds to its arm's sum (row) by that: see
+    :func:`drifts`.
     """
 
     blocks: Blocks
@@ -169,6 +171,7 @@ class Pairwise:
     outcome: Any
     judged: Any = None
     chance: bool = True
+    drift: Any = None
 
     @property
     def k(self) -> int:
@@ -229,7 +232,17 @@ class Pairwise:
                 alone_answers.added(alone, pair, omega, h, (e + judged_e) * side)
                 judged.added(sums, pair, omega, judged_h, judged_e * side)
             answers.added(sums, pair, omega, h, e * side)
+            if self.drift is not None:
+                for own in (sums,) if alone is None else (sums, alone):
+                    self._counted(own, part)
             yield at, part, t, sums, alone, means
+
+    def _counted(self, sums: Any, block: Block) -> None:
+        """Adds the drift of a few rows to sums (K, n)."""
+        a, b, n = block.a, block.b, np.arange(block.n)
+        each = np.isfinite(np.asarray(block.y)) * (1.0 if block.sampling is None else block.sampling)
+        sums[a, n] += each * self.drift[a, b]
+        sums[b, n] += each * self.drift[b, a]
 
     def moments(self, found: Residuals) -> Moments:
         """The second pass."""
@@ -269,6 +282,14 @@ class Pairwise:
             c = 1.0 if part.count is None else part.count
             entries[at, : self.k], entries[at, self.k] = (e * c).T, t * c
         return entries
+
+
+def drifts(omega: Any, win: Any, like: Any, total: float, size: float) -> Any:
+    """(K, K) see :class:`Pairwise`: what omega's being estimated adds to sum_k omega_jk (M_jk - like_jk) = 0.
+
+    total: of the target weights; size: of the answered rows that omega counts.
+    """
+    return np.where(omega > 0, total / size * (win - like), 0.0)
 
 
 def centred(square: Any, cross: Any, tt: float, centre: Any) -> Any:

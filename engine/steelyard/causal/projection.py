@@ -11,10 +11,14 @@ from steelyard.solve import Point, centred_inverse, dense_solver, newton, one_bl
 
 
 class Projection(NamedTuple):
-    """theta: (K,) scores, mean 0. bread: (K, K) pseudo-inverse of A = sum omega p (1 - p) (e_j - e_k)(e_j - e_k)'."""
+    """theta: (K,) scores, mean 0. bread: (K, K) pseudo-inverse of A = sum omega p (1 - p) (e_j - e_k)(e_j - e_k)'.
+
+    share: (K, K) p, what the scores say of each pair.
+    """
 
     theta: Any
     bread: Any
+    share: Any
     iterations: int
     gradient_norm: float
 
@@ -37,10 +41,11 @@ def project(win: Any, omega: Any) -> Projection:
 
     try:
         found = newton(evaluate, np.zeros(k), float(omega.sum()))
-        bread = centred_inverse(_information(omega, _shares(found.parameter)), k, np.zeros(k))
+        share = _shares(found.parameter)
+        bread = centred_inverse(_information(omega, share), k, np.zeros(k))
     except (ConvergenceError, NotIdentifiedError) as error:
         raise NotIdentifiedError(str(error)) from error
-    return Projection(found.parameter - found.parameter.mean(), bread, found.iterations, found.gradient_norm)
+    return Projection(found.parameter - found.parameter.mean(), bread, share, found.iterations, found.gradient_norm)
 
 
 def _shares(theta: Any) -> Any:
