@@ -498,3 +498,29 @@ def test_weights_have_the_same_bits_whatever_threads_blas_has(kind, target):
     assert one[:2] == two[:2]
     assert one[2].equals(two[2])
     assert one[3].equals(two[3])
+
+
+def test_sampling_weights_are_no_number_of_rows():
+    """Of data in which nothing depends on anything: no test is surer of it, or less so, for weights that are large."""
+    sure, fits = [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        a, b = np.argpartition(rng.gumbel(size=(400, 8)) + np.linspace(0.5, -0.5, 8), -2, axis=1)[:, -2:].T
+        frame = pl.DataFrame({"a": a, "b": b, "y": rng.integers(0, 2, 400) * 1.0, "x": rng.normal(size=400),
+                              "group": rng.choice(["u", "v"], 400)})  # fmt: skip
+        for weight in (np.full(400, 10.0), rng.exponential(size=400)):
+            log = scanned(frame.with_columns(w=weight), "x", weight="w")
+            shown = sy.PairPropensity().fit(log)
+            sure += [shown.dependence().p_value < 0.05, sy.GroupPropensity().fit(log).dependence().p_value < 0.05]
+            fits.append(shown.misfit.fits)
+    assert 0.01 < np.mean(sure) < 0.11
+    assert all(fits)
+
+
+def test_score_test_counts_a_row_for_many_as_many_rows():
+    frame = simulated(n=300).with_columns(c=pl.Series(np.arange(300) % 3 + 1), w=pl.lit(2.0))
+    long = frame.select(pl.all().repeat_by("c")).explode(pl.all())
+    logs = scanned(frame, NUMERIC, count="c", weight="w"), scanned(long, NUMERIC, weight="w")
+    one, two = (sy.GroupPropensity().fit(log).dependence() for log in logs)
+    assert one.method == "score test"
+    assert one.statistic == pytest.approx(two.statistic, rel=1e-6)

@@ -393,6 +393,23 @@ def test_the_naive_fit_is_that_of_the_same_rows():
     assert table["moved"].to_list() == pytest.approx((table["score"] - table["naive"]).to_list())
 
 
+def test_arms_that_both_fits_score_are_compared_among_themselves():
+    """An arm outside the target moves neither side's scores, nor what is known of them."""
+    log = scanned(small(51, 800))
+    pairs = [("m0", "m1"), ("m1", "m2"), ("m0", "m2")]
+    frame = pl.DataFrame([(a, b, 1.0) for a, b in pairs], schema=["a", "b", "weight"], orient="row")
+    fit = sy.DoublyRobust(pairs=frame, propensity=BY_TOPIC).fit(log)
+    told = fit.compare().sort("arm")
+    plain = fit.naive
+    kept = [plain.arms.index(arm) for arm in told["arm"]]
+    centre = np.eye(3) - 1 / 3
+    se = np.sqrt(np.diag(centre @ plain.covariance[np.ix_(kept, kept)] @ centre))
+    np.testing.assert_allclose(told["naive"], centre @ plain.score[kept], atol=1e-12)
+    np.testing.assert_allclose(told["naive_high"] - told["naive_low"], 2 * 1.959963984540054 * se, rtol=1e-9)
+    np.testing.assert_allclose(told.select("score", "low", "high"), fit.table().drop_nulls("score").sort("arm").select(
+        "score", "low", "high"), atol=1e-12)  # fmt: skip
+
+
 def test_moves_name_the_context_that_moved_an_arm():
     dr = sy.DoublyRobust().fit(sy.scan(confounded(1, 20000), a="a", b="b", outcome="y", context="x"))
     moved = dr.compare().sort("arm")["moved"].to_numpy()

@@ -258,3 +258,11 @@ def test_a_policy_by_columns_beside_an_outcome_by_a_column():
     by_pair, by_arm = (replace(spec, outcome=outcome, ridge=1e-9).fit(log) for outcome in ("said", spec.outcome))
     assert by_pair.value == pytest.approx(by_arm.value, abs=1e-9)
     assert by_pair.se == pytest.approx(by_arm.se, rel=1e-6)
+
+
+def test_uniform_is_over_arms_that_some_row_compares():
+    frame, roles, _ = by_columns(900)
+    ghost = frame.head(1).with_columns(a=pl.lit(9, pl.Int64), y=pl.lit(None, pl.Float64))
+    roles |= {"context": "s0", "on_bad": "drop"}
+    one, two = (sy.PolicyValue("0").fit(sy.scan(rows, **roles)) for rows in (frame, pl.concat([frame, ghost])))
+    assert (one.value, one.se) == pytest.approx((two.value, two.se), rel=1e-9)

@@ -117,8 +117,12 @@ def test_equals_the_compressed_fit_where_both_apply(model, kind):
         cluster=pl.Series(np.arange(600) % 50),
     )
     roles = {"weight": "w", "count": "c", "cluster": "cluster"}
-    log = scanned(frame, (), **roles)
     spec = sy.BradleyTerry(position=True, covariance=kind, **MODELS[model])
+    if kind == "model":
+        with pytest.raises(ValueError, match="would take a sampling weight for so many comparisons"):
+            spec.fit(scanned(frame, (), **roles))
+        del roles["weight"]
+    log = scanned(frame, (), **roles)
     table, rows = spec.fit(log), fit_rows(spec, log, (), kind, None)
     np.testing.assert_allclose(rows.estimate.parameter, table.estimate.parameter, atol=1e-9)
     np.testing.assert_allclose(rows.covariance, table.covariance, atol=1e-9 * np.abs(table.covariance).max())

@@ -68,6 +68,8 @@ def dependence(model: SoftmaxModel, assigned: Assigned, clusters: tuple[str, ...
                     what, tuple(model.contexts.names), None, asked, None, "score test, by cluster", reason
                 )
             statistic, df, method = (*_score_test(problem, shares.gamma, clusters[0]), "score test, by cluster")
+        elif any(problem.blocks.each(_is_weighted)):  # a sampling weight is no number of rows
+            statistic, df, method = (*_score_test(problem, shares.gamma, None), "score test")
         else:
             wide = np.concatenate([shares.gamma, np.zeros((problem.k, problem.d - 1))], axis=1)
             full = problem.maximise(wide, _ROUNDS).log_likelihood
@@ -77,6 +79,10 @@ def dependence(model: SoftmaxModel, assigned: Assigned, clusters: tuple[str, ...
         statistic, df, method = (*_score_test(problem, shares.gamma, None), "score test")
     p_value = float(scipy.stats.chi2.sf(statistic, df))
     return Dependence(what, tuple(model.contexts.names), float(statistic), df, p_value, method)
+
+
+def _is_weighted(block: Block) -> bool:
+    return block.weight is not None
 
 
 def _constant(block: Block) -> Block:
@@ -91,7 +97,8 @@ def _score_test(problem: SoftmaxProblem, shares: Any, cluster: str | None) -> tu
     def one(block: Block) -> tuple[Any, Any]:
         scores = problem.scores(block, gamma, np.arange(k)).reshape(block.n, k, 1 + d)[:, :, 1:].reshape(block.n, k * d)
         if cluster is None:
-            return scores.sum(axis=0), scores.T @ scores
+            each = scores if block.count is None else scores / block.count[:, None]  # a row for many
+            return scores.sum(axis=0), each.T @ scores
         refuse_nulls(block.clusters[0], cluster)
         return scores.sum(axis=0), summed(block.clusters[0], None, 0, [(slice(None), scores)], k * d)
 

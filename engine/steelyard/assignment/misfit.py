@@ -22,8 +22,9 @@ _SURE, _MUCH = 6.0, 0.05  # standard errors, and share of the comparisons, beyon
 class Misfit:
     """z: overdispersion of the counts of pairs, sum (O - E)^2 / E, in standard errors if rows are independent draws.
 
-    excess: share of the comparisons that are of pairs met more often than expected, beyond chance. worst: of the pair
-    with most of them: names, rows, and how many were expected.
+    Under sampling weights counts are of as many rows as these are worth, (sum w)^2 / sum w^2 in all. excess: share of
+    the comparisons that are of pairs met more often than expected, beyond chance. worst: of the pair with most of them:
+    names, rows, and how many were expected.
     """
 
     z: float
@@ -59,7 +60,7 @@ def misfit(model: SoftmaxModel, blocks: Blocks, labels: tuple[str, ...]) -> Misf
     rows = sum(blocks.each(lambda block: block.n))
     step = max(1, -(-rows // max(1, min(_ROWS, _COST // len(low)))))
 
-    def one(block: Block) -> tuple[Any, Any, float]:
+    def one(block: Block) -> tuple[Any, Any, float, float]:
         w = weights(block)
         a, b = (np.minimum(*block.drawn), np.maximum(*block.drawn))
         seen = np.bincount(a.astype(np.int64) * k + b, w, k * k).reshape(k, k)[low, high]
@@ -68,9 +69,10 @@ def misfit(model: SoftmaxModel, blocks: Blocks, labels: tuple[str, ...]) -> Misf
         for start in range(0, few.n, at):
             part = few.where(slice(start, start + at))
             expected += model.every(part) @ weights(part)
-        return seen, expected, float(weights(few).sum())
+        return seen, expected, float(weights(few).sum()), float(w @ (w if block.count is None else w / block.count))
 
-    seen, expected, kept = (sum(part) for part in zip(*blocks.each(one), strict=True))
+    seen, expected, kept, square = (sum(part) for part in zip(*blocks.each(one), strict=True))
+    seen = seen * (seen.sum() / square)
     total = float(seen.sum())
     expected = np.maximum(expected * total / kept, 1e-9)
     z = float((((seen - expected) ** 2 / expected) - 1.0).sum() / np.sqrt((2.0 + 1.0 / expected).sum()))

@@ -192,13 +192,11 @@ class DoublyRobustFit(ScoreFit):
         """
         if self.naive is None:
             raise NotIdentifiedError("the plain fit has no finite score to compare with: see win_rates()")
-        mine = self.table(level).select("arm", "score", "low", "high")
-        plain = self.naive.table(level).select("arm", naive="score", naive_low="low", naive_high="high")
-        joined = mine.join(plain, on="arm", how="inner", maintain_order="left").drop_nulls(["score", "naive"])
-        joined = joined.with_columns(
-            *(pl.col(name) - pl.col("score").mean() for name in ("score", "low", "high")),
-            *(pl.col(name) - pl.col("naive").mean() for name in ("naive", "naive_low", "naive_high")),
-        )
+        scored = [fit.table(level).drop_nulls("score")["arm"] for fit in (self, self.naive)]
+        both = scored[0].filter(scored[0].is_in(scored[1].implode()))
+        mine, plain = (_within(fit, both.to_list(), level) for fit in (self, self.naive))
+        joined = mine.with_columns(**{f"naive{tail}": plain[f"score{tail}"] for tail in ("", "_low", "_high")})
+        joined = joined.rename({"score_low": "low", "score_high": "high"})
         ranked = [pl.col(name).rank("min", descending=True).cast(pl.Int64) for name in ("naive", "score")]
         return joined.select(
             "arm", "naive", "naive_low", "naive_high", "score", "low", "high",
@@ -263,6 +261,18 @@ class DoublyRobustFit(ScoreFit):
 
     def _spec_facts(self) -> dict[str, Any]:
         return settings_facts(self.spec)
+
+
+def _within(fit: ScoreFit, arms: list[str], level: float) -> pl.DataFrame:
+    """arm score score_low score_high: some of a fit's arms, centred over them."""
+    place = {name: at for at, name in enumerate(np.array(fit.arms)[fit.main])}
+    at = [place[name] for name in arms]
+    centre = np.eye(len(at)) - 1.0 / len(at)
+    score = centre @ fit.score[fit.main][at]
+    spread = np.sqrt(np.clip(np.diag(centre @ fit.covariance[np.ix_(at, at)] @ centre), 0.0, None))
+    reach = quantile(level) * np.where(spread > _ROUNDING, spread, np.nan)
+    columns = {"score": score, "score_low": score - reach, "score_high": score + reach}
+    return pl.DataFrame({"arm": arms, **columns}).with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
 def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> DoublyRobustFit:

@@ -19,6 +19,7 @@ from steelyard.causal.policy_value_fit import PolicyTerms, Terms, estimand
 from steelyard.causal.prepared import Prepared, apart, prepared, warn_extrapolated
 from steelyard.errors import LogError, OverlapError
 from steelyard.models.row_problem import weights
+from steelyard.pairs import PairTable
 from steelyard.spill import Blocks, enlarged
 
 if TYPE_CHECKING:
@@ -38,8 +39,7 @@ def of_arms(spec: PolicyValue, log: PreferenceLog, threads: int | None) -> Polic
                 raise ValueError(f"{name} gives {arm!r} {chance!r}: a probability or a column of them belongs there")
             columns[f"{name} of {arm}"] = pl.lit(float(chance)) if isinstance(chance, Real) else chance
     ready = prepared(spec, log, threads, columns)
-    arms = ready.pairs.arms.to_list()
-    policy, reference = (_Chances.of(chances, name, arms, ready.columns) for chances, name in
+    policy, reference = (_Chances.of(chances, name, ready.pairs, ready.columns) for chances, name in
                          ((spec.policy, "policy"), (spec.reference, "reference")))  # fmt: skip
     supported = _supported(ready)
     terms = partial(_terms, supported=supported, outcome=ready.outcome, policy=policy, reference=reference)
@@ -58,18 +58,19 @@ class _Chances:
     place: Any
 
     @staticmethod
-    def of(policy: Policy, name: str, arms: Sequence[str], columns: Sequence[str]) -> _Chances:
-        k = len(arms)
-        none = np.full(k, -1)
-        if policy == "uniform" and "uniform" not in arms:
-            return _Chances(np.full(k, 1.0 / k), none)
+    def of(policy: Policy, name: str, pairs: PairTable, columns: Sequence[str]) -> _Chances:
+        arms = pairs.arms.to_list()
+        none = np.full(len(arms), -1)
+        if policy == "uniform" and "uniform" not in arms:  # of those that some row compares
+            compared = np.isin(np.arange(len(arms)), [pairs.a, pairs.b])
+            return _Chances(compared / compared.sum(), none)
         shares = {policy: 1.0} if isinstance(policy, str) else {str(arm): share for arm, share in policy.items()}
         strange = [arm for arm in shares if arm not in arms]
         if strange:
             raise LogError(f"{name} names {strange[:5]}: the log's arms are {list(arms)[:10]}")
         if not isinstance(policy, str) and not all(isinstance(share, Real) for share in shares.values()):
             place = [columns.index(f"{name} of {arm}") if arm in shares else -1 for arm in arms]
-            return _Chances(np.zeros(k), np.array(place))
+            return _Chances(np.zeros(len(arms)), np.array(place))
         fixed = np.array([float(shares.get(arm, 0.0)) for arm in arms])
         if (fixed < 0).any() or abs(fixed.sum() - 1.0) > 1e-6:
             raise LogError(

@@ -163,6 +163,11 @@ class BradleyTerry:
             )
         if kind == "model" and self.ties == "half" and pairs.sums[:, 1].any():
             raise ValueError('ties="half" is no true likelihood: use covariance="sandwich", or a tie model')
+        if kind == "model" and pairs.weighted:
+            raise ValueError(
+                'covariance="model" would take a sampling weight for so many comparisons: use covariance="sandwich", '
+                "or scan counts of identical comparisons with count="
+            )
 
     def main_group(self, pairs: PairTable, cells: Cells) -> tuple[Any, list[str | None]]:
         """(K,) bool: the arms that are fitted; and the reason for each of the others."""
