@@ -110,7 +110,7 @@ def test_a_folder_that_is_read_only_or_full_leaves_nothing(log, tmp_path, monkey
         raise OSError(28, "No space left on device")
 
     if place == "open":
-        monkeypatch.setattr("tempfile.mkstemp", refuse)
+        monkeypatch.setattr("tempfile.mkdtemp", refuse)
     else:
         monkeypatch.setitem(WRITERS, ".csv", refuse)
     result = run.invoke(app, ["rank", log, *COLUMNS, "--out", "board.csv"])

@@ -1,5 +1,6 @@
 """Sources, formats and bad input: every door opens, and every bad row is named."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -237,8 +238,13 @@ def test_what_is_read_of_a_folder_is_what_its_shards_are(tmp_path):
 
 def test_a_failed_write_leaves_nothing(tmp_path):
     fit = sy.BradleyTerry().fit(sy.scan(FRAME, **ROLES))
-    with pytest.raises(sy.LogError, match=r"ending in \.parquet"):
-        fit.sink(sy.scan(FRAME, **ROLES), tmp_path / "out.csv")
+    for name, error in (("out.csv", ValueError), ("folder", sy.LogError)):
+        with pytest.raises(error, match=r"ending in \.parquet"):
+            fit.sink(sy.scan(FRAME, **ROLES), tmp_path / name)
+    broken = sy.scan(FRAME, **{**ROLES, "a": pl.col("left").cast(pl.Int64).cast(pl.String)})
+    for _ in range(30):
+        with pytest.raises(sy.SteelyardError, match="was not written"):
+            fit.sink(broken, tmp_path / "out.parquet")
     with pytest.raises(sy.LogError):
         fit.sink(sy.scan(FRAME, **{**ROLES, "a": "nobody"}), tmp_path / "out.parquet")
     with pytest.raises(FileNotFoundError):
@@ -286,3 +292,92 @@ def test_pairs_and_predictions_inside_a_lazy_query():
     pairs = frame.lazy().sy.pairs(**roles).sort("a", "b").collect()
     assert pairs.equals(sy.scan(frame, **roles).pairs().sort("a", "b"))
     assert pairs.rows()[0] == ("x", "y", True, 1.0, 1.0, 0.0, 2)
+
+
+def test_outcomes_that_are_given_are_of_numbers_too():
+    turned = FRAME.with_columns(pl.col("winner").replace_strict({"left": 0, "right": 1, "tie": 2}))
+    for column in (turned, turned.with_columns(pl.col("winner").cast(pl.Float32))):
+        assert np.array_equal(scores(column, outcomes={0: 1, 1: 0, 2: 0.5}), scores(FRAME))
+    signs = FRAME.with_columns(pl.col("winner").replace_strict({"left": 1.0, "right": -1.0, "tie": None}))
+    assert sy.scan(signs, **ROLES, outcomes={"1": 1, "-1": 0}).check().unlabelled == 1
+    with pytest.raises(sy.LogError, match=r"1 row: unknown outcome .*numbers that outcomes= does not name"):
+        sy.BradleyTerry().fit(sy.scan(turned, **ROLES, outcomes={0: 1, 1: 0}))
+    for wrong in ({"left": "win"}, ["left"]):
+        with pytest.raises(TypeError, match="outcomes takes"):
+            sy.scan(FRAME, **ROLES, outcomes=wrong)
+
+
+def test_one_arm_does_not_get_two_names():
+    frame = FRAME.with_columns(pl.col("left", "right").replace_strict({"x": 1, "y": 2, "z": 3}))
+    for left, right in ((pl.Int64, pl.Float64), (pl.Decimal(10, 1), pl.Decimal(10, 2)), (pl.Float64, pl.UInt8)):
+        mixed = frame.with_columns(pl.col("left").cast(left), pl.col("right").cast(right))
+        with pytest.raises(sy.LogError, match="one arm would have two names"):
+            sy.BradleyTerry().fit(sy.scan(mixed, **ROLES))
+
+
+def test_names_in_text_stay_as_they_are_written(tmp_path):
+    named = FRAME.with_columns(pl.col("left", "right").replace_strict({"x": "4.1", "y": "4.10", "z": "04"}))
+    named.write_csv(tmp_path / "log.csv")
+    with gzip.open(tmp_path / "packed.csv.gz", "wb") as file:
+        file.write((tmp_path / "log.csv").read_bytes())
+    for path in (tmp_path / "log.csv", tmp_path / "packed.csv.gz"):
+        log = sy.scan(path, **ROLES)
+        assert log.arms() == ["04", "4.1", "4.10"]
+        assert log.shards()[0][1].arms() == ["04", "4.1", "4.10"]
+
+
+def test_files_are_read_once_and_all_of_them_or_not_at_all(tmp_path):
+    (tmp_path / "loop").mkdir()
+    FRAME.write_parquet(tmp_path / "loop" / "1.parquet")
+    (tmp_path / "loop" / "self").symlink_to(tmp_path / "loop")
+    (tmp_path / "latest.parquet").symlink_to(tmp_path / "loop" / "1.parquet")
+    assert sy.scan(tmp_path, **ROLES).count() == len(FRAME)
+    FRAME.write_csv(tmp_path / "2.csv")
+    with pytest.raises(sy.LogError, match=r"several kinds, \.csv, \.parquet"):
+        sy.scan(tmp_path, **ROLES)
+    with pytest.raises(sy.LogError, match="the path of the log is empty"):
+        sy.scan("", **ROLES)
+    FRAME.write_ndjson(tmp_path / "1.ndjson")
+    FRAME.rename({"winner": "result"}).write_ndjson(tmp_path / "2.ndjson")
+    with pytest.raises(sy.LogError, match=r"2\.ndjson lacks the columns \['winner'\], which .*1\.ndjson has"):
+        sy.scan(tmp_path / "*.ndjson", **ROLES)
+
+
+def test_a_query_of_a_file_is_not_written_over(tmp_path):
+    path = tmp_path / "log.parquet"
+    FRAME.write_parquet(path)
+    log = sy.scan(pl.scan_parquet(path).filter(pl.col("winner") != "huh"), **ROLES)
+    fit = sy.BradleyTerry().fit(log)
+    with pytest.raises(ValueError, match="is a file of the log itself"):
+        fit.sink(log, path)
+    fit.sink(log, tmp_path / "out.parquet")
+    fit.sink(log, tmp_path / "out.parquet")
+    assert pl.read_parquet(path).equals(FRAME)
+
+
+def test_roles_that_make_other_rows_hand_no_wrong_ones_back():
+    kept = {role: pl.col(column).filter(pl.col("winner") != "tie") for role, column in ROLES.items()}
+    with pytest.raises(sy.LogError, match="make 5 rows of 6"):
+        sy.scan(FRAME, **kept, on_bad="quarantine").quarantined()
+
+
+def test_expressions_in_a_query_look_around_in_the_whole_frame(tmp_path):
+    """And not in the batch that they are read with."""
+    rng, n = np.random.default_rng(0), 300_000
+    frame = pl.DataFrame({"left": rng.choice(["x", "y"], n), "right": ["z"] * n,
+                          "winner": rng.choice(["left", "right"], n), "x": np.arange(n) / n})  # fmt: skip
+    frame.write_parquet(tmp_path / "log.parquet")
+    roles = {**ROLES, "covariates": {"x": pl.col("x") - pl.col("x").mean()}, "weight": pl.lit(2.0)}
+    fit = sy.BradleyTerry().fit(sy.scan(frame, **roles))
+    query = pl.scan_parquet(tmp_path / "log.parquet").sy.predict(fit, **roles)
+    margin = query.collect(engine="streaming")["margin"]
+    assert query.collect_schema().names() == [*frame.columns, "margin", "p_a", "p_tie", "p_b", "log_likelihood"]
+    np.testing.assert_allclose(margin, fit.predict(sy.scan(frame, **roles)).collect()["margin"], atol=1e-12)
+
+
+def test_an_update_takes_no_log_that_asks_for_more():
+    fit = sy.BradleyTerry().fit(sy.scan(FRAME, **ROLES))
+    with pytest.raises(ValueError, match="fit the logs together"):
+        fit.update(sy.scan(FRAME.with_columns(who=1), **ROLES, cluster="who"))
+    with pytest.raises(ValueError, match="does not adjust"):
+        fit.update(sy.scan(FRAME.with_columns(x=1.0), **ROLES, covariates={"x": "x"}))

@@ -155,6 +155,8 @@ def _scan(log: str, **options: Any) -> sy.PreferenceLog:
         raise ValueError("--outcomes takes LABEL=VALUE, as in --outcomes left=1 --outcomes right=0") from None
     named = [text.partition("=") for text in options.pop("covariates", None) or ()]
     for option, names in (("--outcomes", [p[0] for p in pairs]), ("--covariate", [n[0] for n in named])):
+        if not all(names):
+            raise ValueError(f"{option} needs a name before the =")
         if len(set(names)) < len(names):
             raise ValueError(f"{option} is given twice for one name: {', '.join(names)}")
     try:
@@ -270,8 +272,14 @@ def rank(
 ) -> None:  # fmt: skip
     """Rank the arms of a log, with intervals and rank sets."""
     with _errors(), _outputs(log, report, save, table=out) as (page, saved, table):
-        if method != "bradley-terry" and (report or save):
-            raise ValueError("--report and --save go with --method bradley-terry")
+        if method != "bradley-terry":
+            given = {"--report": report, "--save": save, "--ties": ties != "half", "--link": link != "logistic",
+                     "--position-effect": position_effect, "--ridge": ridge, "--separation": separation != "flag",
+                     "--covariance": covariance, "--scale": scale != "logit", "--simultaneous": simultaneous,
+                     "--covariate": covariate}  # fmt: skip
+            if any(given.values()):
+                own = ", ".join(name for name, is_given in given.items() if is_given)
+                raise ValueError(f"{own}: only with --method bradley-terry")
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight,
                         count=count, position=position, cluster=cluster, covariates=covariate,
                         on_bad=on_bad)  # fmt: skip

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,7 @@ class PreferenceLog:
     files: tuple[str, ...] = ()
     armless: bool = False
     steady: bool = True  # read again it has the same rows in the same order
+    mapped: bool = False  # outcomes were given, and are no default: numbers are labels too
 
     def schema(self) -> pl.Schema:
         """Column names and types of the source; reads metadata only."""
@@ -77,14 +80,17 @@ class PreferenceLog:
                 "output file, ending in .parquet"
             )
         root = os.path.commonpath([Path(file).parent for file in self.files])
-        return [(str(Path(file).relative_to(root)), replace(self, source=reader([file]), name=file, files=(file,)))
-                for file in self.files]  # fmt: skip
+        text = [column for column in (self.roles["a"], self.roles["b"]) if isinstance(column, str)]
+        alone = [replace(self, source=reader([file], text), name=file, files=(file,)) for file in self.files]
+        return [(str(Path(shard.name).relative_to(root)), shard) for shard in alone]
 
     def refuse_own(self, *outputs: str | os.PathLike[str]) -> None:
         """Raises ValueError where an output would take the place of a file of the log, or of another output."""
         own, named = {Path(file).resolve() for file in self.files}, [Path(path).resolve() for path in outputs]
-        for path in named:
-            if path in own:
+        plan = "" if self.files or not any(path.exists() for path in named) else self.source.explain(optimized=False)
+        for path, output in zip(named, outputs, strict=True):
+            scanned = any(re.search(rf"[\[, ]{re.escape(str(name))}[\], ]", plan) for name in (path, output))
+            if path in own or (scanned and path.exists()):
                 raise ValueError(f"{path} is a file of the log itself: choose another name for the output")
             if named.count(path) > 1:
                 raise ValueError(f"two files of the log would both be written to {path}: give them different names")
@@ -112,6 +118,11 @@ class PreferenceLog:
         """
         schema = self.schema()
         roles = {name: _expression(column, schema, name) for name, column in self.roles.items()}
+        kinds = {role: schema[column] if isinstance(column, str) else self._kind(roles[role], role)
+                 for role, column in self.roles.items() if role in ("a", "b", "outcome")}  # fmt: skip
+        self._refuse_unlike(kinds["a"], kinds["b"])
+        if self.mapped and kinds["outcome"].is_numeric():
+            roles["outcome"] = _as_mapped(roles["outcome"], self.outcomes)
         for name in encoder.clusters:
             parts = [_expression(self.cluster[int(p[8:])], schema, "cluster") for p in name.split("+")]
             texts = [self._text(part, "cluster") for part in parts]
@@ -151,6 +162,15 @@ class PreferenceLog:
             self.source.select(*expressions, pl.lit(pl.Series([[1.0, 0.0, 0.5]])).first().alias("outcome"), tally)
             .explode("outcome", "count")
         )  # fmt: skip
+
+    def _refuse_unlike(self, a: pl.DataType, b: pl.DataType) -> None:
+        """Raises LogError where a and b are of types whose values are told in two ways, as 1 and 1.0 are."""
+        alike = all(kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Null) for kind in (a, b))
+        if not alike and a != b and pl.String not in (a, b):
+            raise LogError(
+                f"{self.name}: a holds {a} and b {b}, so that one arm would have two names: cast both to one type, as "
+                "in a=pl.col(...).cast(pl.Int64)"
+            )
 
     def expression(self, column: Column, role: str) -> pl.Expr:
         """A column of the source as an expression; LogError where the source has none of that name."""
@@ -234,7 +254,8 @@ class PreferenceLog:
             return names
         name = names[0]
         first = self.source.select(_features(columns, self.schema()).alias(name)).drop_nulls().head(1)
-        dtype = first.collect_schema()[name]
+        with self.reading():
+            dtype = first.collect_schema()[name]
         if not isinstance(dtype, pl.List | pl.Array):
             raise LogError(f"column {name!r} (role features) holds {dtype}; give lists of numbers")
         with self.reading():
@@ -264,8 +285,12 @@ class PreferenceLog:
 
         if self.tallies:
             raise LogError("format 'pairs' cannot hand back single rows: its rows are unfolded into outcomes")
+        count = self.count()
         row, reason = ("bad row", "bad reason") if {"row", "reason"} & set(self.schema()) else ("row", "reason")
-        rows = bad_rows(replace(self, on_bad="drop")).rename({"row": row, "reason": reason})
+        read, rows = bad_rows(replace(self, on_bad="drop"))
+        if read != count:
+            raise LogError(f"{self.name}: its roles are expressions that make {read} rows of {count}: filter it first")
+        rows = rows.rename({"row": row, "reason": reason})
         with self.reading():
             numbered = self.source.with_row_index(row)
             return numbered.join(rows.lazy(), on=row, how="inner", maintain_order="left").collect()
@@ -358,8 +383,8 @@ def scan(
     missing = [name for name in needed if roles[name] is None]
     if missing:
         raise LogError(f"no column given for {', '.join(missing)}: name them, or choose a format")
-    known = dict(outcomes) if outcomes is not None else (preset.outcomes if preset and preset.outcomes else OUTCOMES)
-    values = {_label(key): float(value) for key, value in known.items()}
+    known = outcomes if outcomes is not None else (preset.outcomes if preset and preset.outcomes else OUTCOMES)
+    values = _values(known)
     wrong = [key for key, value in values.items() if not 0.0 <= value <= 1.0]
     if wrong:
         raise LogError(f"outcomes must lie in [0, 1]; not so for {wrong}")
@@ -374,7 +399,8 @@ def scan(
     twice = sorted({column for column in contexts if contexts.count(column) > 1})
     if twice:
         raise LogError(f"several context columns are named {twice}: leave one out, or rename it with .alias()")
-    frame, name, paths = opened(source)
+    text = [column for column in (roles["a"], roles["b"]) if isinstance(column, str)]
+    frame, name, paths = opened(source, text)
     return PreferenceLog(
         source=frame,
         name=name,
@@ -391,6 +417,7 @@ def scan(
         files=paths,
         armless=armless,
         steady=not isinstance(source, pl.LazyFrame),
+        mapped=outcomes is not None and "outcome" in roles and not tallies,
     )
 
 
@@ -403,6 +430,23 @@ def needs_log(log: Any) -> PreferenceLog:
 
 def _label(key: Any) -> str:
     return str(key).lower() if isinstance(key, bool) else str(key)
+
+
+def _values(outcomes: Mapping[Any, float]) -> dict[str, float]:
+    """What each label is worth, by its text; TypeError for anything but {label: number}."""
+    if not isinstance(outcomes, Mapping) or not all(isinstance(value, Real) for value in outcomes.values()):
+        raise TypeError(f"outcomes takes {{label: 1, 0, 0.5 or a number between}}, not {outcomes!r}")
+    return {_label(key): float(value) for key, value in outcomes.items()}
+
+
+def _as_mapped(outcome: pl.Expr, values: Mapping[str, float]) -> pl.Expr:
+    """A column of numbers as what they are worth; beyond [0, 1], which is no outcome, where they are no label."""
+    known = {}
+    for label, value in values.items():
+        with suppress(ValueError):  # a label that is no number is in no such column
+            known[float(label)] = value
+    worth = outcome.cast(pl.Float64).replace_strict(known, default=2.0, return_dtype=pl.Float64)
+    return pl.when(outcome.is_null()).then(None).otherwise(worth)
 
 
 def _name(column: Column) -> str:

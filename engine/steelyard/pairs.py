@@ -313,9 +313,10 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
         )
         if reason == "unknown outcome":
             strange = [label for label in encoder.labels.labels() if label not in log.outcomes]
-            text += f" {strange[:5]}" if strange else " (numbers must lie in [0, 1])"
+            numbers = "numbers that outcomes= does not name" if log.mapped else "numbers must lie in [0, 1]"
+            text += f" {strange[:5]}" if strange else f" ({numbers})"
         parts.append(text)
-    named = " name the labels with outcomes=," if "unknown outcome" in bad else ""
+    named = " name all of them with outcomes=," if "unknown outcome" in bad else ""
     return (
         f"{log.name}: {'; '.join(parts)}. Correct them,{named} "
         'or leave such rows out, counted, with on_bad="drop" or "quarantine".'
@@ -344,8 +345,8 @@ def _verdicts(block: Block, encoder: Encoder) -> NDArray[Any]:
     return reasons
 
 
-def bad_rows(log: PreferenceLog) -> pl.DataFrame:
-    """Row number and reason of every bad row."""
+def bad_rows(log: PreferenceLog) -> tuple[int, pl.DataFrame]:
+    """How many rows were read; row number and reason of every bad one."""
     found: list[pl.DataFrame] = []
     schema = {"row": pl.UInt32, "reason": pl.String}
     encoder = _of_all(log)
@@ -357,7 +358,7 @@ def bad_rows(log: PreferenceLog) -> pl.DataFrame:
         return pl.DataFrame(frame, schema=schema).filter(~pl.col("reason").is_in(list(HARMLESS)))
 
     run_pass(log, encoder, told, found.append)
-    return pl.concat(found) if found else pl.DataFrame(schema=schema)
+    return encoder.rows, pl.concat(found) if found else pl.DataFrame(schema=schema)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ import io
 import json
 import math
 import os
+import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,28 +57,36 @@ class DropAudit:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], suffix: str | None = None) -> Iterator[Path]:
-    """A temporary name beside path, renamed to it when the block ends well and removed when it does not.
+    """A name in a temporary folder beside path, moved to it when the block ends well and removed when it does not.
 
-    suffix: of the temporary name, by default path's own, by which some writers go; of a file in a folder that others
+    suffix: of that name, by default path's own, by which some writers go; of a file in a folder that others
     read as a whole, another, so that they never read it by that name.
     """
     target = Path(path)
     try:
         if target.exists() and not target.is_file():
             raise OSError(errno.EEXIST, "it is there, and is not a file")
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=suffix or target.suffix, dir=target.parent)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
         advice = f"cannot write {target}: {error.strerror}; choose another name, in a folder that can be written to"
         raise type(error)(advice) from error
-    os.close(handle)
     try:
-        yield Path(name)
-        Path(name).chmod(0o644)
-        Path(name).replace(target)
+        temporary = folder / f"{target.stem}{suffix or target.suffix}"
+        yield temporary
+        temporary.replace(target)
     except pl.exceptions.PolarsError as error:
         raise SteelyardError(f"{target} was not written: {error}") from error
     finally:
-        Path(name).unlink(missing_ok=True)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Takes a folder away, and whatever a writer that failed in another thread still puts there."""
+    for _ in range(100):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.01)
 
 
 def write_archive(path: str | os.PathLike[str], kind: str, facts: dict[str, Any], arrays: dict[str, Any]) -> None:

@@ -99,7 +99,7 @@ def _score_test(problem: SoftmaxProblem, shares: Any, cluster: str | None) -> tu
         if cluster is None:
             each = scores if block.count is None else scores / block.count[:, None]  # a row for many
             return scores.sum(axis=0), each.T @ scores
-        refuse_nulls(block.clusters[0], cluster)
+        refuse_nulls(block, 0, cluster)
         return scores.sum(axis=0), summed(block.clusters[0], None, 0, [(slice(None), scores)], k * d)
 
     if cluster is None:

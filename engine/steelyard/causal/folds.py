@@ -112,7 +112,7 @@ def _by_group(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[in
     at, name, codes = clusters[0]
 
     def one(block: Block) -> tuple[Any, Any]:
-        refuse_nulls(block.clusters[at], name)
+        refuse_nulls(block, at, name)
         found, first = np.unique(block.clusters[at], return_index=True)
         return np.bincount(block.clusters[at], minlength=codes), found[np.argsort(first)]
 
@@ -147,7 +147,7 @@ def _groups(blocks: Blocks, clusters: Sequence[tuple[int, str, int]]) -> Any:
     for place, (at, name, codes) in enumerate(clusters[1:], 1):
 
         def one(block: Block, at: int = at, name: str = name, codes: int = codes) -> Any:
-            refuse_nulls(block.clusters[at], name)
+            refuse_nulls(block, at, name)
             return np.unique(block.clusters[clusters[0][0]].astype(np.int64) * codes + block.clusters[at])
 
         key = np.unique(np.concatenate(list(blocks.each(one))))

@@ -9,7 +9,7 @@ import numpy as np
 import scipy  # its parts load when first used
 
 from steelyard.blocks import Block
-from steelyard.errors import NotIdentifiedError
+from steelyard.errors import LogError
 from steelyard.inference.influence import cluster_sets
 from steelyard.spill import Blocks
 
@@ -53,10 +53,15 @@ def summed(
     return Part(by_arm, occurring, sums)
 
 
-def refuse_nulls(cluster: Any, name: str) -> None:
-    """Raises NotIdentifiedError where a row has no cluster. cluster: (n,) codes, negative where null."""
-    if (cluster < 0).any():
-        raise NotIdentifiedError(f"cluster column {name!r} has nulls: fill them, each with a value of its own")
+def refuse_nulls(block: Block, place: int, name: str) -> None:
+    """Raises LogError where a row of a block has no cluster. place: of the column among the block's."""
+    null = np.flatnonzero(block.clusters[place] < 0)
+    if len(null):
+        first = np.sort(block.numbers(null))[:10].tolist()
+        raise LogError(
+            f"cluster column {name!r} has nulls (first rows {first}): fill them, each with a value of its own, or "
+            "filter such rows out"
+        )
 
 
 class ClusterSums:
@@ -104,7 +109,7 @@ def squared_sums(
     """(width, width) the sum over a column's clusters of s s', s the sum of their rows' scores; and how many they are.
 
     cluster: the column's place, name and number of codes. scores: (n, width) of a block's rows. As many clusters at a
-    time as memory holds. Raises NotIdentifiedError for rows without a cluster.
+    time as memory holds. Raises LogError for rows without a cluster.
     """
     square, groups = np.zeros((width, width)), 0
     column, name, codes = cluster
@@ -113,7 +118,7 @@ def squared_sums(
 
         def part(block: Block, low: int = low) -> Part:
             code = block.clusters[column]
-            refuse_nulls(code, name)
+            refuse_nulls(block, column, name)
             if codes > step:
                 block = block.where((code >= low) & (code < low + step))
             entries = ((cut, scores(some)) for cut, some in block.pieces(max(1, _CELLS // width)))

@@ -153,9 +153,10 @@ class PairFit(ScoreFit):
         sums, labels = [ClusterSums(rows.k, p - rows.k) for _ in names], [log.cluster_label(name) for name in names]
 
         def kernel(block: Block) -> list[Part]:
-            kept = inside(good_rows(block)[0], place, spec.position, spec.ties != "drop")
-            for codes, label in zip(kept.clusters, labels, strict=True):
-                refuse_nulls(codes, label)
+            good, _, at = good_rows(block)
+            kept = inside(replace(good, place=at.astype(np.int32)), place, spec.position, spec.ties != "drop")
+            for column, label in enumerate(labels):
+                refuse_nulls(kept, column, label)
             return [row_meat.cluster_sums(rows, kept, self.estimate, column) for column in range(len(names))]
 
         def merge(parts: list[Part]) -> None:
@@ -168,8 +169,10 @@ class PairFit(ScoreFit):
     def update(self, more: PreferenceLog) -> PairFit:
         """The fit of both logs together; nothing already counted is read again."""
         needs_log(more)
-        if self.kind == "cluster":
+        if self.kind == "cluster" or more.cluster:
             raise ValueError("clustered errors need the rows: fit the logs together instead")
+        if more.covariates:
+            raise ValueError("the new log has covariates, for which this fit does not adjust: fit the logs together")
         return self.spec.fit_table(self.pairs.plus(pair_table(more)), self.kind)
 
     # --- files -----------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def _squares(
 
         def part(block: Block, low: int = low, used: bool = True) -> Part:
             codes = block.clusters[column]
-            refuse_nulls(codes, name)
+            refuse_nulls(block, column, name)
             block = block if size <= step else block.where((codes >= low) & (codes < low + step))
             if not problem.nuisances:
                 return cluster_sums(problem, block, estimate, column, low)

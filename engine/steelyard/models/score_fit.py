@@ -209,6 +209,8 @@ class Fit(ABC):
             if resume:
                 raise ValueError(f"{target} is one file: resume goes with a folder, shard by shard")
             return self._sink(log, target)
+        if target.suffix:
+            raise ValueError(f"{target} is neither a file ending in .parquet nor, without an ending, a folder")
         unscored, shards = 0, [((target / name).with_suffix(".parquet"), shard) for name, shard in log.shards()]
         log.refuse_own(*(whole for whole, _ in shards))
         for whole, shard in shards:
