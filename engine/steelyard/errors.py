@@ -50,6 +50,11 @@ def warn(words: str) -> None:
     warnings.warn(words, UserWarning, stacklevel=outermost + 2)
 
 
+def said(error: Exception) -> str:
+    """What polars says of an error, without the plan of the query in which it met it."""
+    return str(error).partition("\n\nResolved plan")[0].strip()
+
+
 def whole(name: str, value: Any, least: int = 0, most: int = _LARGEST) -> int:
     """An argument that is a whole number from `least` to `most`; ValueError otherwise."""
     if not isinstance(value, Integral) or isinstance(value, bool) or not least <= int(value) <= most:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from steelyard.blocks import is_label
-from steelyard.errors import LogError
+from steelyard.errors import LogError, said
 from steelyard.formats import FORMATS, OUTCOMES
 from steelyard.sources import broken, opened, reader
 
@@ -58,7 +58,7 @@ class PreferenceLog:
             yield
         except (pl.exceptions.PolarsError, OSError) as error:
             file = broken(self.files) if len(self.files) > 1 else None
-            raise LogError(f"could not read {file or self.name}: {error}") from error
+            raise LogError(f"could not read {file or self.name}: {said(error)}") from error
 
     def frame(self) -> pl.LazyFrame:
         """The source as polars sees it."""
@@ -193,7 +193,7 @@ class PreferenceLog:
         try:
             kinds = self.source.select(expression).collect_schema().dtypes()
         except pl.exceptions.PolarsError as error:
-            raise LogError(f"{self.name}: the {role} {expression} cannot be read: {error}") from error
+            raise LogError(f"{self.name}: the {role} {expression} cannot be read: {said(error)}") from error
         if len(kinds) != 1:
             raise LogError(f"{self.name}: the {role} {expression} is {len(kinds)} columns: name them one by one")
         return kinds[0]

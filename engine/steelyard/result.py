@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.lib import format as npy
 
-from steelyard.errors import FormatError, SteelyardError
+from steelyard.errors import FormatError, SteelyardError, said
 
 VERSION = 2
 DTYPES = ("<f8", "<i8", "<i4", "|b1")
@@ -75,7 +75,7 @@ def replacing(path: str | os.PathLike[str], suffix: str | None = None) -> Iterat
         yield temporary
         temporary.replace(target)
     except pl.exceptions.PolarsError as error:
-        raise SteelyardError(f"{target} was not written: {error}") from error
+        raise SteelyardError(f"{target} was not written: {said(error)}") from error
     finally:
         _remove(folder)
 

@@ -1,5 +1,6 @@
 """Scores and standard errors against an independent row likelihood, on real logs and in closed form."""
 
+import warnings
 from dataclasses import replace
 from importlib.resources import files
 
@@ -363,3 +364,13 @@ def test_clusters_and_groups_of_whole_numbers_are_those_of_their_text(far):
     ]
     assert heads[0]["term"].equals(heads[1]["term"])
     np.testing.assert_allclose(heads[0]["estimate"], heads[1]["estimate"], rtol=1e-9)
+
+
+def test_few_clusters_are_warned_of():
+    _, a, b, y = small(14)
+    for groups, many in ((5, False), (20, True)):
+        log = sy.scan({"a": a, "b": b, "y": y, "g": np.arange(len(a)) % groups}, a="a", b="b", outcome="y", cluster="g")
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            sy.BradleyTerry().fit(log)
+        assert [("cluster column 'g' has 5 groups" in str(one.message)) for one in told] == [True] * (not many)

@@ -13,10 +13,9 @@ from steelyard.assignment.models import PIECE, SoftmaxModel
 from steelyard.assignment.softmax import INFORMATION
 from steelyard.blocks import Block
 from steelyard.inference.clusters import squared_sums
-from steelyard.inference.influence import multiway
+from steelyard.inference.influence import FEW, multiway
 from steelyard.solve import one_blas_thread
 
-_FEW = 15.0  # rows or clusters; with fewer to tell of a coefficient its error is much too small
 _CELLS = 1 << 20  # entries of the rows' scores that are held at a time
 
 
@@ -41,7 +40,7 @@ def standard_errors(model: SoftmaxModel, cluster: str | None) -> tuple[Any, list
             return "nothing was left to chance: no spread, so no interval"
         if alone:
             return "drawn never, or always, at a value of this column, or so are others it stands against: no interval"
-        return f"some {told:.0f} {unit} tell of it: too few for an interval" if told < _FEW else None
+        return f"some {told:.0f} {unit} tell of it: too few for an interval" if told < FEW else None
 
     cells = zip(errors.tolist(), tell.tolist(), lone.tolist(), strict=True)
     return errors, [list(map(reason, *both)) for both in cells]

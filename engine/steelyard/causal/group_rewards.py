@@ -35,7 +35,7 @@ from steelyard.causal.prepared import check_settings
 from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError, warn
 from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names, squared_sums
-from steelyard.inference.influence import multiway
+from steelyard.inference.influence import FEW, multiway
 from steelyard.log import needs_log
 from steelyard.models.reward import RewardFit, RewardModel
 from steelyard.models.row_problem import RowProblem
@@ -48,7 +48,6 @@ from steelyard.spill import Blocks, changed, settled
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
 
-_FEW = 15  # clusters of a group; with fewer its errors are too small
 _ROWS = 1 << 13  # rows whose scores are made at a time
 
 
@@ -200,11 +199,11 @@ def _warn_of_few_clusters(blocks: Blocks, clusters: list[tuple[int, str, int]], 
         met = blocks.each(partial(_met, at))
         pairs = np.unique(np.concatenate([*met], axis=1), axis=1)
         counts = np.bincount(pairs[0], minlength=len(group))
-        few = np.flatnonzero((counts > 0) & (counts < _FEW))
+        few = np.flatnonzero((counts > 0) & (counts < FEW))
         if len(few):
             told = ", ".join(f"{group.labels()[j]} ({counts[j]})" for j in few[:10])
             warn(
-                f"{len(few)} groups have fewer than {_FEW} clusters of {name!r}: {told}. Their intervals are too "
+                f"{len(few)} groups have fewer than {FEW} clusters of {name!r}: {told}. Their intervals are too "
                 "short, and test_equal() finds differences that are not there: collect from more, or join groups."
             )
 

@@ -12,10 +12,11 @@ import numpy as np
 import scipy  # its parts load when first used
 
 from steelyard._native.draws import normals
-from steelyard.errors import NotIdentifiedError
+from steelyard.errors import NotIdentifiedError, warn
 from steelyard.passes import over_cores
 from steelyard.solve import one_blas_thread
 
+FEW = 15  # clusters, or rows: what so few tell of has errors that are too small
 _DRAWN_TOGETHER = 128  # whatever the number of cores, so that the sums have the same bits
 
 
@@ -65,13 +66,18 @@ def multiway(names: Sequence[str], squares: Sequence[Any], groups: Sequence[int]
 
     names, squares, groups: for each of :func:`cluster_sets`, in its order, what to call it, the sum of s s' over its
     clusters, (p, p), and how many they are. Each term carries its factor G / (G - 1); negative eigenvalues are set
-    to 0 and told. Raises NotIdentifiedError for a single cluster.
+    to 0 and told. Raises NotIdentifiedError for a single cluster; warns of a column of few.
     """
     meat: Any = 0.0
     sets = cluster_sets(len(names).bit_length())
     for chosen, name, square, count in zip(sets, names, squares, groups, strict=True):
         if count < 2:
             raise NotIdentifiedError(f"cluster column {name!r} has {count} group; clustered errors need two")
+        if count < FEW and len(chosen) == 1:
+            warn(
+                f"cluster column {name!r} has {count} groups: with fewer than {FEW} intervals by cluster are too short "
+                "(of 95 %, some 80 with 3, 90 with 5)"
+            )
         meat = meat + square * (count / (count - 1)) * (-1) ** (len(chosen) + 1)
     if len(names) == 1:
         return meat, 0.0
