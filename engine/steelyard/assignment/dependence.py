@@ -13,6 +13,7 @@ from steelyard.assignment.softmax import SoftmaxProblem
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.inference.clusters import ClusterSums, refuse_nulls, summed
+from steelyard.inference.influence import squared_rows
 
 if TYPE_CHECKING:
     from steelyard.assignment.assigned import Assigned
@@ -97,8 +98,7 @@ def _score_test(problem: SoftmaxProblem, shares: Any, cluster: str | None) -> tu
     def one(block: Block) -> tuple[Any, Any]:
         scores = problem.scores(block, gamma, np.arange(k)).reshape(block.n, k, 1 + d)[:, :, 1:].reshape(block.n, k * d)
         if cluster is None:
-            each = scores if block.count is None else scores / block.count[:, None]  # a row for many
-            return scores.sum(axis=0), each.T @ scores
+            return scores.sum(axis=0), squared_rows(scores, block.count)
         refuse_nulls(block, 0, cluster)
         return scores.sum(axis=0), summed(block.clusters[0], None, 0, [(slice(None), scores)], k * d)
 

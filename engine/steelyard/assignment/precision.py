@@ -13,7 +13,7 @@ from steelyard.assignment.models import PIECE, SoftmaxModel
 from steelyard.assignment.softmax import INFORMATION
 from steelyard.blocks import Block
 from steelyard.inference.clusters import squared_sums
-from steelyard.inference.influence import FEW, multiway
+from steelyard.inference.influence import FEW, multiway, squared_rows
 from steelyard.solve import one_blas_thread
 
 _CELLS = 1 << 20  # entries of the rows' scores that are held at a time
@@ -151,7 +151,7 @@ def _by_row(model: SoftmaxModel, q: int) -> Any:
         total = np.zeros((q, q))
         for _, part in block.pieces(max(1, _CELLS // q)):
             scores = _scores(model, part)
-            total += (scores if part.count is None else scores / part.count[:, None]).T @ scores
+            total += squared_rows(scores, part.count)
         return total
 
     return sum(model.problem.blocks.each(one))

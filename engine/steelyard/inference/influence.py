@@ -60,6 +60,11 @@ class Influence:
         return errors
 
 
+def squared_rows(scores: Any, count: Any) -> Any:
+    """(p, p) the sum of s s' over comparisons; scores: (n, p) of rows, count (n,) times s where one stands for many."""
+    return (scores if count is None else scores / count[:, None]).T @ scores
+
+
 @one_blas_thread()
 def multiway(names: Sequence[str], squares: Sequence[Any], groups: Sequence[int]) -> tuple[Any, float]:
     """Cluster-robust meat by inclusion and exclusion over cluster columns (Cameron, Gelbach and Miller 2011).

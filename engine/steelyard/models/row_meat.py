@@ -17,7 +17,7 @@ from steelyard.blocks import Block
 from steelyard.errors import LogError
 from steelyard.inference import Influence
 from steelyard.inference.clusters import CLUSTER_BYTES, ClusterSums, Part, refuse_nulls, summed
-from steelyard.inference.influence import multiway
+from steelyard.inference.influence import multiway, squared_rows
 from steelyard.models.cells import Estimate
 from steelyard.models.wide import widened
 from steelyard.solve import one_blas_thread
@@ -127,8 +127,7 @@ def _stacked_meat(problem: RowProblem, estimate: Estimate, across: list[Any]) ->
     def one(block: Block, used: bool = True) -> Any:
         meat = np.zeros((problem.size, problem.size))
         for cut, scores in _stacked(problem, block, estimate if used else None, across):
-            single = scores if block.count is None else scores / block.count[cut, None]  # a row for many
-            meat += single.T @ scores
+            meat += squared_rows(scores, None if block.count is None else block.count[cut])
         return meat
 
     left = (meat for blocks in problem.rest for meat in blocks.each(partial(one, used=False)))
