@@ -15,7 +15,7 @@ import polars as pl
 from steelyard.assignment.propensity import LabelPropensity, PairPropensity
 from steelyard.blocks import Block
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
-from steelyard.causal.pairwise import Moments, Pairwise, Residuals, centre_of, centred, drifts, refuse_thin
+from steelyard.causal.pairwise import Moments, Pairwise, Residuals, centre_of, centred, refuse_thin, shifts
 from steelyard.causal.prepared import Prepared, apart, check_models, prepared, warn_extrapolated
 from steelyard.causal.projection import project
 from steelyard.errors import LogError, NotIdentifiedError, OverlapError
@@ -246,7 +246,7 @@ def _estimated(
 ) -> DoublyRobustFit:  # fmt: skip
     """Projection and influence from the win matrix and the sums of both passes.
 
-    Two passes more where the pairs' weights are the log's: these were estimated too.
+    Two passes more, or two for each cluster column, where the pairs' weights are the log's: these were estimated too.
     """
     omega, k = problem.omega, problem.k
     centre = centre_of(omega, moments.means / found.total)
@@ -269,16 +269,19 @@ def _estimated(
     score[main] = projection.theta
     estimate = Estimate(projection.theta, int(main.sum()), 0.0, 0.0, float("nan"), projection.iterations,
                         projection.gradient_norm)  # fmt: skip
-    by_rate = None
+    rate_meat = None
     if isinstance(spec.pairs, str) and spec.pairs == "log":
-        size = float(ready.pairs.sums.sum(axis=1) @ (omega[ready.pairs.a, ready.pairs.b] > 0))
+        counted = float(ready.pairs.sums.sum(axis=1) @ (omega[ready.pairs.a, ready.pairs.b] > 0))
         rate = (np.where(omega > 0, win, 0.0) * omega).sum(axis=1) / np.maximum(omega.sum(axis=1), 1e-300)
         shares = np.zeros((k, k))
         shares[kept] = projection.share
-        counted = replace(problem, drift=drifts(omega, win, rate[:, None], found.total, size))
-        by_rate = counted.meat(found, counted.moments(found), ready.clusters)[0][kept]
-        problem = replace(problem, drift=drifts(omega, win, shares, found.total, size))
-        moments = problem.moments(found)
+        by_score, by_rate = (
+            replace(problem, counted=counted, shift=shifts(omega, win, like, found.total, counted))
+            for like in (shares, rate[:, None])
+        )
+        rates = moments if ready.clusters else by_rate.moments(found)  # of clusters no more than means is asked
+        rate_meat = by_rate.meat(found, rates, ready.clusters)[0][kept]
+        problem, moments = by_score, moments if ready.clusters and spec.judge is None else by_score.moments(found)
     meat, clipped = problem.meat(found, moments, ready.clusters)
     psi = Influence(projection.bread / found.total, meat[kept], clipped)
     alone = None
@@ -289,7 +292,7 @@ def _estimated(
     return DoublyRobustFit(
         spec, ready.pairs, score, why, estimate, psi, "cluster" if ready.clusters else "sandwich", omega, win,
         found.answered + found.answered.T, found.total, found.effective_size, int(found.rows), naive, ready.overlap,
-        ready.contexts, problem, found, centre, alone, by_rate, ready.clusters, _estimand(spec), dropped,
+        ready.contexts, problem, found, centre, alone, rate_meat, ready.clusters, _estimand(spec), dropped,
     )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ class DoublyRobustFit(ScoreFit):
     residuals: Residuals | None = field(default=None, repr=False, compare=False)
     centre: Any = field(default=None, repr=False, compare=False)
     alone: Any = field(default=None, repr=False)
-    by_rate: Any = field(default=None, repr=False)
+    rate_meat: Any = field(default=None, repr=False)
     clusters: list[tuple[int, str, int]] = field(default_factory=list, repr=False)
     words: str = ""
     dropped: dict[str, int] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class DoublyRobustFit(ScoreFit):
         """The influence on the win rates of the scored arms."""
         inverse = 1.0 / (self.total * self.omega.sum(axis=1)[self.main])
         known = self._known_influence()
-        return Influence(np.diag(inverse), known.meat if self.by_rate is None else self.by_rate, known.clipped)
+        return Influence(np.diag(inverse), known.meat if self.rate_meat is None else self.rate_meat, known.clipped)
 
     def win_rates(self, level: float = 0.95, simultaneous: bool = False) -> pl.DataFrame:
         """arm win_rate se low high comparisons reason: mean outcome over the scored opponents, by the pairs' weights.
@@ -145,7 +145,7 @@ class DoublyRobustFit(ScoreFit):
         if not all(normaliser.own[min(i, j), max(i, j)] for normaliser in divided):
             few = f"fewer than {OWN:g} effective comparisons of the two, answered or judged: no interval"
             return Contrast(value, None, None, None, None, few)
-        alone = replace(self.problem, omega=pair, drift=None)
+        alone = replace(self.problem, omega=pair, counted=None, shift=None)
         with one_blas_thread():
             moments = alone.moments(self.residuals)
             meat, _ = alone.meat(self.residuals, moments, self.clusters)
@@ -256,7 +256,7 @@ class DoublyRobustFit(ScoreFit):
         names = ("total", "effective_size", "n", "words", "dropped")
         facts |= {name: getattr(self, name) for name in names} | {"naive": plain}
         arrays |= {name: getattr(self, name) for name in ("omega", "win", "answered")}
-        arrays |= {name: part for name in ("alone", "by_rate") if (part := getattr(self, name)) is not None}
+        arrays |= {name: part for name in ("alone", "rate_meat") if (part := getattr(self, name)) is not None}
         write_archive(path, "doubly-robust", facts, arrays | {f"naive {name}": part for name, part in beside.items()})
 
     def _spec_facts(self) -> dict[str, Any]:
@@ -281,10 +281,10 @@ def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> DoublyRobustFit:
     naive = PairFit(BradleyTerry(**loaded_spec(own["spec"])), **loaded_scores(own, plain)) if own else None
     more = {name: facts[name] for name in ("total", "effective_size", "n", "words", "dropped")}
     _check_pairs(len(facts["arms"]), facts["total"], arrays["omega"], arrays["win"], arrays["answered"])
-    more |= {name: arrays.get(name) for name in ("omega", "win", "answered", "alone", "by_rate")}
+    more |= {name: arrays.get(name) for name in ("omega", "win", "answered", "alone", "rate_meat")}
     scores = loaded_scores(facts, arrays)
     size = (scores["estimate"].k,) * 2
-    require(arrays, "<f8", **{name: size for name in ("alone", "by_rate") if name in arrays})
+    require(arrays, "<f8", **{name: size for name in ("alone", "rate_meat") if name in arrays})
     return DoublyRobustFit(LoadedSpec(**facts["spec"]), **scores, **more, naive=naive)
 
 

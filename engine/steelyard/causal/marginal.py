@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steelyard.blocks import Block
-from steelyard.causal.pairwise import Normaliser, Pairwise, Residuals
+from steelyard.causal.pairwise import Normaliser, Pairwise, Residuals, counts, shifts
 from steelyard.causal.projection import project
 from steelyard.inference.clusters import squared_sums
 from steelyard.inference.influence import multiway
@@ -31,12 +31,14 @@ _TURNS = 50  # times that the direction of a bound is followed
 class End(NamedTuple):
     """An end of what a number may be. v: (K,) its derivative by the sums over opponents, times -1 for a lower end.
 
-    side: (K, K) upper triangle: what a pair's mean adds to that; the largest mean counts where positive.
+    side: (K, K) upper triangle: what a pair's mean adds to that; the largest mean counts where positive. shift: (K, K)
+    what an answered row of a pair adds to it, where the pairs' weights count those rows; else None.
     """
 
     value: float
     v: Any
     side: Any
+    shift: Any
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,10 @@ class Marginal:
         along = self._along(v)
         side = along if upper else -along
         constant = float((np.triu(self.problem.omega, 1) * v[None, :]).sum())
-        return End(float((along * self._win(side)).sum()) + constant, v if upper else -v, side)
+        v = v if upper else -v
+        win, omega = self._full(side), self.problem.omega
+        like = (omega * win).sum(axis=1) / np.maximum(omega.sum(axis=1), 1e-300)
+        return End(float((along * self._win(side)).sum()) + constant, v, side, self._shift(v, win, like[:, None]))
 
     def contrast(self, along: Any, main: Any, upper: bool) -> End:
         """An end of along' theta, theta (K,) the scores of the main arms nearest to the win matrix.
@@ -95,7 +100,9 @@ class Marginal:
         guesses = [-found[0][1], self._by_score(found[0][0], main), -self._by_score(found[0][0], main)]
         found += [self._followed(np.where(plain == 0.0, guess, plain), v, main) for guess in guesses]
         theta, side, v = max(found, key=lambda each: float(sign * along[main] @ each[0]))
-        return End(float(along[main] @ theta), v, side)
+        like = np.zeros_like(side)
+        like[np.ix_(main, main)] = 1.0 / (1.0 + np.exp(theta - theta[:, None]))
+        return End(float(along[main] @ theta), v, side, self._shift(v, self._full(side), like))
 
     def _by_score(self, theta: Any, main: Any) -> Any:
         """(K, K) as if an arm's derivative grew with its score."""
@@ -107,8 +114,8 @@ class Marginal:
         """Scores at the ends that `side` says, which is turned until it is what these scores' own derivative says."""
         kept = np.ix_(main, main)
         for _ in range(_TURNS):
-            win, before = self._win(side), side > 0
-            projection = project((win + np.tril(1.0 - win.T, -1))[kept], self.problem.omega[kept])
+            before = side > 0
+            projection = project(self._full(side)[kept], self.problem.omega[kept])
             v = np.zeros(self.problem.k)
             v[main] = projection.bread @ towards[main]
             side = self._along(v)
@@ -123,6 +130,18 @@ class Marginal:
     def _win(self, side: Any) -> Any:
         """(K, K) upper triangle: the largest means where side > 0, else the least."""
         return _chosen(side, self.mean) + self._normaliser(side).correction
+
+    def _full(self, side: Any) -> Any:
+        """The same, from both sides of each pair."""
+        win = self._win(side)
+        return win + np.tril(1.0 - win.T, -1)
+
+    def _shift(self, v: Any, win: Any, like: Any) -> Any:
+        """(K, K) as :class:`End` has it, of v' (sums over opponents of weight times mean less `like`)."""
+        if self.problem.counted is None:
+            return None
+        own = v[:, None] * shifts(self.problem.omega, win, like, self.found.total, self.problem.counted)
+        return own + own.T
 
     def _normaliser(self, side: Any) -> Normaliser:
         h, _, _, square, *_ = self.found.by_pair
@@ -156,12 +175,14 @@ class Marginal:
             t, h, e, *_ = self.problem.residual(part, table)
             least, most = _own(part, t, h, e, self.lam)
             pair = _pair(part)
-            for to, (_, v, side), normaliser in zip(out, ends, normalisers, strict=True):
+            for to, (_, v, side, shift), normaliser in zip(out, ends, normalisers, strict=True):
                 own = side[pair] > 0
                 r, more = (np.where(own, most[i], least[i]) for i in (0, 1))
                 centre = float((side * _chosen(side, self.mean)).sum())
                 to[at] = t * (table.along(side, self.lam) - centre) + side[pair] * more
                 to[at] += normaliser.along(v, pair, omega[pair], h, r)
+                if shift is not None:
+                    to[at] += counts(part) * shift[pair]
         return out
 
 

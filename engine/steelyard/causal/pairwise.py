@@ -161,9 +161,9 @@ class Pairwise:
     """The rows as the estimator reads them. omega: (K, K) symmetric weights of the pairs.
 
     blocks: context (q, n) the design; propensity (2, n) of the pair, and of the pair and an answer; y NaN where not
-    answered; weight t; fold. outcome, judged: see outcomes.py. chance: the propensity gives every pair one. drift:
-    (K, K) where omega counts the answered rows, what one that counts 1 adds to its arm's sum (row) by that: see
-    :func:`drifts`.
+    answered; weight t; fold. outcome, judged: see outcomes.py. chance: the propensity gives every pair one. counted:
+    where omega counts the answered rows, their weight, else None; shift: (K, K) what one that counts 1 adds by that to
+    its arm's (row) sum, see :func:`shifts`.
     """
 
     blocks: Blocks
@@ -171,7 +171,8 @@ class Pairwise:
     outcome: Any
     judged: Any = None
     chance: bool = True
-    drift: Any = None
+    counted: float | None = None
+    shift: Any = None
 
     @property
     def k(self) -> int:
@@ -232,17 +233,16 @@ class Pairwise:
                 alone_answers.added(alone, pair, omega, h, (e + judged_e) * side)
                 judged.added(sums, pair, omega, judged_h, judged_e * side)
             answers.added(sums, pair, omega, h, e * side)
-            if self.drift is not None:
+            if self.shift is not None:
                 for own in (sums,) if alone is None else (sums, alone):
                     self._counted(own, part)
             yield at, part, t, sums, alone, means
 
     def _counted(self, sums: Any, block: Block) -> None:
-        """Adds the drift of a few rows to sums (K, n)."""
-        a, b, n = block.a, block.b, np.arange(block.n)
-        each = np.isfinite(np.asarray(block.y)) * (1.0 if block.sampling is None else block.sampling)
-        sums[a, n] += each * self.drift[a, b]
-        sums[b, n] += each * self.drift[b, a]
+        """Adds the shift of a few rows to sums (K, n)."""
+        a, b, n, each = block.a, block.b, np.arange(block.n), counts(block)
+        sums[a, n] += each * self.shift[a, b]
+        sums[b, n] += each * self.shift[b, a]
 
     def moments(self, found: Residuals) -> Moments:
         """The second pass."""
@@ -284,12 +284,17 @@ class Pairwise:
         return entries
 
 
-def drifts(omega: Any, win: Any, like: Any, total: float, size: float) -> Any:
+def counts(block: Block) -> Any:
+    """(n,) what each row counts in the log's own weights of pairs."""
+    return np.isfinite(np.asarray(block.y)) * (1.0 if block.sampling is None else block.sampling)
+
+
+def shifts(omega: Any, win: Any, like: Any, total: float, counted: float) -> Any:
     """(K, K) see :class:`Pairwise`: what omega's being estimated adds to sum_k omega_jk (M_jk - like_jk) = 0.
 
-    total: of the target weights; size: of the answered rows that omega counts.
+    total: of the target weights.
     """
-    return np.where(omega > 0, total / size * (win - like), 0.0)
+    return np.where(omega > 0, total / counted * (win - like), 0.0)
 
 
 def centred(square: Any, cross: Any, tt: float, centre: Any) -> Any:
