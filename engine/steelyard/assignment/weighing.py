@@ -411,7 +411,8 @@ def _overlap(made: Weights, s: Sums) -> Overlap:
 def _empty_cells(made: Weights, s: Sums) -> tuple[pl.DataFrame, float]:
     """Context values with no row of a label though chance would have given 5; and the share of the target there.
 
-    The target asks for every label in every context; overlap weights ask for nothing where there is nothing.
+    The target asks for every label in every context, and each group is asked about by itself: of groups the one that
+    lacks most counts. Overlap weights ask for nothing where there is nothing.
     """
     assigned, contexts = made.propensity.assigned, made.propensity.contexts
     schema: dict[str, Any] = {"context": pl.String, "value": pl.String, "label": pl.String, "expected": pl.Float64}
@@ -425,7 +426,8 @@ def _empty_cells(made: Weights, s: Sums) -> tuple[pl.DataFrame, float]:
         cells += [
             (name, known[v], assigned.labels[j], expected[v, j]) for v, j in zip(*np.nonzero(missing), strict=True)
         ]
-        worst = max(worst, float((missing.sum(axis=1) * table.sum(axis=1)).sum() / table.sum() / len(asked)))
+        lacking = (missing.T @ table.sum(axis=1))[asked] / table.sum()
+        worst = max(worst, float(lacking.max() if assigned.kind == "group" else lacking.mean()))
     return pl.DataFrame(cells, schema=schema, orient="row"), 0.0 if made.kind == "overlap" else worst
 
 
