@@ -302,6 +302,10 @@ def test_outcomes_that_are_given_are_of_numbers_too():
     assert sy.scan(signs, **ROLES, outcomes={"1": 1, "-1": 0}).check().unlabelled == 1
     with pytest.raises(sy.LogError, match=r"1 row: unknown outcome .*numbers that outcomes= does not name"):
         sy.BradleyTerry().fit(sy.scan(turned, **ROLES, outcomes={0: 1, 1: 0}))
+    tenths = FRAME.with_columns(
+        pl.col("winner").replace_strict({"left": 0.1, "right": 0.9, "tie": 0.2}).cast(pl.Float32)
+    )
+    assert np.array_equal(scores(tenths, outcomes={0.1: 1, 0.9: 0, 0.2: 0.5}), scores(FRAME))
     for wrong in ({"left": "win"}, ["left"]):
         with pytest.raises(TypeError, match="outcomes takes"):
             sy.scan(FRAME, **ROLES, outcomes=wrong)
@@ -309,7 +313,9 @@ def test_outcomes_that_are_given_are_of_numbers_too():
 
 def test_one_arm_does_not_get_two_names():
     frame = FRAME.with_columns(pl.col("left", "right").replace_strict({"x": 1, "y": 2, "z": 3}))
-    for left, right in ((pl.Int64, pl.Float64), (pl.Decimal(10, 1), pl.Decimal(10, 2)), (pl.Float64, pl.UInt8)):
+    assert scores(frame.with_columns(right=pl.col("right").cast(pl.String))).size == 3
+    assert len(sy.scan(frame.with_columns(pl.col("left") * 1.5), **{**ROLES, "b": pl.lit("it")}).arms()) == 4
+    for left, right in ((pl.Int64, pl.Float64), (pl.Decimal(10, 1), pl.Decimal(10, 2)), (pl.Float64, pl.String)):
         mixed = frame.with_columns(pl.col("left").cast(left), pl.col("right").cast(right))
         with pytest.raises(sy.LogError, match="one arm would have two names"):
             sy.BradleyTerry().fit(sy.scan(mixed, **ROLES))
@@ -326,6 +332,14 @@ def test_names_in_text_stay_as_they_are_written(tmp_path):
         assert log.shards()[0][1].arms() == ["04", "4.1", "4.10"]
 
 
+def test_whole_numbers_in_text_stay_numbers(tmp_path):
+    FRAME.with_columns(pl.col("left", "right").replace_strict({"x": 1, "y": 2, "z": 10})).write_csv(
+        tmp_path / "log.csv"
+    )
+    won = (pl.col("winner") == "left") & (pl.col("left") > 0)
+    assert sy.scan(tmp_path / "log.csv", a="left", b="right", outcome=won).arms() == ["1", "2", "10"]
+
+
 def test_files_are_read_once_and_all_of_them_or_not_at_all(tmp_path):
     (tmp_path / "loop").mkdir()
     FRAME.write_parquet(tmp_path / "loop" / "1.parquet")
@@ -338,9 +352,33 @@ def test_files_are_read_once_and_all_of_them_or_not_at_all(tmp_path):
     with pytest.raises(sy.LogError, match="the path of the log is empty"):
         sy.scan("", **ROLES)
     FRAME.write_ndjson(tmp_path / "1.ndjson")
+    FRAME.with_columns(note=pl.lit("x")).write_ndjson(tmp_path / "1.ndjson")
+    late = pl.concat([FRAME.drop("winner")] * 50 + [FRAME], how="diagonal")
+    (tmp_path / "2.ndjson").write_text(
+        "".join(json.dumps({k: v for k, v in row.items() if v}) + "\n" for row in late.iter_rows(named=True))
+    )
+    assert sy.scan(tmp_path / "*.ndjson", **ROLES).check().usable == 2 * len(FRAME)
     FRAME.rename({"winner": "result"}).write_ndjson(tmp_path / "2.ndjson")
     with pytest.raises(sy.LogError, match=r"2\.ndjson lacks the columns \['winner'\], which .*1\.ndjson has"):
         sy.scan(tmp_path / "*.ndjson", **ROLES)
+
+
+def test_a_query_of_several_files_is_not_written_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for i in range(5):
+        FRAME.write_parquet(f"{i}.parquet")
+    (tmp_path / "link.parquet").symlink_to(tmp_path / "0.parquet")
+    fit = sy.BradleyTerry().fit(sy.scan(FRAME, **ROLES))
+    for query, out in ((pl.scan_parquet("[0-9].parquet"), "3.parquet"), (pl.scan_parquet("./4.parquet"), "4.parquet"),
+                       (pl.scan_parquet("1.parquet"), tmp_path / "1.parquet"),
+                       (pl.scan_parquet([f"{i}.parquet" for i in range(5)]), "4.parquet"),
+                       (pl.scan_parquet("link.parquet"), "0.parquet")):  # fmt: skip
+        with pytest.raises(ValueError, match="is a file of the log itself"):
+            fit.sink(sy.scan(query, **ROLES), out)
+    fit.sink(sy.scan(pl.scan_parquet("1.parquet"), **ROLES), "new.parquet")
+    (tmp_path / "scored.2026").mkdir()
+    fit.sink(sy.scan("[0-9].parquet", **ROLES), "scored.2026")
+    assert len(list((tmp_path / "scored.2026").iterdir())) == 5
 
 
 def test_a_query_of_a_file_is_not_written_over(tmp_path):

@@ -80,17 +80,18 @@ class PreferenceLog:
                 "output file, ending in .parquet"
             )
         root = os.path.commonpath([Path(file).parent for file in self.files])
-        text = [column for column in (self.roles["a"], self.roles["b"]) if isinstance(column, str)]
-        alone = [replace(self, source=reader([file], text), name=file, files=(file,)) for file in self.files]
+        names = [column for column in (self.roles["a"], self.roles["b"]) if isinstance(column, str)]
+        alone = [replace(self, source=reader([file], names), name=file, files=(file,)) for file in self.files]
         return [(str(Path(shard.name).relative_to(root)), shard) for shard in alone]
 
     def refuse_own(self, *outputs: str | os.PathLike[str]) -> None:
         """Raises ValueError where an output would take the place of a file of the log, or of another output."""
-        own, named = {Path(file).resolve() for file in self.files}, [Path(path).resolve() for path in outputs]
-        plan = "" if self.files or not any(path.exists() for path in named) else self.source.explain(optimized=False)
-        for path, output in zip(named, outputs, strict=True):
-            scanned = any(re.search(rf"[\[, ]{re.escape(str(name))}[\], ]", plan) for name in (path, output))
-            if path in own or (scanned and path.exists()):
+        named = [Path(path).resolve() for path in outputs]
+        own = {Path(file).resolve() for file in self.files}
+        if not self.files and any(path.exists() for path in named):
+            own |= _scanned_by(self.source, named)
+        for path in named:
+            if path in own:
                 raise ValueError(f"{path} is a file of the log itself: choose another name for the output")
             if named.count(path) > 1:
                 raise ValueError(f"two files of the log would both be written to {path}: give them different names")
@@ -120,9 +121,10 @@ class PreferenceLog:
         roles = {name: _expression(column, schema, name) for name, column in self.roles.items()}
         kinds = {role: schema[column] if isinstance(column, str) else self._kind(roles[role], role)
                  for role, column in self.roles.items() if role in ("a", "b", "outcome")}  # fmt: skip
-        self._refuse_unlike(kinds["a"], kinds["b"])
+        if not any(isinstance(self.roles[side], pl.Expr) and roles[side].meta.is_literal() for side in "ab"):
+            self._refuse_unlike(kinds["a"], kinds["b"])
         if self.mapped and kinds["outcome"].is_numeric():
-            roles["outcome"] = _as_mapped(roles["outcome"], self.outcomes)
+            roles["outcome"] = _as_mapped(roles["outcome"], kinds["outcome"], self.outcomes)
         for name in encoder.clusters:
             parts = [_expression(self.cluster[int(p[8:])], schema, "cluster") for p in name.split("+")]
             texts = [self._text(part, "cluster") for part in parts]
@@ -166,7 +168,7 @@ class PreferenceLog:
     def _refuse_unlike(self, a: pl.DataType, b: pl.DataType) -> None:
         """Raises LogError where a and b are of types whose values are told in two ways, as 1 and 1.0 are."""
         alike = all(kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Null) for kind in (a, b))
-        if not alike and a != b and pl.String not in (a, b):
+        if not alike and a != b:
             raise LogError(
                 f"{self.name}: a holds {a} and b {b}, so that one arm would have two names: cast both to one type, as "
                 "in a=pl.col(...).cast(pl.Int64)"
@@ -399,8 +401,9 @@ def scan(
     twice = sorted({column for column in contexts if contexts.count(column) > 1})
     if twice:
         raise LogError(f"several context columns are named {twice}: leave one out, or rename it with .alias()")
-    text = [column for column in (roles["a"], roles["b"]) if isinstance(column, str)]
-    frame, name, paths = opened(source, text)
+    read = [*roles.values(), group, propensity, *several(context), *several(cluster), *(covariates or {}).values()]
+    names = [column for column in (roles["a"], roles["b"]) if isinstance(column, str)]
+    frame, name, paths = opened(source, names, [column for column in read if isinstance(column, str)])
     return PreferenceLog(
         source=frame,
         name=name,
@@ -432,6 +435,17 @@ def _label(key: Any) -> str:
     return str(key).lower() if isinstance(key, bool) else str(key)
 
 
+def _scanned_by(query: pl.LazyFrame, named: Sequence[Path]) -> set[Path]:
+    """Files that a query scans, as its plan tells; of a list that it cuts short also those named below its folders."""
+    found = set()
+    for told in re.findall(r"SCAN \[(.*?)\]\n", f"{query.explain(optimized=False)}\n"):
+        listed, _, others = told.partition(", ... ")
+        scanned = {Path(name).resolve() for name in listed.split(", ")}
+        folders = {path.parent for path in scanned}
+        found |= scanned | {path for path in named if others and any(one in path.parents for one in folders)}
+    return found
+
+
 def _values(outcomes: Mapping[Any, float]) -> dict[str, float]:
     """What each label is worth, by its text; TypeError for anything but {label: number}."""
     if not isinstance(outcomes, Mapping) or not all(isinstance(value, Real) for value in outcomes.values()):
@@ -439,12 +453,12 @@ def _values(outcomes: Mapping[Any, float]) -> dict[str, float]:
     return {_label(key): float(value) for key, value in outcomes.items()}
 
 
-def _as_mapped(outcome: pl.Expr, values: Mapping[str, float]) -> pl.Expr:
+def _as_mapped(outcome: pl.Expr, kind: pl.DataType, values: Mapping[str, float]) -> pl.Expr:
     """A column of numbers as what they are worth; beyond [0, 1], which is no outcome, where they are no label."""
     known = {}
     for label, value in values.items():
         with suppress(ValueError):  # a label that is no number is in no such column
-            known[float(label)] = value
+            known[pl.Series([float(label)]).cast(pl.Float32 if kind == pl.Float32 else pl.Float64)[0]] = value
     worth = outcome.cast(pl.Float64).replace_strict(known, default=2.0, return_dtype=pl.Float64)
     return pl.when(outcome.is_null()).then(None).otherwise(worth)
 

@@ -22,18 +22,21 @@ READERS: dict[str, Any] = {
     ".feather": pl.scan_ipc,
 }
 
+Opened = tuple[pl.LazyFrame, str, tuple[str, ...]]
 
-def opened(source: Any, text: Sequence[str] = ()) -> tuple[pl.LazyFrame, str, tuple[str, ...]]:
+
+def opened(source: Any, names: Sequence[str] = (), roles: Sequence[str] = ()) -> Opened:
     """The frame, what to call it in messages, and the local files that it is read from.
 
-    text: columns that a file of text has as they stand: names of versions, 4.1 and 4.10, are no numbers.
+    names: columns of names, which no file of text turns into fractions: 4.1 and 4.10 are two versions. roles: columns
+    that are read, and that no file may lack.
     """
     if isinstance(source, pl.LazyFrame):
         return source, "the lazy frame", ()
     if isinstance(source, pl.DataFrame):
         return source.lazy(), "the frame", ()
     if isinstance(source, str | Path) or (isinstance(source, Sequence) and source):
-        return _open_files(source, text)
+        return _open_files(source, names, roles)
     if isinstance(source, Mapping):
         lengths = {name: len(column) if hasattr(column, "__len__") else 1 for name, column in source.items()}
         if len(set(lengths.values())) > 1:
@@ -47,23 +50,27 @@ def opened(source: Any, text: Sequence[str] = ()) -> tuple[pl.LazyFrame, str, tu
     )
 
 
-def _frame(source: Any, name: str) -> tuple[pl.LazyFrame, str, tuple[str, ...]]:
+def _frame(source: Any, name: str) -> Opened:
     try:
         return pl.DataFrame(source).lazy(), name, ()
     except (pl.exceptions.PolarsError, TypeError, ValueError, NotImplementedError) as error:
         raise LogError(f"{name} cannot be made a frame: {error}") from error
 
 
-def _open_files(source: Any, text: Sequence[str]) -> tuple[pl.LazyFrame, str, tuple[str, ...]]:
+def _open_files(source: Any, names: Sequence[str], roles: Sequence[str]) -> Opened:
     listed = [source] if isinstance(source, str | Path) else list(source)
     if not all(isinstance(path, str | Path) for path in listed):
         raise LogError("a list is one of paths or globs: put frames together with polars.concat first")
     paths = [str(path) for path in listed]
     name = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     if any("://" in path for path in paths):  # polars finds those
-        return _scanned(paths, text), name, ()
-    files = [str(file) for path in paths for file in matching(path)]
-    return reader(files, text), name, tuple(files)
+        return _scanned(paths, names), name, ()
+    once = {file.resolve(): str(file) for path in reversed(paths) for file in reversed(matching(path))}
+    files = [*reversed(once.values())]
+    frame = reader(files, names)
+    if len(files) > 1 and READERS[_ending(files[0])] is pl.scan_ndjson:  # where what is lacking would be null
+        _refuse_lacking(files, roles)
+    return frame, name, tuple(files)
 
 
 def matching(path: str) -> list[Path]:
@@ -90,7 +97,7 @@ def matching(path: str) -> list[Path]:
         raise LogError(f"{path}: {why}")
     if len({READERS.get(_ending(file)) for file in found}) > 1:
         endings = ", ".join(sorted({file.suffix for file in found}))
-        raise LogError(f"{path}: files of several kinds, {endings}: name those of one kind, as in {path}/**/*.parquet")
+        raise LogError(f"{path}: files of several kinds, {endings}: name those of one kind by a glob")
     return found
 
 
@@ -100,38 +107,42 @@ def _ending(path: str | Path) -> str:
     return suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in (".gz", ".zst") else (suffixes or [""])[-1]
 
 
-def reader(files: Sequence[str], text: Sequence[str] = ()) -> pl.LazyFrame:
-    """Local files of one kind, by name; folders named column=value become columns. text: as in :func:`opened`."""
+def reader(files: Sequence[str], names: Sequence[str] = ()) -> pl.LazyFrame:
+    """Local files of one kind, by name; folders named column=value become columns. names: as in :func:`opened`."""
     endings = sorted({_ending(file) for file in files})
     if len({READERS.get(ending) for ending in endings}) > 1:
         raise LogError(f"{files[0]} and {len(files) - 1} more end in {', '.join(endings)}: give files of one kind")
-    if len(files) > 1 and READERS.get(endings[0]) is pl.scan_ndjson:  # where what is lacking would be null
-        _refuse_lacking(files)
-    return _scanned([glob.escape(file) for file in files], text)
+    return _scanned([glob.escape(file) for file in files], names)
 
 
-def _refuse_lacking(files: Sequence[str]) -> None:
-    """Raises LogError where a file lacks a column that the first has."""
-    first = reader(files[:1]).collect_schema().names()
+def _refuse_lacking(files: Sequence[str], roles: Sequence[str]) -> None:
+    """Raises LogError where an NDJSON file lacks a column that is read and that the first has."""
+    wanted = set(roles) & set(reader(files[:1]).collect_schema().names())
     for file in files[1:]:
-        lacking = sorted(set(first) - set(reader([file]).collect_schema().names()))
+        if wanted <= set(reader([file]).collect_schema().names()):  # by its first rows
+            continue
+        whole = pl.scan_ndjson(glob.escape(file), infer_schema_length=None).collect_schema().names()
+        lacking = sorted(wanted - set(whole))
         if lacking:
-            raise LogError(
-                f"{file} lacks the columns {lacking[:5]}, which {files[0]} has: the files must have the same"
-            )
+            raise LogError(f"{file} lacks the columns {lacking[:5]}, which {files[0]} has: rename or add them")
 
 
-def _scanned(paths: list[str], text: Sequence[str]) -> pl.LazyFrame:
+def _scanned(paths: list[str], names: Sequence[str]) -> pl.LazyFrame:
     suffix = _ending(paths[0])
     if suffix not in READERS:
         raise LogError(f"{paths[0]}: unknown kind of file; known endings are {', '.join(READERS)}")
     options: dict[str, Any] = {}
     if suffix in (".parquet", ".pq") and any(c in path for path in paths for c in "*="):
         options["hive_partitioning"] = True
-    if suffix == ".csv":
-        options["schema_overrides"] = dict.fromkeys(text, pl.String)
     frame: pl.LazyFrame = READERS[suffix](paths, **options)
-    return frame
+    if suffix != ".csv" or not names:
+        return frame
+    try:
+        told = frame.collect_schema()
+    except pl.exceptions.PolarsError:  # told when it is read
+        return frame
+    fractions = {name: pl.String for name in names if name in told and told[name].is_float()}
+    return pl.scan_csv(paths, schema_overrides=fractions) if fractions else frame
 
 
 def broken(files: Sequence[str]) -> str | None:

@@ -79,6 +79,11 @@ class SoftmaxModel:
         scores = self.problem.scores(replace(self.design(block), weight=None, count=None), self.gamma, self.free)
         return -scores, scores * weights(block)[:, None]
 
+    @property
+    def tilted(self) -> Any:
+        """As it enters overlap weights h / P, where the tilt h depends on it too."""
+        return _Tilted(self)
+
     def gap(self, block: Block, propensity: Any) -> Any:
         """(n, q) d log h / d coefficients, h = 1 / sum_c 1 / P_c the overlap tilt: scores averaged by h / P_c.
 
@@ -162,21 +167,49 @@ class Frequency:
         shown = scipy.sparse.coo_array((ones, where), shape=(block.n, strata * classes + strata)).tocsr()
         return shown, scipy.sparse.dia_array((weights(block)[None], [0]), shape=(block.n, block.n)) @ shown
 
-    def gap(self, block: Block, propensity: Any) -> Any:
-        """As of :class:`SoftmaxModel`: what the tilt adds to d log w, by cells and strata as in :meth:`rows`."""
-        strata, classes = self.table.shape
-        stratum, n = self.stratum(block), np.arange(block.n)
-        with np.errstate(divide="ignore", invalid="ignore"):  # where some class is never drawn nothing has a weight
-            share = np.nan_to_num(1.0 / propensity / (1.0 / propensity).sum(axis=0))
-        cell, row = stratum * classes + np.arange(classes)[:, None], np.tile(n, classes)
-        values = np.append(-share, -np.ones((1, block.n)), axis=0)
-        where = (np.append(row, n), np.append(cell, strata * classes + stratum))
-        return scipy.sparse.coo_array((values.ravel(), where), shape=(block.n, strata * classes + strata)).tocsr()
+    @property
+    def tilted(self) -> Any:
+        """As it enters overlap weights h / P, where the tilt h depends on it too."""
+        return _TiltedShares(self)
 
     def solve(self, across: Any) -> Any:
         cells, strata = self.table.ravel(), self.table.sum(axis=1)
         size = np.concatenate([-cells, strata])
         return across * np.divide(1.0, size, out=np.zeros_like(size), where=size != 0)[:, None]
+
+
+@dataclass(frozen=True)
+class _Tilted:
+    """A softmax in overlap weights."""
+
+    model: SoftmaxModel
+
+    def rows(self, block: Block) -> tuple[Any, Any]:
+        slopes, scores = self.model.rows(block)
+        return slopes + self.model.gap(block, self.model.every(block)), scores
+
+    def solve(self, across: Any) -> Any:
+        return self.model.solve(across)
+
+
+@dataclass(frozen=True)
+class _TiltedShares:
+    """Shares within strata in overlap weights: d log h is one in all rows of a stratum, whose indicator tells it."""
+
+    model: Frequency
+
+    def rows(self, block: Block) -> tuple[Any, Any]:
+        return self.model.rows(block)
+
+    def solve(self, across: Any) -> Any:
+        table = self.model.table
+        strata, classes = table.shape
+        cells, whole = across[: strata * classes].reshape(strata, classes, -1), across[strata * classes :]
+        with np.errstate(divide="ignore", invalid="ignore"):  # where some class is never drawn nothing has a weight
+            inverse = table.sum(axis=1, keepdims=True) / table
+            share = np.nan_to_num(inverse / inverse.sum(axis=1, keepdims=True))
+        moved = cells - share[:, :, None] * whole[:, None]
+        return self.model.solve(np.concatenate([moved.reshape(strata * classes, -1), np.zeros_like(whole)]))
 
 
 @dataclass(frozen=True)

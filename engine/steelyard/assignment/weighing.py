@@ -13,7 +13,7 @@ import polars as pl
 from steelyard._native.label_sums import label_sums, work_size
 from steelyard.assignment.balancing import Balancing, balance
 from steelyard.assignment.contexts import Contexts, target_log
-from steelyard.assignment.models import PIECE, Logged
+from steelyard.assignment.models import PIECE, Classified, Logged
 from steelyard.assignment.overlap import (
     BINS,
     Overlap,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _EXPECTED = 5.0  # rows that chance would have given a cell which holds none
 _QUANTILES = (0.5, 0.9, 0.99, 0.999)
-_CELLS = 1 << 17  # of a design that is made at a time, where contexts are few
+_CELLS = 1 << 17  # of a design and of probabilities that are made at a time, where these are few
 
 
 def weigh(
@@ -371,7 +371,9 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
             bins.reshape(labels, BINS), seen, fine_counts(weight), values,
         )  # fmt: skip
 
-    rows = max(PIECE, _CELLS // (1 if contexts is None else 1 + len(contexts.mean)))
+    every = made.kind == "overlap" or isinstance(made.propensity.model, Classified)  # class's probability is made
+    wide = 1 + (0 if contexts is None else len(contexts.mean)) + every * len(assigned.names())
+    rows = max(PIECE, _CELLS // wide)
 
     def pieces(block: Block) -> Sums:
         return reduce(_plus, (one(part) for _, part in block.pieces(rows)))

@@ -125,7 +125,7 @@ class Weights:
     def estimand(self) -> str:
         """What the weighted log stands for, in words."""
         stacked = (
-            hasattr(self.propensity.model, "gap" if self.kind == "overlap" else "rows") or self.balancing is not None
+            hasattr(self.propensity.model, "tilted" if self.kind == "overlap" else "rows") or self.balancing is not None
         )
         how = " (propensity taken as known)" if self.known or not stacked else ""
         return f"weighted toward {self.target}{how}"
@@ -162,7 +162,7 @@ class Weights:
         if self.balancing is not None:
             found.append(self.balancing)
         elif self.kind == "overlap":
-            found += [_Tilted(model)] * hasattr(model, "gap")
+            found += [model.tilted] if hasattr(model, "tilted") else []
         elif hasattr(model, "rows"):
             found.append(model)
         return [_Entered(nuisance, self, self.rows if i < made else fitted) for i, nuisance in enumerate(found)]
@@ -286,17 +286,3 @@ class _Entered:
 
     def solve(self, across: Any) -> Any:
         return self.nuisance.solve(across)
-
-
-@dataclass(frozen=True)
-class _Tilted:
-    """A model in overlap weights h / P, where the tilt h depends on it too."""
-
-    model: Any
-
-    def rows(self, block: Block) -> tuple[Any, Any]:
-        slopes, scores = self.model.rows(block)
-        return slopes + self.model.gap(block, self.model.every(block)), scores
-
-    def solve(self, across: Any) -> Any:
-        return self.model.solve(across)

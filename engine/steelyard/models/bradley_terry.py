@@ -163,7 +163,7 @@ class BradleyTerry:
             )
         if kind == "model" and self.ties == "half" and pairs.sums[:, 1].any():
             raise ValueError('ties="half" is no true likelihood: use covariance="sandwich", or a tie model')
-        if kind == "model" and pairs.weighted:
+        if kind == "model" and pairs.weighted and (pairs.squares != pairs.sums).any():
             raise ValueError(
                 'covariance="model" would take a sampling weight for so many comparisons: use covariance="sandwich", '
                 "or scan counts of identical comparisons with count="

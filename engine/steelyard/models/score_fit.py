@@ -28,6 +28,7 @@ from steelyard.models.likelihood import Likelihood
 from steelyard.models.saved import TABLE, refuse_own, spec_facts
 from steelyard.pairs import PairTable
 from steelyard.result import Contrast, replacing
+from steelyard.sources import READERS
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -209,8 +210,8 @@ class Fit(ABC):
             if resume:
                 raise ValueError(f"{target} is one file: resume goes with a folder, shard by shard")
             return self._sink(log, target)
-        if target.suffix:
-            raise ValueError(f"{target} is neither a file ending in .parquet nor, without an ending, a folder")
+        if target.suffix.lower() in (*READERS, ".json", ".txt") and not target.is_dir():
+            raise ValueError(f"{target} is neither a file ending in .parquet nor, without such an ending, a folder")
         unscored, shards = 0, [((target / name).with_suffix(".parquet"), shard) for name, shard in log.shards()]
         log.refuse_own(*(whole for whole, _ in shards))
         for whole, shard in shards:
