@@ -168,7 +168,7 @@ class PreferenceLog:
     def _refuse_unlike(self, a: pl.DataType, b: pl.DataType) -> None:
         """Raises LogError where a and b are of types whose values are told in two ways, as 1 and 1.0 are."""
         alike = all(kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Null) for kind in (a, b))
-        if not alike and a != b:
+        if not alike and a != b and is_label(a) and is_label(b):
             raise LogError(
                 f"{self.name}: a holds {a} and b {b}, so that one arm would have two names: cast both to one type, as "
                 "in a=pl.col(...).cast(pl.Int64)"
@@ -401,7 +401,8 @@ def scan(
     twice = sorted({column for column in contexts if contexts.count(column) > 1})
     if twice:
         raise LogError(f"several context columns are named {twice}: leave one out, or rename it with .alias()")
-    read = [*roles.values(), group, propensity, *several(context), *several(cluster), *(covariates or {}).values()]
+    read = [*roles.values(), group, propensity, *several(context, "context"), *several(cluster, "cluster"),
+            *(covariates or {}).values()]  # fmt: skip
     names = [column for column in (roles["a"], roles["b"]) if isinstance(column, str)]
     frame, name, paths = opened(source, names, [column for column in read if isinstance(column, str)])
     return PreferenceLog(

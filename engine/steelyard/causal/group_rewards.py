@@ -38,7 +38,7 @@ from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import FEW, multiway
 from steelyard.log import needs_log
 from steelyard.models.reward import RewardFit, RewardModel
-from steelyard.models.row_problem import RowProblem, weights
+from steelyard.models.row_problem import RowProblem
 from steelyard.models.told_apart import Identified, identified
 from steelyard.passes import Changes, Executor, on
 from steelyard.rows import Rows, read_rows
@@ -63,7 +63,8 @@ class GroupRewards:
     propensity : of the group, given context; any :class:`GroupPropensity`
     folds, seed, target, floor, unsupported : as in :class:`DoublyRobust`; the floor is for every group
     ridge : r in r/2 ||beta||^2 on the summed log-likelihood of each group's outcome model, in which every feature's
-        effect may change with every context; of features in units of their root mean square
+        effect may change with every context. Contexts are standardised, features are not: of small ones (entries of
+        an embedding of norm 1) it shrinks the model more, and the estimate rests on the propensity alone
     """
 
     propensity: GroupPropensity = field(default_factory=GroupPropensity)
@@ -131,8 +132,7 @@ class GroupRewards:
         groups = len(propensity.assigned.labels)
         held = held_out(propensity, self.folds, log)
         viewed = blocks.map(partial(changed, changes=read))
-        penalty = self.ridge * np.tile(_mean_squares(viewed), 1 + len(contexts.mean))
-        models = [self._outcome(viewed, contexts, group, penalty) for group in range(groups)]
+        models = [self._outcome(viewed, contexts, group) for group in range(groups)]
         tilt = None if self.target is None else toward(contexts, log, viewed, self.target)
 
         def ready(block: Block) -> Block:
@@ -149,12 +149,8 @@ class GroupRewards:
 
         return settled(blocks.map(ready))
 
-    def _outcome(self, viewed: Blocks, contexts: Contexts, group: int, penalty: Any) -> Contextual:
+    def _outcome(self, viewed: Blocks, contexts: Contexts, group: int) -> Contextual:
         """m_c: a reward of the group's own rows, its effects linear in context; without each fold."""
-        if len(penalty) > WIDEST:
-            raise NotIdentifiedError(
-                f"{len(penalty)} features times contexts; the outcome model is fitted for up to {WIDEST}"
-            )
 
         def mine(block: Block) -> Block:
             block = block.where(np.asarray(block.group) == group)
@@ -162,7 +158,10 @@ class GroupRewards:
             return replace(block, columns=design, features=None, context=np.empty((0, block.n)))
 
         parts = [part.packed().map(mine) for part in viewed.split(self.folds)]
-        return ContextualProblem(parts, (), 0, len(penalty), penalty).fit()
+        d = next(iter(parts[0].each(lambda block: len(np.asarray(block.columns)))))
+        if d > WIDEST:
+            raise NotIdentifiedError(f"{d} features times contexts; the outcome model is fitted for up to {WIDEST}")
+        return ContextualProblem(parts, (), 0, d, np.full(d, self.ridge)).fit()
 
     def _refuse(self, sums: _Sums, labels: tuple[str, ...]) -> None:
         for label, share in zip(labels, sums.share, strict=True):
@@ -181,17 +180,6 @@ def _naive(log: PreferenceLog, rows: Rows) -> RewardFit | None:
         )
     except (ConvergenceError, NotIdentifiedError):
         return None
-
-
-def _mean_squares(blocks: Blocks) -> Any:
-    """(m,) of the features, 1 for one that is 0 throughout: a ridge is then the same whatever their units."""
-
-    def one(block: Block) -> tuple[Any, float]:
-        w, x = weights(block), np.asarray(block.features, np.float64)
-        return w @ (x * x), float(w.sum())
-
-    square, total = (sum(part) for part in zip(*blocks.each(one), strict=True))
-    return np.where(square > 0, square / total, 1.0)
 
 
 def _refuse_lone_groups(blocks: Blocks, folds: int, group: Dictionary) -> None:
