@@ -358,6 +358,9 @@ def test_files_are_read_once_and_all_of_them_or_not_at_all(tmp_path):
         "".join(json.dumps({k: v for k, v in row.items() if v}) + "\n" for row in late.iter_rows(named=True))
     )
     assert sy.scan(tmp_path / "*.ndjson", **ROLES).check().usable == 2 * len(FRAME)
+    (tmp_path / "2.ndjson").write_text('{"left": "x", "right"')
+    with pytest.raises(sy.LogError, match="could not read"):
+        sy.BradleyTerry().fit(sy.scan(tmp_path / "*.ndjson", **ROLES))
     FRAME.rename({"winner": "result"}).write_ndjson(tmp_path / "2.ndjson")
     with pytest.raises(sy.LogError, match=r"2\.ndjson lacks the columns \['winner'\], which .*1\.ndjson has"):
         sy.scan(tmp_path / "*.ndjson", **ROLES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def _open_files(source: Any, names: Sequence[str], roles: Sequence[str]) -> Open
     files = [*reversed(once.values())]
     frame = reader(files, names)
     if len(files) > 1 and READERS[_ending(files[0])] is pl.scan_ndjson:  # where what is lacking would be null
-        _refuse_lacking(files, roles)
+        with suppress(pl.exceptions.PolarsError):  # of a broken file it is told when that is read
+            _refuse_lacking(files, roles)
     return frame, name, tuple(files)
 
 
