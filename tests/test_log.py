@@ -145,6 +145,10 @@ def test_rows_that_lack_a_covariate_a_context_or_a_group_are_told_and_handed_bac
                     4: "null or infinite context 'n'", 5: "unknown outcome"}  # fmt: skip
     assert bad["row"].to_list() == [1] * 5
     assert log.check().bad == {why: (1, [row]) for row, why in told.items()}
+    all_bad = sy.scan(
+        frame.with_columns(left=pl.when(pl.col("x").is_not_null()).then("left")), **ROLES, covariates={"x": "x"}
+    )
+    assert list(all_bad.check().bad) == ["null arm", "unknown outcome"]
 
 
 EIGHT = {
@@ -227,7 +231,7 @@ def test_what_is_read_of_a_folder_is_what_its_shards_are(tmp_path):
     assert len(list((tmp_path / "out").rglob("*.parquet"))) == 3
     assert sy.scan(tmp_path / "2[a].pq", **ROLES).count() == sy.scan(tmp_path / "2*", **ROLES).count() == len(FRAME)
     FRAME.write_csv(tmp_path / "5.csv")
-    with pytest.raises(sy.LogError, match=r"end in \.csv, \.parquet"):
+    with pytest.raises(sy.LogError, match=r"several kinds, \.csv, \.parquet"):
         sy.scan([tmp_path / "1.parquet", tmp_path / "5.csv"], **ROLES)
     with pytest.raises(sy.LogError, match="no such file, or only empty ones"):
         sy.scan(tmp_path / "deep" / "4*", **ROLES)

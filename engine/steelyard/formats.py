@@ -1,8 +1,12 @@
-"""Presets for public formats of preference logs, and the spellings of outcomes known by default."""
+"""Presets for public formats of preference logs; spellings of outcomes known by default, and what they are worth."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
 
 import polars as pl
 
@@ -35,3 +39,20 @@ FORMATS: dict[str, Format] = {
     ),
     "chosen_rejected": Format("chosen", "rejected", pl.lit(1.0), position=pl.lit(value=False)),
 }
+
+
+def worth(outcomes: Mapping[Any, float]) -> dict[str, float]:
+    """What each label is worth, by its text; TypeError for anything but {label: number}."""
+    if not isinstance(outcomes, Mapping) or not all(isinstance(value, Real) for value in outcomes.values()):
+        raise TypeError(f"outcomes takes {{label: 1, 0, 0.5 or a number between}}, not {outcomes!r}")
+    return {str(key).lower() if isinstance(key, bool) else str(key): float(value) for key, value in outcomes.items()}
+
+
+def as_mapped(outcome: pl.Expr, kind: pl.DataType, values: Mapping[str, float]) -> pl.Expr:
+    """A column of numbers as what they are worth; beyond [0, 1], which is no outcome, where they are no label."""
+    known = {}
+    for label, value in values.items():
+        with suppress(ValueError):  # a label that is no number is in no such column
+            known[pl.Series([float(label)]).cast(pl.Float32 if kind == pl.Float32 else pl.Float64)[0]] = value
+    mapped = outcome.cast(pl.Float64).replace_strict(known, default=2.0, return_dtype=pl.Float64)
+    return pl.when(outcome.is_null()).then(None).otherwise(mapped)

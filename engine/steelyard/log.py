@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +14,8 @@ import polars as pl
 
 from steelyard.blocks import is_label
 from steelyard.errors import LogError, said
-from steelyard.formats import FORMATS, OUTCOMES
-from steelyard.sources import broken, opened, reader
+from steelyard.formats import FORMATS, OUTCOMES, as_mapped, worth
+from steelyard.sources import broken, opened, reader, scanned_by
 
 if TYPE_CHECKING:
     from steelyard.blocks import Encoder
@@ -89,7 +87,7 @@ class PreferenceLog:
         named = [Path(path).resolve() for path in outputs]
         own = {Path(file).resolve() for file in self.files}
         if not self.files and any(path.exists() for path in named):
-            own |= _scanned_by(self.source, named)
+            own |= scanned_by(self.source, named)
         for path in named:
             if path in own:
                 raise ValueError(f"{path} is a file of the log itself: choose another name for the output")
@@ -124,7 +122,7 @@ class PreferenceLog:
         if not any(isinstance(self.roles[side], pl.Expr) and roles[side].meta.is_literal() for side in "ab"):
             self._refuse_unlike(kinds["a"], kinds["b"])
         if self.mapped and kinds["outcome"].is_numeric():
-            roles["outcome"] = _as_mapped(roles["outcome"], kinds["outcome"], self.outcomes)
+            roles["outcome"] = as_mapped(roles["outcome"], kinds["outcome"], self.outcomes)
         for name in encoder.clusters:
             parts = [_expression(self.cluster[int(p[8:])], schema, "cluster") for p in name.split("+")]
             texts = [self._text(part, "cluster") for part in parts]
@@ -386,7 +384,7 @@ def scan(
     if missing:
         raise LogError(f"no column given for {', '.join(missing)}: name them, or choose a format")
     known = outcomes if outcomes is not None else (preset.outcomes if preset and preset.outcomes else OUTCOMES)
-    values = _values(known)
+    values = worth(known)
     wrong = [key for key, value in values.items() if not 0.0 <= value <= 1.0]
     if wrong:
         raise LogError(f"outcomes must lie in [0, 1]; not so for {wrong}")
@@ -430,38 +428,6 @@ def needs_log(log: Any) -> PreferenceLog:
     if not isinstance(log, PreferenceLog):
         raise TypeError(f"a log made by steelyard.scan(...) is needed here, not {type(log).__name__}")
     return log
-
-
-def _label(key: Any) -> str:
-    return str(key).lower() if isinstance(key, bool) else str(key)
-
-
-def _scanned_by(query: pl.LazyFrame, named: Sequence[Path]) -> set[Path]:
-    """Files that a query scans, as its plan tells; of a list that it cuts short also those named below its folders."""
-    found = set()
-    for told in re.findall(r"SCAN \[(.*?)\]\n", f"{query.explain(optimized=False)}\n"):
-        listed, _, others = told.partition(", ... ")
-        scanned = {Path(name).resolve() for name in listed.split(", ")}
-        folders = {path.parent for path in scanned}
-        found |= scanned | {path for path in named if others and any(one in path.parents for one in folders)}
-    return found
-
-
-def _values(outcomes: Mapping[Any, float]) -> dict[str, float]:
-    """What each label is worth, by its text; TypeError for anything but {label: number}."""
-    if not isinstance(outcomes, Mapping) or not all(isinstance(value, Real) for value in outcomes.values()):
-        raise TypeError(f"outcomes takes {{label: 1, 0, 0.5 or a number between}}, not {outcomes!r}")
-    return {_label(key): float(value) for key, value in outcomes.items()}
-
-
-def _as_mapped(outcome: pl.Expr, kind: pl.DataType, values: Mapping[str, float]) -> pl.Expr:
-    """A column of numbers as what they are worth; beyond [0, 1], which is no outcome, where they are no label."""
-    known = {}
-    for label, value in values.items():
-        with suppress(ValueError):  # a label that is no number is in no such column
-            known[pl.Series([float(label)]).cast(pl.Float32 if kind == pl.Float32 else pl.Float64)[0]] = value
-    worth = outcome.cast(pl.Float64).replace_strict(known, default=2.0, return_dtype=pl.Float64)
-    return pl.when(outcome.is_null()).then(None).otherwise(worth)
 
 
 def _name(column: Column) -> str:

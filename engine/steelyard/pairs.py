@@ -395,11 +395,11 @@ def check(log: PreferenceLog) -> Check:
 
     def counted(block: Block) -> _Partial:
         part, lacking = tally.count(block), {}
-        reasons = [*dict.fromkeys(reason for reason, _ in not_finite(block, encoder))]
-        verdicts = _verdicts(block, encoder) if reasons else None
-        for reason in reasons:
-            at = np.flatnonzero(verdicts == reason)
-            lacking[reason] = (len(at), (block.start + at[:_KEEP_ROWS]).tolist())
+        if any(True for _ in not_finite(block, encoder)):
+            verdicts = _verdicts(block, encoder)
+            for reason in dict.fromkeys(verdicts[~np.isin(verdicts, STATUS)].tolist()):
+                at = np.flatnonzero(verdicts == reason)
+                lacking[reason] = (len(at), (block.start + at[:_KEEP_ROWS]).tolist())
         return replace(part, bad={**part.bad, **lacking})
 
     run_pass(log, encoder, counted, tally.merge)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -54,7 +55,7 @@ def opened(source: Any, names: Sequence[str] = (), roles: Sequence[str] = ()) ->
 def _frame(source: Any, name: str) -> Opened:
     try:
         return pl.DataFrame(source).lazy(), name, ()
-    except (pl.exceptions.PolarsError, TypeError, ValueError, NotImplementedError) as error:
+    except (pl.exceptions.PolarsError, TypeError, ValueError, NotImplementedError) as error:  # the last is pyarrow's
         raise LogError(f"{name} cannot be made a frame: {error}") from error
 
 
@@ -66,8 +67,10 @@ def _open_files(source: Any, names: Sequence[str], roles: Sequence[str]) -> Open
     name = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     if any("://" in path for path in paths):  # polars finds those
         return _scanned(paths, names), name, ()
-    once = {file.resolve(): str(file) for path in reversed(paths) for file in reversed(matching(path))}
-    files = [*reversed(once.values())]
+    once: dict[Path, str] = {}  # whatever links and patterns lead to it
+    for file in (file for path in paths for file in matching(path)):
+        once.setdefault(file.resolve(), str(file))
+    files = [*once.values()]
     frame = reader(files, names)
     if len(files) > 1 and READERS[_ending(files[0])] is pl.scan_ndjson:  # where what is lacking would be null
         with suppress(pl.exceptions.PolarsError):  # of a broken file it is told when that is read
@@ -76,10 +79,9 @@ def _open_files(source: Any, names: Sequence[str], roles: Sequence[str]) -> Open
 
 
 def matching(path: str) -> list[Path]:
-    """The files that a path, a folder or a glob stands for, in order, each once.
+    """The files that a path, a folder or a glob stands for, in order.
 
-    Empty files, and names that begin with a dot, are left out unless spelled out. LogError where there are none, or
-    several kinds.
+    Empty files, and names that begin with a dot, are left out unless spelled out. LogError where there are none.
     """
     if not path:
         raise LogError("the path of the log is empty")
@@ -87,19 +89,15 @@ def matching(path: str) -> list[Path]:
         return [Path(path)]
     folder = Path(path).is_dir()
     pattern = f"{glob.escape(path)}/**/*" if folder else path
-    once: dict[Path, Path] = {}  # whatever links lead to it
-    for file in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207 (absolute ones too)
-        if file.is_file() and file.stat().st_size and (not folder or _ending(file) in READERS):
-            once.setdefault(file.resolve(), file)
-    found = list(once.values())
+    names = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 (absolute ones too)
+    found = [
+        file for file in names if file.is_file() and file.stat().st_size and (not folder or _ending(file) in READERS)
+    ]
     if not found:
         why = (
             "no Parquet, CSV, NDJSON or Arrow IPC file in this folder" if folder else "no such file, or only empty ones"
         )
         raise LogError(f"{path}: {why}")
-    if len({READERS.get(_ending(file)) for file in found}) > 1:
-        endings = ", ".join(sorted({file.suffix for file in found}))
-        raise LogError(f"{path}: files of several kinds, {endings}: name those of one kind by a glob")
     return found
 
 
@@ -113,7 +111,7 @@ def reader(files: Sequence[str], names: Sequence[str] = ()) -> pl.LazyFrame:
     """Local files of one kind, by name; folders named column=value become columns. names: as in :func:`opened`."""
     endings = sorted({_ending(file) for file in files})
     if len({READERS.get(ending) for ending in endings}) > 1:
-        raise LogError(f"{files[0]} and {len(files) - 1} more end in {', '.join(endings)}: give files of one kind")
+        raise LogError(f"files of several kinds, {', '.join(endings)}, {files[0]} the first: name those of one kind")
     return _scanned([glob.escape(file) for file in files], names)
 
 
@@ -145,6 +143,17 @@ def _scanned(paths: list[str], names: Sequence[str]) -> pl.LazyFrame:
         return frame
     fractions = {name: pl.String for name in names if name in told and told[name].is_float()}
     return pl.scan_csv(paths, schema_overrides=fractions) if fractions else frame
+
+
+def scanned_by(query: pl.LazyFrame, named: Sequence[Path]) -> set[Path]:
+    """Files that a query scans, as its plan tells; of a list that it cuts short also those named below its folders."""
+    found = set()
+    for told in re.findall(r"SCAN \[(.*?)\]\n", f"{query.explain(optimized=False)}\n"):
+        listed, _, others = told.partition(", ... ")
+        scanned = {Path(name).resolve() for name in listed.split(", ")}
+        folders = {path.parent for path in scanned}
+        found |= scanned | {path for path in named if others and any(one in path.parents for one in folders)}
+    return found
 
 
 def broken(files: Sequence[str]) -> str | None:

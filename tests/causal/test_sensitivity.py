@@ -296,16 +296,3 @@ def test_standard_errors_of_bounds_are_those_of_simulation():
         lows.append(end.value)
         ses.append(model.errors([end], [])[0])
     assert np.mean(ses) == pytest.approx(np.std(lows, ddof=1), rel=0.12)
-
-
-@pytest.mark.parametrize("cluster", [(), "rater"])
-def test_at_lambda_1_intervals_are_those_of_the_fit_whose_pairs_are_the_log_s(cluster):
-    fit = sy.DoublyRobust(pairs="log", propensity=BY_TOPIC).fit(scanned(small(61, 900), cluster=cluster))
-    told = sy.sensitivity(fit, "m0", over="m1", lambdas=[1.0]).bounds
-    rates = fit.win_rates()
-    for quantity, found in (("score of m0 less that of m1", fit.contrast("m0", "m1")),
-                            *((f"win rate of {arm}", rates.row(by_predicate=pl.col("arm") == arm, named=True))
-                              for arm in ("m0", "m1"))):  # fmt: skip
-        low, high = (found.low, found.high) if quantity.startswith("score") else (found["low"], found["high"])
-        row = told.row(by_predicate=pl.col("quantity") == quantity, named=True)
-        assert (row["low_limit"], row["high_limit"]) == pytest.approx((low, high), rel=1e-8)

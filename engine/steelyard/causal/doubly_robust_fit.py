@@ -192,11 +192,14 @@ class DoublyRobustFit(ScoreFit):
         """
         if self.naive is None:
             raise NotIdentifiedError("the plain fit has no finite score to compare with: see win_rates()")
-        scored = [fit.table(level).drop_nulls("score")["arm"] for fit in (self, self.naive)]
-        both = scored[0].filter(scored[0].is_in(scored[1].implode()))
-        mine, plain = (_within(fit, both.to_list(), level) for fit in (self, self.naive))
-        joined = mine.with_columns(**{f"naive{tail}": plain[f"score{tail}"] for tail in ("", "_low", "_high")})
-        joined = joined.rename({"score_low": "low", "score_high": "high"})
+        check_level(level)
+        arms, known = self.arms, {name for name, has in zip(self.naive.arms, self.naive.main, strict=True) if has}
+        both = [arms[i] for i in np.argsort(-self.score, kind="stable") if self.main[i] and arms[i] in known]
+        mine, plain = (_within(fit, both, level) for fit in (self, self.naive))
+        columns = dict(zip(("score", "low", "high", "naive", "naive_low", "naive_high"), (*mine, *plain), strict=True))
+        joined = pl.DataFrame({"arm": pl.Series(both, dtype=pl.String), **columns}).with_columns(
+            pl.col(pl.Float64).fill_nan(None)
+        )
         ranked = [pl.col(name).rank("min", descending=True).cast(pl.Int64) for name in ("naive", "score")]
         return joined.select(
             "arm", "naive", "naive_low", "naive_high", "score", "low", "high",
@@ -263,16 +266,15 @@ class DoublyRobustFit(ScoreFit):
         return settings_facts(self.spec)
 
 
-def _within(fit: ScoreFit, arms: list[str], level: float) -> pl.DataFrame:
-    """arm score score_low score_high: some of a fit's arms, centred over them."""
+def _within(fit: ScoreFit, arms: list[str], level: float) -> tuple[Any, Any, Any]:
+    """Scores of some of a fit's arms, centred over them, and the ends of their intervals; NaN without a spread."""
     place = {name: at for at, name in enumerate(np.array(fit.arms)[fit.main])}
     at = [place[name] for name in arms]
-    centre = np.eye(len(at)) - 1.0 / len(at)
+    centre = np.eye(len(at)) - 1.0 / max(len(at), 1)
     score = centre @ fit.score[fit.main][at]
     spread = np.sqrt(np.clip(np.diag(centre @ fit.covariance[np.ix_(at, at)] @ centre), 0.0, None))
     reach = quantile(level) * np.where(spread > _ROUNDING, spread, np.nan)
-    columns = {"score": score, "score_low": score - reach, "score_high": score + reach}
-    return pl.DataFrame({"arm": arms, **columns}).with_columns(pl.col(pl.Float64).fill_nan(None))
+    return score, score - reach, score + reach
 
 
 def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> DoublyRobustFit:

@@ -140,11 +140,9 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
         contexts, read = _contexts(spec, log, rows)
         if isinstance(spec.outcome, str | pl.Expr):
             refuse_wide(len(arms), 1 + len(contexts.mean))
-        if _one_design(spec, log, rows, contexts):  # made once, for both models
-            rows = replace(rows, blocks=rows.blocks.map(partial(_designed, contexts, read)))
-            known, read = contexts, ()
-        else:
-            known = None
+        known = contexts if _one_design(spec, log, rows, contexts) else None
+        if known is not None:  # the design is made once, for both models
+            rows, read = replace(rows, blocks=rows.blocks.map(partial(_designed, contexts, read))), ()
         shown_by = _propensities(spec, log, rows, known)
         overlap = _overlap(spec, log, shown_by[0])
         ready = _ready(spec, log, rows.blocks, (contexts, read), shown_by)

@@ -223,7 +223,7 @@ class RowProblem:
         """Whether the likelihood, which is concave, is no lower far along a step: then it has no finite maximum."""
         far = scaled + _FAR * max(1.0, float(np.abs(scaled).max())) / float(np.abs(step).max()) * step
         here, there = (self.penalised(at, *self.slope(at / self.scale))[0] for at in (scaled, far))
-        return there >= here - 1e-9 * abs(here)
+        return there >= here - 1e-9 * abs(here)  # what rounding leaves of a sum over many rows
 
     def _confirmed(self, estimate: Estimate) -> tuple[Estimate, Any]:
         """A maximum that scores led to, one step by its Hessian on; Newton goes on where that is no small one.
