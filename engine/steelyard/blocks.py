@@ -278,29 +278,30 @@ class Encoder:
 
     def block(self, batch: pl.DataFrame) -> Block:
         """The rows of a batch. Its arrays hold until the block is recycled: copy what is to be kept."""
+        return self.numbered(self.coded(batch), batch)
+
+    def coded(self, batch: pl.DataFrame) -> Block:
+        """The rows of a batch with their codes alone: batch after batch, since labels are learned in row order."""
         start, self.rows = self.rows, self.rows + batch.height
         a, b = self._codes(self.arms, batch["a"]), self._codes(self.arms, batch["b"])
-        outcome = batch["outcome"]
-        label = value = y = None
-        if outcome.dtype.is_numeric() and not isinstance(outcome.dtype, pl.Categorical | pl.Enum):
-            outcome = outcome.cast(pl.Float64)
-            some_nan = np.isnan(float(outcome.sum()))  # or infinities of both signs
-            y = numbers(outcome.fill_nan(2.0) if some_nan else outcome)  # NaN: no outcome, yet no null
-        elif outcome.dtype == pl.Null:
-            y = np.full(batch.height, np.nan)
-        else:
-            label = self._codes(self.labels, outcome)
-            value = self.label_values()
+        told = _is_number(batch["outcome"].dtype)
+        label = None if told else self._codes(self.labels, batch["outcome"])
         return Block(
-            start=start, n=batch.height, arms=len(self.arms), a=a, b=b, label=label, value=value, y=y,
-            weight=_optional(batch, "weight"), count=_optional(batch, "count"),
-            first=batch["position"].cast(pl.UInt8).to_numpy() if "position" in batch.columns else None,
+            start=start, n=batch.height, arms=len(self.arms), a=a, b=b, label=label,
+            value=None if told else self.label_values(), y=None, weight=None, count=None, first=None,
             clusters=tuple(codes.encode(batch[name]) for name, codes in self.clusters.items()),
-            columns=None if self.covariates is None else _columns(batch, "covariate", self.covariates),
-            features=self._differences(batch) if self.features else None,
-            context=_columns(batch, "context", self.context, narrow=True) if self.context else None,
             levels=tuple(codes.encode(batch[f"level {name}"]) for name, codes in self.levels.items()),
             group=None if self.group is None else self.group.encode(batch["group"]),
+        )  # fmt: skip
+
+    def numbered(self, block: Block, batch: pl.DataFrame) -> Block:
+        """The block of a batch that is coded, with its numbers: what any thread can make, whatever the others do."""
+        return replace(
+            block, y=_outcomes(batch["outcome"]), weight=_optional(batch, "weight"), count=_optional(batch, "count"),
+            first=batch["position"].cast(pl.UInt8).to_numpy() if "position" in batch.columns else None,
+            columns=None if self.covariates is None else _columns(batch, "covariate", self.covariates),
+            features=self._differences(batch, block.start) if self.features else None,
+            context=_columns(batch, "context", self.context, narrow=True) if self.context else None,
             propensity=_optional(batch, "propensity"),
         )  # fmt: skip
 
@@ -308,12 +309,27 @@ class Encoder:
         """The value of each outcome label met so far, NaN for one that is not an outcome."""
         return np.array([self.outcomes.get(text, np.nan) for text in self.labels.labels()] or [np.nan])
 
-    def _differences(self, batch: pl.DataFrame) -> Any:
-        start = self.rows - batch.height
+    def _differences(self, batch: pl.DataFrame, start: int) -> Any:
         width = len(self.features)
         a, b = (_matrix(batch[f"feature_{side}"], width, f"features of {side}", start) for side in "ab")
         with np.errstate(invalid="ignore", over="ignore"):  # infinite or huge on both sides: a bad row, told later
             return a - b
+
+
+def _is_number(kind: pl.DataType) -> bool:
+    """Whether outcomes of this type are numbers, or all null; else they are labels."""
+    return kind == pl.Null or (kind.is_numeric() and not isinstance(kind, pl.Categorical | pl.Enum))
+
+
+def _outcomes(column: pl.Series) -> NDArray[np.float64] | None:
+    """(n,) outcomes that are numbers; NaN where null."""
+    if not _is_number(column.dtype):
+        return None
+    if column.dtype == pl.Null:
+        return np.full(len(column), np.nan)
+    column = column.cast(pl.Float64)
+    some_nan = np.isnan(float(column.sum()))  # or infinities of both signs
+    return numbers(column.fill_nan(2.0) if some_nan else column)  # NaN: no outcome, yet no null
 
 
 def _columns(batch: pl.DataFrame, role: str, names: Sequence[str], narrow: bool = False) -> NDArray[Any]:

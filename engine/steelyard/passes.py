@@ -1,8 +1,8 @@
 """One pass: map a kernel over the blocks of a log and merge the statistics in block order.
 
-The calling thread pulls batches, one thread encodes them in row order, a pool maps the kernel, and
-results are merged in block order, so that any number of threads gives the same bits. An executor does the same
-elsewhere (ray.py), on the same blocks, merged in the same order.
+The calling thread pulls batches, one thread codes their labels in row order, a pool reads their numbers and maps the
+kernel, and results are merged in block order, so that any number of threads gives the same bits. An executor does the
+same elsewhere (ray.py), on the same blocks, merged in the same order.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def run_pass(
     with ThreadPoolExecutor(1) as encoding, ThreadPoolExecutor(workers) as pool:
 
         def encode(batch: pl.DataFrame) -> tuple[Block, Future[S]]:
-            block = encoder.block(batch)
-            return block, pool.submit(kernel, block)
+            block = encoder.coded(batch)
+            return block, pool.submit(lambda: kernel(encoder.numbered(block, batch)))
 
         def merge_first() -> None:
             block, statistic = pending.popleft().result()

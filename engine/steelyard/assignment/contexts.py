@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -55,20 +56,23 @@ class Contexts:
         at = len(self.numeric)
         if at:
             out[:at] = np.asarray(block.context)[:at, cut]
-        self._indicators(block, out[at:], cut)
+        self._indicators([codes[cut] for codes in block.levels], out[at:])
         return out
 
-    def _indicators(self, block: Block, out: Any, cut: slice = slice(None)) -> None:
-        """Writes those of the columns of text to out."""
+    def _indicators(self, levels: Sequence[Any], out: Any) -> None:
+        """Writes those of the columns of text, codes by column, to out."""
         at = 0
-        for (_, values), codes in zip(self.levels, block.levels, strict=False):
+        for (_, values), codes in zip(self.levels, levels, strict=False):
             shown = out[at : at + len(values) - 1]
-            np.equal(codes[cut], np.arange(1, len(values))[:, None], out=shown)
-            shown[:, codes[cut] < 0] = np.nan
+            np.equal(codes, np.arange(1, len(values))[:, None], out=shown)
+            shown[:, codes < 0] = np.nan
             at += len(values) - 1
 
-    def matrix(self, block: Block) -> Any:
-        """(1 + d, n): ones, then the columns with mean 0 and variance 1; as it is where a block brings it along."""
+    def matrix(self, block: Block, order: Any = None) -> Any:
+        """(1 + d, n): ones, then the columns with mean 0 and variance 1; as it is where a block brings it along.
+
+        order: places (n,) of the rows as they are to stand; None: as they do.
+        """
         if block.design is not None:
             return block.design
         for (name, values), codes in zip(self.levels, block.levels, strict=True):
@@ -81,16 +85,17 @@ class Contexts:
                 )
         matrix = np.empty((1 + len(self.mean), block.n))
         matrix[0] = 1.0
-        own = list(() if block.context is None else block.context[: len(self.numeric)])
-        self._indicators(block, matrix[1 + len(own) :])
-        for row, raw, mean, scale in zip(
-            matrix[1:], [*own, *matrix[1 + len(own) :]], self.mean, self.scale, strict=True
-        ):
+        own: Any = () if block.context is None else block.context[: len(self.numeric)]
+        levels = block.levels if order is None else [codes.take(order) for codes in block.levels]
+        text = matrix[1 + len(own) :]
+        self._indicators(levels, text)
+        columns = chain(own if order is None else (column.take(order) for column in own), text)
+        for row, raw, mean, scale in zip(matrix[1:], columns, self.mean, self.scale, strict=True):
             np.subtract(raw, mean, out=row)
             row /= scale
         if self.unseen == "other":
             at = 1 + len(self.numeric)
-            for (_, values), codes in zip(self.levels, block.levels, strict=True):
+            for (_, values), codes in zip(self.levels, levels, strict=True):
                 matrix[at : at + len(values) - 1, codes == -2] = 0.0
                 at += len(values) - 1
         return matrix

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,35 +20,44 @@ MOST = 100
 _MASK = (1 << 64) - 1
 
 
-def folded(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, str, int]]) -> Blocks:
+def in_order(block: Block, order: Any) -> Block:
+    """The rows at their places (n,) in an order; None: as they stand."""
+    return block if order is None else block.where(order)
+
+
+def folded(
+    blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, str, int]],
+    taken: Callable[[Block, Any], Block] = in_order,
+) -> Blocks:  # fmt: skip
     """The blocks with the fold of each row, fold by fold once and for all; of one fold they stay in order.
 
     clusters: place among the blocks' codes, name and number of codes of each cluster column. Rows that share a
     cluster of any column, directly or through others, share a fold; folds are as even as that allows. Without
     clusters a row's fold hangs on (seed, its place among the rows) alone, and the comparisons of a row with a count are
-    dealt to the folds. Raises NotIdentifiedError where there are fewer groups of clusters than folds.
+    dealt to the folds. taken: makes of a block and an order (n,) of places, or None, the block in that order.
+    Raises NotIdentifiedError where there are fewer groups of clusters than folds.
     """
     if clusters and folds > 1:
         fold = _by_group(blocks, folds, seed, clusters)
         at = clusters[0][0]
-        return settled(blocks.map(lambda block: _together(block, fold[block.clusters[at]])))
+        return settled(blocks.map(lambda block: _together(block, fold[block.clusters[at]], taken)))
     first, rows = {}, 0
     for start, n in blocks.each(lambda block: (block.start, block.n)):
         first[start], rows = rows, rows + n
 
     def drawn(block: Block) -> Block:
         if block.count is not None:
-            return _dealt(block, folds, np.random.default_rng([seed, block.start]))
+            return _dealt(block, folds, np.random.default_rng([seed, block.start]), taken)
         if folds == 1:
-            return replace(block, fold=np.zeros(block.n, np.int8))
+            return taken(replace(block, fold=np.zeros(block.n, np.int8)), None)
         place = np.arange(first[block.start], first[block.start] + block.n, dtype=np.uint64)
-        return _together(block, (_mixed(place, seed) % np.uint64(folds)).astype(np.int8))
+        return _together(block, (_mixed(place, seed) % np.uint64(folds)).astype(np.int8), taken)
 
     made = blocks.map(drawn)
     return settled(made) if folds > 1 else made
 
 
-def _dealt(block: Block, folds: int, rng: np.random.Generator) -> Block:
+def _dealt(block: Block, folds: int, rng: np.random.Generator, taken: Callable[[Block, Any], Block]) -> Block:
     """The comparisons that each row stands for, dealt to the folds one by one: the row in each fold that got some.
 
     A row of a tally is made of comparisons with one outcome; all in one fold, they would tell it apart from the others.
@@ -57,10 +66,10 @@ def _dealt(block: Block, folds: int, rng: np.random.Generator) -> Block:
     at, fold = np.nonzero(got)
     place = np.arange(block.n, dtype=np.int32) if block.place is None else block.place
     block = replace(block, place=place).where(at)
-    return _together(replace(block, count=got[at, fold].astype(np.float64)), fold.astype(np.int8))
+    return _together(replace(block, count=got[at, fold].astype(np.float64)), fold.astype(np.int8), taken)
 
 
-def _together(block: Block, fold: Any) -> Block:
+def _together(block: Block, fold: Any, taken: Callable[[Block, Any], Block]) -> Block:
     """The rows of each fold together, and there, where arms are few, those of each pair; else in order."""
     place = np.arange(block.n, dtype=np.int32) if block.place is None else block.place
     block, key = replace(block, fold=fold, place=place), fold
@@ -68,7 +77,7 @@ def _together(block: Block, fold: Any) -> Block:
     if (1 + int(fold.max(initial=0))) * k * k < 1 << 16:  # numbers that are sorted in two passes
         key = (fold * np.uint16(k) + np.minimum(block.a, block.b)) * np.uint16(k) + np.maximum(block.a, block.b)
         key = key.astype(np.uint16)
-    return block if (key[1:] >= key[:-1]).all() else block.where(np.argsort(key, kind="stable"))
+    return taken(block, None if (key[1:] >= key[:-1]).all() else np.argsort(key, kind="stable"))
 
 
 def fold_slices(block: Block, step: int | None = None) -> Iterator[tuple[int, slice]]:

@@ -19,7 +19,7 @@ from steelyard.assignment.weighing import toward, weigh_rows
 from steelyard.assignment.weights import Weights
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.causal.contextual import refuse_wide
-from steelyard.causal.folds import MOST, folded, refuse_lone_arms
+from steelyard.causal.folds import MOST, folded, in_order, refuse_lone_arms
 from steelyard.causal.held_out import held_out, shown
 from steelyard.causal.outcomes import (
     ClassifiedOutcome,
@@ -134,15 +134,15 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
     arms = rows.pairs.arms.to_list()
     clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
     folds = spec.folds if _fitted(spec) else 1
-    rows = replace(rows, blocks=folded(rows.blocks, folds, spec.seed, clusters[: len(log.cluster)]))
-    refuse_lone_arms(rows.blocks, folds, arms)
     with one_blas_thread():
         contexts, read = _contexts(spec, log, rows)
         if isinstance(spec.outcome, str | pl.Expr):
             refuse_wide(len(arms), 1 + len(contexts.mean))
-        known = contexts if _one_design(spec, log, rows, contexts) else None
-        if known is not None:  # the design is made once, for both models
-            rows, read = replace(rows, blocks=rows.blocks.map(partial(_designed, contexts, read))), ()
+        known, taken = None, in_order
+        if _one_design(spec, log, rows, contexts):  # made once, for both models
+            known, taken, read = contexts, partial(_designed, contexts, read), ()
+        rows = replace(rows, blocks=folded(rows.blocks, folds, spec.seed, clusters[: len(log.cluster)], taken))
+        refuse_lone_arms(rows.blocks, folds, arms)
         shown_by = _propensities(spec, log, rows, known)
         overlap = _overlap(spec, log, shown_by[0])
         ready = _ready(spec, log, rows.blocks, (contexts, read), shown_by)
@@ -216,10 +216,10 @@ def _one_design(spec: Any, log: PreferenceLog, rows: Rows, contexts: Contexts) -
     return bool((*wanted.context, *wanted.levels) == (*rows.encoder.context, *rows.encoder.levels))
 
 
-def _designed(contexts: Contexts, read: Changes, block: Block) -> Block:
-    """The block as the contexts read it, and with their design."""
+def _designed(contexts: Contexts, read: Changes, block: Block, order: Any) -> Block:
+    """The rows at their places in an order with their design in place of numeric contexts."""
     block = changed(block, read)
-    return replace(block, design=contexts.matrix(block))
+    return replace(in_order(replace(block, context=None), order), design=contexts.matrix(block, order))
 
 
 def _propensities(spec: Any, log: PreferenceLog, rows: Rows, contexts: Contexts | None) -> list[Propensity]:
