@@ -167,7 +167,7 @@ class Block:
     value of each label, NaN for one that is not an outcome, or as numbers y (n,), NaN where null.
     weight, count: (n,) NaN where null. first: (n,) 1 where being shown first counts. clusters: codes.
     columns: (d, n) covariates, NaN where null. features: (n, m) those of a minus those of b, NaN where null.
-    context: (c, n) numeric context columns, NaN where null; float32 where all are. levels: codes of each context
+    context: numeric context columns as they lie in the batch, NaN where null. levels: codes of each context
     column of text, negative where null or unknown. group: codes of the rater's group. propensity: (n,) logged, NaN
     where null. drawn: codes of what a propensity model says was assigned, by its own count. sampling: the log's own
     weights, where `weight` holds more than those. design: (1 + d, n) what the contexts' model makes of them, once it is
@@ -191,7 +191,7 @@ class Block:
     clusters: tuple[NDArray[np.int32], ...] = ()
     columns: NDArray[np.float64] | None = None
     features: NDArray[Any] | None = None
-    context: NDArray[Any] | None = None
+    context: tuple[NDArray[Any], ...] = ()
     levels: tuple[NDArray[np.int32], ...] = ()
     group: NDArray[np.int32] | None = None
     propensity: NDArray[np.float64] | None = None
@@ -227,7 +227,8 @@ class Block:
             weight=cut(self.weight), count=cut(self.count), first=cut(self.first),
             clusters=tuple(cut(codes) for codes in self.clusters), columns=cut(self.columns),
             features=cut(self.features, 0),
-            context=cut(self.context), levels=tuple(cut(codes) for codes in self.levels), group=cut(self.group),
+            context=tuple(cut(column) for column in self.context), group=cut(self.group),
+            levels=tuple(cut(codes) for codes in self.levels),
             propensity=cut(self.propensity), drawn=tuple(cut(codes) for codes in self.drawn),
             sampling=cut(self.sampling), design=cut(self.design), fold=cut(self.fold), place=cut(self.place),
         )  # fmt: skip
@@ -299,15 +300,21 @@ class Encoder:
         return replace(
             block, y=_outcomes(batch["outcome"]), weight=_optional(batch, "weight"), count=_optional(batch, "count"),
             first=batch["position"].cast(pl.UInt8).to_numpy() if "position" in batch.columns else None,
-            columns=None if self.covariates is None else _columns(batch, "covariate", self.covariates),
+            columns=None if self.covariates is None else self._covariates(batch),
             features=self._differences(batch, block.start) if self.features else None,
-            context=_columns(batch, "context", self.context, narrow=True) if self.context else None,
+            context=tuple(_column(batch, "context", name) for name in self.context),
             propensity=_optional(batch, "propensity"),
         )  # fmt: skip
 
     def label_values(self) -> NDArray[np.float64]:
         """The value of each outcome label met so far, NaN for one that is not an outcome."""
         return np.array([self.outcomes.get(text, np.nan) for text in self.labels.labels()] or [np.nan])
+
+    def _covariates(self, batch: pl.DataFrame) -> NDArray[np.float64]:
+        columns = np.empty((len(self.covariates or ()), batch.height))
+        for name, to in zip(self.covariates or (), columns, strict=True):
+            to[:] = _column(batch, "covariate", name)
+        return columns
 
     def _differences(self, batch: pl.DataFrame, start: int) -> Any:
         width = len(self.features)
@@ -332,16 +339,12 @@ def _outcomes(column: pl.Series) -> NDArray[np.float64] | None:
     return numbers(column.fill_nan(2.0) if some_nan else column)  # NaN: no outcome, yet no null
 
 
-def _columns(batch: pl.DataFrame, role: str, names: Sequence[str], narrow: bool = False) -> NDArray[Any]:
-    """(len(names), n) columns in double; where `narrow` and all are float32, as they are."""
-    single = narrow and all(batch[f"{role} {name}"].dtype == pl.Float32 for name in names)
-    columns = np.empty((len(names), batch.height), np.float32 if single else np.float64)
-    for name, to in zip(names, columns, strict=True):
-        column = batch[f"{role} {name}"]
-        if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
-            raise LogError(f"{role} {name!r} holds {column.dtype}, but numbers belong there")
-        to[:] = column.to_numpy() if single else numbers(column)
-    return columns
+def _column(batch: pl.DataFrame, role: str, name: str) -> NDArray[Any]:
+    """(n,) a column of numbers, without a copy where it can be; float32 as it is."""
+    column = batch[f"{role} {name}"]
+    if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+        raise LogError(f"{role} {name!r} holds {column.dtype}, but numbers belong there")
+    return column.fill_null(np.nan).to_numpy() if column.dtype == pl.Float32 else numbers(column)
 
 
 def _matrix(column: pl.Series, width: int, what: str, start: int) -> Any:

@@ -103,7 +103,7 @@ class Beside:
             block = changed(self.blocks.parts[read.start // step], self.blocks.changes)
             columns = np.asarray(read.columns)
             columns = columns if block.place is None else columns.take(block.place, 1)
-            lone = replace(block, columns=columns, features=None, context=None, levels=(), group=None)
+            lone = replace(block, columns=columns, features=None, context=(), levels=(), group=None)
             bad = {reason: (int(where.sum()), np.sort(block.numbers(np.flatnonzero(where)))[:10].tolist())
                    for reason, where in not_finite(lone, encoder)}  # fmt: skip
             if block.columns is not None:
@@ -132,7 +132,5 @@ class Beside:
 
 def _answered(block: Block) -> Block:
     """The rows with an outcome, with what a table of pairs reads of them and no more."""
-    block = replace(
-        block, clusters=(), columns=None, features=None, context=None, levels=(), group=None, propensity=None
-    )
+    block = replace(block, clusters=(), columns=None, features=None, context=(), levels=(), group=None, propensity=None)
     return block.where(np.isfinite(np.asarray(block.y)))

@@ -28,7 +28,7 @@ from steelyard.passes import Changes, Executor, cores, in_order
 S = TypeVar("S")
 MOST_IN_MEMORY = 3 << 27  # bytes of encoded rows that are kept in memory
 _FEW = 1 << 17  # numbers: a pass over so few (eight a row, and its features and contexts) is done before threads start
-_SEVERAL = ("clusters", "levels", "drawn")  # tuples of codes
+_SEVERAL = ("clusters", "levels", "drawn", "context")  # tuples of arrays
 _SPARE = 1 << 26  # bytes that the disk must have left
 _ARRAYS = (
     "a",
@@ -39,7 +39,6 @@ _ARRAYS = (
     "first",
     "columns",
     "features",
-    "context",
     "group",
     "propensity",
     "sampling",
@@ -156,7 +155,7 @@ def changed(part: Block | Callable[[], Block], changes: Changes) -> Block:
 def size(block: Block) -> tuple[int, int]:
     """Rows, and how many features and contexts each has."""
     features = 0 if block.features is None else block.features.shape[1]
-    return block.n, features + (0 if block.context is None else len(block.context))
+    return block.n, features + len(block.context) + (0 if block.design is None else len(block.design))
 
 
 def packs(sizes: Sequence[tuple[int, int]]) -> list[list[int]]:

@@ -28,7 +28,7 @@ def fold(seed: int, n: int, weighted: bool = False) -> Block:
     y, z = (rng.random(n) < p) * 1.0, rng.normal(size=(1, n))
     weight = rng.uniform(0.5, 2.0, n) if weighted else None
     return Block(
-        0, n, K, a.astype(np.int32), b.astype(np.int32), None, None, y, weight, None, None, columns=z, context=x
+        0, n, K, a.astype(np.int32), b.astype(np.int32), None, None, y, weight, None, None, columns=z, design=x
     )
 
 

@@ -54,8 +54,8 @@ class Contexts:
     def raw(self, block: Block, out: Any, cut: slice = slice(None)) -> Any:
         """The columns (d, rows) of some rows on the user's scale, written to out; NaN where a value was not there."""
         at = len(self.numeric)
-        if at:
-            out[:at] = np.asarray(block.context)[:at, cut]
+        for to, column in zip(out[:at], block.context, strict=False):
+            to[:] = column[cut]
         self._indicators([codes[cut] for codes in block.levels], out[at:])
         return out
 
@@ -85,7 +85,7 @@ class Contexts:
                 )
         matrix = np.empty((1 + len(self.mean), block.n))
         matrix[0] = 1.0
-        own: Any = () if block.context is None else block.context[: len(self.numeric)]
+        own = block.context[: len(self.numeric)]
         levels = block.levels if order is None else [codes.take(order) for codes in block.levels]
         text = matrix[1 + len(own) :]
         self._indicators(levels, text)
@@ -119,15 +119,14 @@ def seen_by(wanted: Encoder, encoder: Encoder) -> tuple[Encoder, Callable[[Block
     at = [list(encoder.context).index(name) for name in wanted.context]
     known = list(encoder.levels)
     levels = [known.index(name) for name in wanted.levels]
-    same = at == list(range(len(encoder.context)))
     own = replace(wanted, levels={name: encoder.levels[name] for name in wanted.levels})
-    return own, partial(_viewed, None if same else at, levels)
+    return own, partial(_viewed, at, levels)
 
 
-def _viewed(at: list[int] | None, levels: list[int], block: Block) -> Block:
-    """The block with some of its contexts, by place; at: None for all numeric ones."""
-    context = block.context if at is None or block.context is None else block.context[at] if at else None
-    return replace(block, context=context, levels=tuple(block.levels[i] for i in levels), design=None)
+def _viewed(at: list[int], levels: list[int], block: Block) -> Block:
+    """The block with some of its contexts, by place."""
+    context, codes = tuple(block.context[i] for i in at), tuple(block.levels[i] for i in levels)
+    return replace(block, context=context, levels=codes, design=None)
 
 
 def occurring(blocks: Blocks, size: int, of: Callable[[Block], Any]) -> Any:

@@ -58,7 +58,7 @@ def softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -
     d, k = 1 + len(contexts.mean), assigned.classes
     draws = 2 if assigned.kind == "pair" and assigned.pairs is None else 1
     designed = blocks.map(
-        lambda block: replace(block, columns=contexts.matrix(block), context=None, levels=(), design=None)
+        lambda block: replace(block, columns=contexts.matrix(block), context=(), levels=(), design=None)
     )
     if draws == 2:
         _refuse_ever_present(blocks, assigned)

@@ -305,7 +305,7 @@ class Solved(NamedTuple):
 def _bare(block: Block) -> Block:
     """The block with what a pass of the problem reads, and no more."""
     return replace(
-        block, y=None, clusters=(), features=None, context=None, levels=(), group=None, propensity=None, place=None
+        block, y=None, clusters=(), features=None, context=(), levels=(), group=None, propensity=None, place=None
     )
 
 

@@ -63,7 +63,7 @@ class _Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class ContextualProblem:
-    """parts: labelled rows of each fold, best by pair; context (q, n) the design, ones first; columns (d, n).
+    """parts: labelled rows of each fold, best by pair; design (q, n), ones first; columns (d, n).
 
     penalty: (p,) r in r/2 parameter^2 on the summed log-likelihood, arm by arm, then of the columns. start: near the
     maximum, where that is known.
@@ -135,7 +135,7 @@ class ContextualProblem:
             value, score = np.zeros(len(asked)), np.zeros((len(asked), p))
             hessian, work = np.zeros((p, p)) if curved and asked else None, np.empty(work_size(wide, len(asked)))
             if asked:
-                x, z, y = (np.asarray(values) for values in (block.context, block.columns, block.y))
+                x, z, y = (np.asarray(values) for values in (block.design, block.columns, block.y))
                 some = np.ascontiguousarray(parameters[asked])
                 contextual(
                     self.k, block.a, block.b, x, z, y, block.weight, block.count, some, work, value, score, hessian

@@ -213,7 +213,7 @@ def _naive(pairs: PairTable, blocks: Blocks, clusters: list[tuple[int, str, int]
     place = np.where(fit.main, np.cumsum(fit.main) - 1, -1).astype(np.int32)
 
     def within(block: Block) -> Block:
-        own = replace(block, columns=np.empty((0, block.n)), context=None, weight=block.sampling)
+        own = replace(block, columns=np.empty((0, block.n)), design=None, weight=block.sampling)
         return inside(own, place, False, True)
 
     k = int(fit.main.sum())

@@ -218,7 +218,7 @@ class DoublyRobustFit(ScoreFit):
         k, terms = len(self.score), self.contexts.terms
 
         def one(block: Block) -> Any:
-            t, x = weights(block), np.asarray(block.context)
+            t, x = weights(block), np.asarray(block.design)
             known = np.isfinite(np.asarray(block.y)) * weights(replace(block, weight=block.sampling))
             shown = [np.bincount(block.a, known * c, k) + np.bincount(block.b, known * c, k) for c in x]
             return np.column_stack([*shown]), x @ t

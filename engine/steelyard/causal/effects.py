@@ -139,9 +139,7 @@ def _of_fit(fit: RewardFit, log: PreferenceLog | None, level: float) -> pl.DataF
 def _contexts(fit: RewardFit, log: PreferenceLog) -> tuple[Any, Any]:
     """(C, m) the distinct contexts of a log's good rows, answered or not, and the share (m,) of each."""
     asked = Encoder(dict(log.outcomes), context=fit.design.contexts)
-    parts = read_rows(log, asked, unlabelled=True).blocks.each(
-        lambda block: (np.asarray(block.context), weights(block))
-    )
+    parts = read_rows(log, asked, unlabelled=True).blocks.each(lambda block: (np.stack(block.context), weights(block)))
     contexts, weight = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
     if not weight.sum() > 0:
         raise LogError(f"{log.name} has no row whose contexts could be averaged over")

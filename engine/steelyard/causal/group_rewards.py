@@ -128,7 +128,7 @@ class GroupRewards:
     def _ready(
         self, log: PreferenceLog, blocks: Blocks, read: Changes, contexts: Contexts, propensity: Propensity
     ) -> Blocks:
-        """columns (m, n): delta. context (G, n): m_c of every group. propensity (n,): of the row's own group."""
+        """columns (m, n): delta. design (G, n): m_c of every group. propensity (n,): of the row's own group."""
         groups = len(propensity.assigned.labels)
         held = held_out(propensity, self.folds, log)
         viewed = blocks.map(partial(changed, changes=read))
@@ -144,7 +144,7 @@ class GroupRewards:
             weight = block.weight if tilt is None else tilt.weight(block) * (
                 1.0 if block.weight is None else block.weight)  # fmt: skip
             columns = np.ascontiguousarray(np.asarray(block.features, np.float64).T)
-            return replace(block, columns=columns, features=None, context=means, levels=(), weight=weight,
+            return replace(block, columns=columns, features=None, context=(), design=means, levels=(), weight=weight,
                            sampling=block.weight, propensity=e)  # fmt: skip
 
         return settled(blocks.map(ready))
@@ -155,7 +155,7 @@ class GroupRewards:
         def mine(block: Block) -> Block:
             block = block.where(np.asarray(block.group) == group)
             design = np.ascontiguousarray(_design(block, contexts))
-            return replace(block, columns=design, features=None, context=np.empty((0, block.n)))
+            return replace(block, columns=design, features=None, context=(), design=np.empty((0, block.n)))
 
         parts = [part.packed().map(mine) for part in viewed.split(self.folds)]
         d = next(iter(parts[0].each(lambda block: len(np.asarray(block.columns)))))
@@ -251,7 +251,7 @@ class _Sums:
 
             r = np.stack([by(h * e * row) for row in np.asarray(block.columns)], axis=1)
             y, s = np.asarray(block.y), np.ones(block.n) if block.sampling is None else block.sampling
-            m = np.asarray(block.context) @ (c * t)
+            m = np.asarray(block.design) @ (c * t)
             return [c @ t, by(h), r, m, by(h * e), by(h * h), by(1.0), by(s), by(s * y)]
 
         total, h, r, mean, gap, square, n, t, won = (sum(part) for part in zip(*ready.each(one), strict=True))
@@ -267,7 +267,7 @@ def _residual(block: Block) -> tuple[Any, Any, Any, Any]:
     """t, the row's group, t / e, and y less the group's model, (n,) each."""
     t = np.ones(block.n) if block.weight is None else block.weight
     own = np.asarray(block.group)
-    e = np.asarray(block.y) - np.asarray(block.context)[own, np.arange(block.n)]
+    e = np.asarray(block.y) - np.asarray(block.design)[own, np.arange(block.n)]
     return t, own, t / np.asarray(block.propensity), e
 
 
@@ -279,7 +279,7 @@ def _pseudo(block: Block, group: int, sums: _Sums) -> Block:
     """The rows with the pseudo-outcome of one group; it may leave [0, 1]."""
     _, own, _, e = _residual(block)
     mine = np.where(own == group, e / np.asarray(block.propensity), 0.0)
-    return replace(block, y=np.asarray(block.context)[group] + sums.total / sums.h[group] * mine, context=None)
+    return replace(block, y=np.asarray(block.design)[group] + sums.total / sums.h[group] * mine, design=None)
 
 
 @dataclass(frozen=True)
@@ -297,7 +297,7 @@ class _Scores:
     def of(self, block: Block) -> Any:
         """(n, size), each a row's own, before its count."""
         t, own, h, e = _residual(block)
-        sums, means, parts, last = self.sums, np.asarray(block.context), [], []
+        sums, means, parts, last = self.sums, np.asarray(block.design), [], []
         for group, (beta, kept) in enumerate(zip(self.beta, self.kept, strict=True)):
             delta, r = np.asarray(block.columns)[kept], sums.r[group, kept]
             mine = np.where(own == group, sums.total / sums.h[group] * h, 0.0)

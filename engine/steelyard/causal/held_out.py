@@ -68,7 +68,7 @@ def _of_two(model: SoftmaxModel, folds: int) -> list[Any]:
     def ready(block: Block) -> Block:
         y = block.drawn[0].astype(np.float64)
         none = np.empty((0, block.n))
-        return replace(block, y=y, features=None, context=none, levels=(), clusters=(), propensity=None)
+        return replace(block, y=y, features=None, design=none, levels=(), clusters=(), propensity=None)
 
     parts = model.problem.blocks.map(ready).split(folds, view=True)
     penalty = np.where(np.arange(model.problem.d) > 0, model.problem.ridge, 0.0)

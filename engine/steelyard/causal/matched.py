@@ -50,7 +50,7 @@ class Matched:
 def matched(blocks: Blocks, contexts: Contexts, x: int, y: int, level: float) -> Matched:
     """Pairs rows of x with rows of y that have the same opponent and context, one to one, in an order of chance.
 
-    blocks: with the design as context. Texts, booleans and numbers of few values are matched exactly, other numbers
+    blocks: with their design. Texts, booleans and numbers of few values are matched exactly, other numbers
     within fifths of the rows of x and y.
     """
 
@@ -61,7 +61,7 @@ def matched(blocks: Blocks, contexts: Contexts, x: int, y: int, level: float) ->
         other = np.where(block.a[at] == own, block.b[at], block.a[at])
         won = np.where(block.a[at] == own, block.y[at], 1.0 - np.asarray(block.y)[at])  # type: ignore[index]
         times = np.ones(len(at), np.int64) if block.count is None else np.asarray(block.count)[at].astype(np.int64)
-        columns = (has_x[at], other, won, *np.asarray(block.context)[1:, at])
+        columns = (has_x[at], other, won, *np.asarray(block.design)[1:, at])
         return tuple(np.repeat(column, times) for column in columns)
 
     is_x, other, won, *design = (np.concatenate(column) for column in zip(*blocks.each(one), strict=True))

@@ -92,12 +92,12 @@ class PairMeans:
 
 @dataclass(frozen=True)
 class ContextualOutcome:
-    """Arm scores linear in context; blocks hold the design as context. fit: see :class:`Contextual`."""
+    """Arm scores linear in context; blocks have their design. fit: see :class:`Contextual`."""
 
     fit: Contextual
 
     def at(self, block: Block, fold: int) -> ArmScores:
-        return ArmScores(self.fit.of(fold)[0] @ np.asarray(block.context))
+        return ArmScores(self.fit.of(fold)[0] @ np.asarray(block.design))
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class ClassifiedOutcome:
     k: int
 
     def at(self, block: Block, fold: int) -> PairMeans:
-        x, pairs = np.asarray(block.context)[1:].T, list(combinations(range(self.k), 2))
+        x, pairs = np.asarray(block.design)[1:].T, list(combinations(range(self.k), 2))
         mean = np.empty((len(pairs), block.n))
         step = max(1, _CELLS // max(block.n * (self.k + x.shape[1]), 1))
         for start in range(0, len(pairs), step):
@@ -151,7 +151,7 @@ class Judged:
 
     def between(self, block: Block, fold: int) -> Any:
         theta, beta = self.fit.of(fold)
-        score, n = theta @ np.asarray(block.context), np.arange(block.n)
+        score, n = theta @ np.asarray(block.design), np.arange(block.n)
         return sigmoid(score[block.a, n] - score[block.b, n] + beta[0] * np.asarray(block.columns)[-1])
 
 
@@ -185,7 +185,7 @@ def classified_outcome(classifier: Any, blocks: Blocks, k: int, folds: int) -> C
 
     def rows(block: Block) -> tuple[Any, Any, Any]:
         block = block.where(np.isfinite(np.asarray(block.y)))
-        x, y = np.asarray(block.context)[1:].T, np.asarray(block.y)
+        x, y = np.asarray(block.design)[1:].T, np.asarray(block.y)
         both = [_features(block.a, block.b, x, k), _features(block.b, block.a, x, k)]
         return np.concatenate(both), np.concatenate([y, 1.0 - y]), np.tile(0.5 * weights(block), 2)
 

@@ -160,7 +160,7 @@ def _ratio(above: Any, below: Any) -> Any:
 class Pairwise:
     """The rows as the estimator reads them. omega: (K, K) symmetric weights of the pairs.
 
-    blocks: context (q, n) the design; propensity (2, n) of the pair, and of the pair and an answer; y NaN where not
+    blocks: design (q, n); propensity (2, n) of the pair, and of the pair and an answer; y NaN where not
     answered; weight t; fold. outcome, judged: see outcomes.py. chance: the propensity gives every pair one. counted:
     where omega counts the answered rows, their weight, else None; shift: (K, K) what one that counts 1 adds by that to
     its arm's (row) sum, see :func:`shifts`.

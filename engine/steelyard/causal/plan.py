@@ -287,7 +287,7 @@ def _cells(contexts: Contexts, names: Sequence[str]) -> tuple[list[tuple[str, ..
         cells = [(*cell, value) for cell in cells for value in known[name]]
 
     def of(block: Block) -> Any:
-        design, cell = np.asarray(block.context), np.zeros(block.n, np.int64)
+        design, cell = np.asarray(block.design), np.zeros(block.n, np.int64)
         for name in names:
             width, start = len(known[name]), first[name]
             shown = design[start : start + width - 1] > 0.0  # standardised indicators

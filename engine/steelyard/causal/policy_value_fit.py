@@ -45,7 +45,7 @@ class Terms(NamedTuple):
         """A block of these and more columns, with what else is read of its rows."""
         columns = np.stack([*self, *more])
         return replace(
-            block, columns=columns, features=None, context=None, levels=(), propensity=None, drawn=(), fold=None
+            block, columns=columns, features=None, context=(), levels=(), propensity=None, drawn=(), fold=None
         )
 
     @staticmethod

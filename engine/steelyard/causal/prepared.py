@@ -219,7 +219,7 @@ def _one_design(spec: Any, log: PreferenceLog, rows: Rows, contexts: Contexts) -
 def _designed(contexts: Contexts, read: Changes, block: Block, order: Any) -> Block:
     """The rows at their places in an order with their design in place of numeric contexts."""
     block = changed(block, read)
-    return replace(in_order(replace(block, context=None), order), design=contexts.matrix(block, order))
+    return replace(in_order(replace(block, context=()), order), design=contexts.matrix(block, order))
 
 
 def _propensities(spec: Any, log: PreferenceLog, rows: Rows, contexts: Contexts | None) -> list[Propensity]:
@@ -265,7 +265,7 @@ def _ready(
         if tilt is not None:
             own = tilt.weight(block)
             weight = own if weight is None else weight * own
-        return replace(block, context=contexts.matrix(block), design=None, levels=(), propensity=propensity,
+        return replace(block, context=(), design=contexts.matrix(block), levels=(), propensity=propensity,
                        weight=weight, sampling=block.weight)  # fmt: skip
 
     made = blocks.map(ready)

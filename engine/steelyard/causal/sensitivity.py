@@ -288,7 +288,8 @@ def _without(contexts: Contexts, name: str) -> tuple[Contexts, Callable[[Block],
                    levels=tuple(contexts.levels[i] for i in levels), scale=contexts.scale[kept])  # fmt: skip
 
     def view(block: Block) -> Block:
-        context = None if block.context is None else np.asarray(block.context)[numeric]
-        return replace(block, context=context, levels=tuple(block.levels[i] for i in levels), design=None)
+        context = tuple(column for i, column in enumerate(block.context) if i in numeric)
+        design = None if block.design is None else block.design[[0, *(1 + j for j in kept)]]
+        return replace(block, context=context, levels=tuple(block.levels[i] for i in levels), design=design)
 
     return less, view

@@ -267,13 +267,13 @@ class Design:
         first = m if self.groups and self.pooled else 0
         return np.arange(first, m * self._heads if ridge else first)
 
-    def matrix(self, block: Block, context: Any) -> Any:
+    def matrix(self, block: Block, context: Sequence[Any]) -> Any:
         """(n, d) of a block read with features, covariates and, where there are heads, group. context: its columns."""
         assert block.features is not None
         assert block.columns is not None
         features, z, codes = block.features, block.columns.T, np.asarray(block.group)
         at = {name: j for j, name in enumerate(self.features)}
-        beside = dict(zip(self.contexts, context if self.contexts else (), strict=True))
+        beside = dict(zip(self.contexts, context, strict=True))
         crossed = [features[:, at[f]] * beside[c] for f, c in self.interactions]
         base = np.column_stack([features, *crossed]) if crossed else features
         parts = [base] if self.pooled or not self.groups else []
@@ -291,7 +291,7 @@ class Design:
         use = usable(block, keep_ties)
         block = block if use.all() else block.where(use)
         at = [list(order).index(name) for name in self.contexts]
-        matrix = self.matrix(block, None if block.context is None else block.context[at])
+        matrix = self.matrix(block, [block.context[i] for i in at])
         if matrix.shape[1] > WIDEST_FUSED:
             return replace(block, columns=None, features=np.ascontiguousarray(matrix))
         return replace(block, columns=np.ascontiguousarray(matrix.T, np.float64), features=None)
