@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from steelyard._native.column_moments import column_moments
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.errors import LogError, warn
 from steelyard.log import PreferenceLog, scan
 from steelyard.models.row_problem import weights
-from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
 
-_CELLS = 1 << 16  # entries of columns that are made at a time where only their sums are wanted
+_CELLS = 1 << 17  # entries of columns that are made at a time where only their sums are wanted
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,6 @@ def _level(i: int, block: Block) -> Any:
     return block.levels[i]
 
 
-@one_blas_thread()
 def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any, Any]:
     """(d,) mean, standard deviation, and correlation with the outcome among labelled rows; one pass.
 
@@ -195,33 +194,30 @@ def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any, Any]:
     origin = next((first for first in firsts if first.shape[1]), None)
     if origin is None:
         raise LogError("no row is left to fit to: every one is bad, or has no outcome")
+    origin = origin[:, 0].copy()
 
-    def one(block: Block) -> tuple[Any, Any, Any]:
-        y = np.asarray(block.y)
-        known = np.isfinite(y)
-        y = np.where(known, y, 0.0)
-        beside = np.stack([weights(block), known, y])
-        sums, squares = np.zeros((d, 3)), np.zeros((d, 2))
+    def one(block: Block) -> tuple[Any, Any]:
+        y, weight, sums = np.asarray(block.y), weights(block), np.zeros((d, 5))
+        known = np.isfinite(y) * 1.0
+        y = np.where(known > 0, y, 0.0)
         for start in range(0, block.n, step):
             cut = slice(start, start + step)
-            away = raw.raw(block, np.empty((d, min(step, block.n - start))), cut)
-            away -= origin
-            sums += away @ beside[:, cut].T
-            away *= away
-            squares += away @ beside[:2, cut].T
-        return np.append(beside.sum(axis=1), y @ y), sums, squares
+            columns = raw.raw(block, np.empty((d, min(step, block.n - start))), cut)
+            column_moments(columns, origin, weight[cut], known[cut], y[cut], sums)
+        return np.array([weight.sum(), known.sum(), y.sum(), y @ y]), sums
 
-    total, sums, squares = (sum(part) for part in zip(*blocks.each(one), strict=True))
-    mean = sums[:, 0] / total[0]
-    variance = np.maximum(squares[:, 0] / total[0] - mean**2, 0.0)
-    variance[variance <= 1e-14 * (squares[:, 0] / total[0])] = 0.0
+    total, sums = (sum(part) for part in zip(*blocks.each(one), strict=True))
+    weighted, known, with_outcome, square, known_square = sums.T
+    mean = weighted / total[0]
+    variance = np.maximum(square / total[0] - mean**2, 0.0)
+    variance[variance <= 1e-14 * (square / total[0])] = 0.0
     _, n, y, yy = total
     told = np.zeros(d)
     if n > 2 and yy - y**2 / n > 1e-12 * yy:
-        left = squares[:, 1] - sums[:, 1] ** 2 / n
-        varies = left > 1e-12 * squares[:, 1]
-        told[varies] = (sums[:, 2] - sums[:, 1] * y / n)[varies] / np.sqrt(left[varies] * (yy - y**2 / n))
-    return origin[:, 0] + mean, np.sqrt(variance), told
+        left = known_square - known**2 / n
+        varies = left > 1e-12 * known_square
+        told[varies] = (with_outcome - known * y / n)[varies] / np.sqrt(left[varies] * (yy - y**2 / n))
+    return origin + mean, np.sqrt(variance), told
 
 
 def _warn_of_outcomes(terms: Sequence[str], told: Any) -> None:

@@ -7,7 +7,7 @@ passes for scores alone (kernels/contextual.c).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ WIDEST = 4000  # parameters
 _LONG, _THINNED = 1 << 18, 16  # rows from which every 16th is fitted first
 _EXACT = (1e-10, 1e-8)  # of the score divided by n, and of the step still to go
 _ENOUGH = (1e-8, 1e-6)  # the same of long logs, where a coefficient's own error is a thousand times that
-_ROUGH = (1e-5, 1e-3)  # both of the fit to some rows that a long log's starts from
+_ROUGH = (1e-4, 1e-2)  # both of where the fits without a fold part from the one to all rows
 _RUN = 64  # rows of a pair that stand together, on average, from which it pays to leave them where they are
 
 
@@ -45,8 +45,6 @@ class Contextual(NamedTuple):
     beta: Any
     held: Any
     held_beta: Any
-    iterations: int
-    gradient_norm: float
 
     def of(self, fold: int) -> tuple[Any, Any]:
         """theta (K, q) and beta (d,) that a fold's rows have no part in."""
@@ -105,21 +103,21 @@ class ContextualProblem:
         """
         refuse_wide(self.k, self.q)
         with one_blas_thread():
-            whole, sums, iterations, norm = self._maximise(self._start(), self._precision)
-            held = whole[None] if len(self.parts) == 1 else self._without_each(whole, sums)
+            whole, *others = self._maxima(*self._near(self._start()))
+        held = np.stack(others or [whole])
         cut, shape = self.k * self.q, (self.k, self.q)
         theta, beta = held[:, :cut].reshape(len(held), *shape), held[:, cut:]
-        return Contextual(whole[:cut].reshape(shape), whole[cut:], theta, beta, iterations, norm)
+        return Contextual(whole[:cut].reshape(shape), whole[cut:], theta, beta)
 
     def _start(self) -> Any:
         """Where the fit to all rows starts: of a long log at the fit to some rows."""
         if self.start is not None or sum(self.n) < _LONG:
             return np.zeros(self.size) if self.start is None else self.start
         thinned = [block for part in self.parts for block in part.each(lambda b: b.where(slice(None, None, _THINNED)))]
-        few = Blocks([*thinned]).packed().map(by_pair)
+        few = replace(self, parts=[Blocks([*thinned]).packed().map(by_pair)],
+                      penalty=np.maximum(self.penalty / _THINNED, 1e-2))  # fmt: skip
         try:
-            penalty = np.maximum(self.penalty / _THINNED, 1e-2)
-            return replace(self, parts=[few], penalty=penalty)._maximise(np.zeros(self.size), _ROUGH)[0]
+            return few._centred(few._near(np.zeros(self.size))[0])
         except (ConvergenceError, NotIdentifiedError):
             return np.zeros(self.size)
 
@@ -150,39 +148,47 @@ class ContextualProblem:
                 sums[fold].hessian[...] += hessian
         return sums
 
-    def _maximise(self, start: Any, precision: tuple[float, float]) -> tuple[Any, list[_Sums], int, float]:
-        """The maximum over all rows (p,), and each fold's sums there, their Hessians of a point near by."""
+    def _near(self, start: Any) -> tuple[Any, list[_Sums], Any]:
+        """Near the maximum over all rows: parameters (p,), each fold's sums there, and what solves with the Hessian.
+
+        The sums' Hessians are of a point near by.
+        """
         last: list[_Sums] = []
         hessians: list[Any] = []
-        found = self._climbed(start, range(len(self.parts)), None, last, hessians, precision)
-        sums = [part._replace(hessian=hessian) for part, hessian in zip(last, hessians, strict=True)]
-        return self._centred(found.parameter), sums, found.iterations, found.gradient_norm
+        held: list[Any] = [None, np.inf]
+        found = self._climbed(start, range(len(self.parts)), held, last, hessians, _ROUGH)
+        return found.parameter, [s._replace(hessian=h) for s, h in zip(last, hessians, strict=True)], held[0]
 
     def _climbed(
-        self, start: Any, folds: Sequence[int], solver: Any, last: list[_Sums], hessians: list[Any],
+        self, start: Any, folds: Sequence[int], held: list[Any], last: list[_Sums], hessians: list[Any],
         precision: tuple[float, float],
     ) -> Solution:  # fmt: skip
         """Newton over some folds. last: gets the sums of all folds where it stops; hessians: theirs where they were
         last taken.
 
-        solver: solves with a Hessian near by. It is taken anew only where the step before has not brought the score
-        down to a tenth.
+        held: what solves with a Hessian near by, if any, and how large the score was where it was last asked. It is
+        taken anew only where the step before has not brought the score down to a tenth.
         """
-        held: list[Any] = [solver, np.inf]  # what solves, and the score where it was last asked
 
         def wanted(fold: int) -> list[int]:
             return [0] if fold in folds else []
 
+        def passed(parameter: Any, curved: bool) -> list[_Sums]:
+            parts = self._pass(parameter[None], wanted, curved)
+            if curved:
+                hessians[:] = [part.hessian for part in parts]
+                held[0] = self._solver(_total(hessians))
+            return [part._replace(hessian=None) for part in parts]
+
         def evaluate(parameter: Any) -> Point:
-            last[:] = self._pass(parameter[None], wanted)
+            last[:] = passed(parameter, held[0] is None)
             value = sum(float(part.value[0]) for part in last) - 0.5 * float(self.penalty @ parameter**2)
             score = sum(part.score[0] for part in last) - self.penalty * parameter
 
             def solve(v: Any) -> Any:
                 size = float(np.abs(score).max())
-                if held[0] is None or size > 0.1 * held[1]:
-                    hessians[:] = [part.hessian for part in self._pass(parameter[None], wanted, curved=True)]
-                    held[0] = self._solver(_total(hessians))
+                if size > 0.1 * held[1]:
+                    passed(parameter, curved=True)
                 held[1] = size
                 return held[0](v)
 
@@ -194,43 +200,51 @@ class ContextualProblem:
         except (ConvergenceError, NotIdentifiedError) as error:
             raise NotIdentifiedError(self._separated(where, error)) from error
 
-    def _without_each(self, whole: Any, sums: list[_Sums]) -> Any:
-        """(F, p) the maxima without each fold, from the one of all rows and the other folds' Hessians there.
+    def _maxima(self, near: Any, sums: list[_Sums], solver: Any) -> list[Any]:
+        """The maximum (p,) over all rows, then those without each fold where there are several; see :meth:`_near`.
 
-        Steps with the same solvers, of all folds in one pass, while each is a tenth of the one before; where the next
-        would be as small as is asked, it is not asked for.
+        Steps with the same solvers, of all of them in one pass, while each is a tenth of the one before; where the
+        next would be as small as is asked, it is not asked for.
         """
-        folds, total = range(len(sums)), _total([part.hessian for part in sums])
-        solvers, held = [], np.empty((len(sums), self.size))
-        for fold in folds:
-            part, sums[fold] = sums[fold], sums[fold]._replace(hessian=None)
+        folds = range(len(sums))
+        within = [[*folds], *([f for f in folds if f != out] for out in folds if len(sums) > 1)]
+        solvers, (tolerance, longest) = [solver, *self._solvers(sums, len(within) - 1)], self._precision
+        score = sum(part.score[0] for part in sums) - self.penalty * near
+        scores = [score, *(score - part.score[0] for part in sums)][: len(within)]
+        steps = np.stack([solve(own) for solve, own in zip(solvers, scores, strict=True)])
+        at, size = near + steps, np.maximum(np.abs(steps).max(axis=1), longest)
+        left, slow = [*range(len(within))], list[int]()
+        if np.abs(score).max() <= tolerance * sum(self.n) and size[0] <= longest:
+            left.remove(0)
+        while left:
+            parts = self._pass(at, lambda own: [v for v in left if own in within[v]])
+            for v in [*left]:
+                score = sum(part.score[v] for part in parts) - self.penalty * at[v]
+                norm, step = float(np.abs(score).max()) / sum(self.n[f] for f in within[v]), solvers[v](score)
+                rate = float(np.abs(step).max()) / size[v]
+                if not rate <= FAST:
+                    left.remove(v)
+                    slow.append(v)
+                    continue
+                at[v] += step
+                size[v] *= rate
+                if norm * rate <= tolerance and size[v] * rate <= longest:
+                    left.remove(v)
+        for v in slow:
+            at[v] = self._climbed(at[v], within[v], [solvers[v], np.inf], [], [], self._precision).parameter
+        return [self._centred(each) for each in at]
+
+    def _solvers(self, sums: list[_Sums], folds: int) -> Iterator[Any]:
+        """Without each of the first folds what solves with the Hessian of the others, which these are let go of for."""
+        if not folds:
+            return
+        total = _total([part.hessian for part in sums])
+        for fold in range(folds):
+            own, sums[fold] = sums[fold].hessian, sums[fold]._replace(hessian=None)
             try:
-                solvers.append(self._solver(total - part.hessian))
+                yield self._solver(total - own)
             except NotIdentifiedError as error:
                 raise NotIdentifiedError(self._separated(f" without fold {fold}", error)) from error
-            held[fold] = whole - solvers[fold](part.score[0])  # at `whole` all folds' scores and the ridge's add to 0
-        tolerance, longest = self._precision
-        size, left = np.maximum(np.abs(held - whole).max(axis=1), longest), list(folds)
-        slow: list[int] = []
-        while left:
-            parts = self._pass(held, lambda own: [f for f in left if f != own])
-            for fold in [*left]:
-                score = sum(part.score[fold] for part in parts) - self.penalty * held[fold]
-                norm, step = float(np.abs(score).max()), solvers[fold](score)
-                norm /= sum(n for f, n in enumerate(self.n) if f != fold)
-                rate = float(np.abs(step).max()) / size[fold]
-                if not rate <= FAST:
-                    left.remove(fold)
-                    slow.append(fold)
-                    continue
-                held[fold] += step
-                size[fold] *= rate
-                if norm * rate <= tolerance and size[fold] * rate <= longest:
-                    left.remove(fold)
-        for fold in slow:
-            others = [f for f in folds if f != fold]
-            held[fold] = self._climbed(held[fold], others, solvers[fold], [], [], self._precision).parameter
-        return np.stack([self._centred(each) for each in held])
 
     def _solver(self, hessian: Any) -> Any:
         """Solves with the upper triangle of minus the Hessian; without ridge what all arms share is tied down."""
