@@ -25,6 +25,7 @@ def rows(seed, n, d, factors, members, labels):
 )  # fmt: skip
 @example(n=64, d=8, factors=2, members=2, labels=3, seed=0)  # a whole tile
 @example(n=65, d=5, factors=2, members=2, labels=3, seed=0)  # and one row more
+@example(n=200, d=5, factors=2, members=2, labels=1, seed=0)  # of one label
 def test_equals_twin(n, d, factors, members, labels, seed):
     got, want = np.ones((2, labels, factors, d))
     for module, sums in ((native, got), (twin, want)):
