@@ -89,7 +89,10 @@ class Contexts:
         levels = block.levels if order is None else [codes.take(order) for codes in block.levels]
         text = matrix[1 + len(own) :]
         self._indicators(levels, text)
-        columns = chain(own if order is None else (column.take(order) for column in own), text)
+        moved = (
+            own if order is None else (_moved(column, order, row) for column, row in zip(own, matrix[1:], strict=False))
+        )
+        columns = chain(moved, text)
         for row, raw, mean, scale in zip(matrix[1:], columns, self.mean, self.scale, strict=True):
             np.subtract(raw, mean, out=row)
             row /= scale
@@ -106,6 +109,11 @@ class Contexts:
         raw[..., 1:] /= self.scale
         raw[..., 0] -= raw[..., 1:] @ self.mean
         return raw
+
+
+def _moved(column: Any, order: Any, out: Any) -> Any:
+    """Writes the column in an order to out; places are checked by nobody, which lets them be written at once."""
+    return column.astype(np.float64, copy=False).take(order, out=out, mode="clip")
 
 
 def context_encoder(log: PreferenceLog, encoder: Encoder, names: Sequence[str] | None) -> Encoder:

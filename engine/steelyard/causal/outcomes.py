@@ -33,8 +33,7 @@ class ArmScores:
     score: Any
 
     def between(self, a: Any, b: Any) -> Any:
-        n = np.arange(len(a))
-        return sigmoid(self.score[a, n] - self.score[b, n])
+        return sigmoid(_picked(self.score, a) - _picked(self.score, b))
 
     def sums(self, omega: Any, weight: Any) -> tuple[Any, Any]:
         k, n = self.score.shape
@@ -151,8 +150,16 @@ class Judged:
 
     def between(self, block: Block, fold: int) -> Any:
         theta, beta = self.fit.of(fold)
-        score, n = theta @ np.asarray(block.design), np.arange(block.n)
-        return sigmoid(score[block.a, n] - score[block.b, n] + beta[0] * np.asarray(block.columns)[-1])
+        score = theta @ np.asarray(block.design)
+        return sigmoid(_picked(score, block.a) - _picked(score, block.b) + beta[0] * np.asarray(block.columns)[-1])
+
+
+def _picked(score: Any, arm: Any) -> Any:
+    """(n,) of scores (K, n) that of each row's arm; by place where they are one piece, in a third of the time."""
+    n = score.shape[1]
+    if score.flags.c_contiguous:
+        return score.reshape(-1).take(arm * np.int64(n) + np.arange(n))
+    return score[arm, np.arange(n)]
 
 
 def sigmoid(x: Any) -> Any:

@@ -61,12 +61,14 @@ class Normaliser(NamedTuple):
         return Normaliser(correction, scale, np.where(own, correction, 0.0), own, drift)
 
     def added(self, sums: Any, pair: tuple[Any, Any], omega: Any, h: Any, residual: Any) -> None:
-        """Adds what rows have of their own to their sums (K, n). residual: of the pair's lower arm."""
-        own, n = omega * self.scale[pair] * h * (residual - self.centre[pair]), np.arange(len(h))
-        sums[pair[0], n] += own
-        sums[pair[1], n] -= own
+        """Adds what rows have of their own to their sums (K, n), in one piece. residual: of the pair's lower arm."""
+        k, n = sums.shape
+        code, row, flat = pair[0] * k + pair[1], np.arange(n), sums.reshape(-1)
+        own = omega * self.scale.take(code) * h * (residual - self.centre.take(code))
+        flat[pair[0] * np.int64(n) + row] += own
+        flat[pair[1] * np.int64(n) + row] -= own
         if self.drift.any():
-            sums -= self.drift[:, None] * np.where(self.own[pair], 0.0, omega * h)
+            sums -= self.drift[:, None] * np.where(self.own.take(code), 0.0, omega * h)
 
     def along(self, v: Any, pair: tuple[Any, Any], omega: Any, h: Any, residual: Any) -> Any:
         """(n,) v' of what :meth:`added` adds. v: (K,)."""
@@ -199,19 +201,18 @@ class Pairwise:
         k = self.k
 
         def one(block: Block) -> tuple[Any, Any, float]:
-            values = np.empty((5, block.n))
-            for at, part, table in self.parts(block):
-                values[:, at] = self.residual(part, table)
-            t, h, e, judged_h, judged_e = values
-            c = np.ones(block.n) if block.count is None else block.count
-            pair, side = _pair(block, k), np.where(block.a < block.b, 1.0, -1.0)
-            w = self.omega[block.a, block.b] * h
-            e, judged_e = e * side, judged_e * side
-            each = (h, h * e, h * (e + judged_e), h * h, (h > 0) * 1.0, judged_h, judged_h * judged_e, judged_h**2)
-            by_pair = np.zeros((k * k, 1, len(each)))
-            label_sums(np.stack(each), c[None], pair[None], np.empty(work_size(len(each))), by_pair)
-            sums = np.array([c @ t, c @ w, c @ (w * w), c @ (w > 0), c.sum()])
-            return by_pair[:, 0].T.reshape(-1, k, k), sums, float(w.max(initial=0.0))
+            by_pair, sums, largest, work = np.zeros((k * k, 1, 8)), np.zeros(5), 0.0, np.empty(work_size(8))
+            for _, part, table in self.parts(block):
+                t, h, e, judged_h, judged_e = self.residual(part, table)
+                c = np.ones(part.n) if part.count is None else part.count
+                pair, side = _pair(part, k), np.where(part.a < part.b, 1.0, -1.0)
+                w = self.omega.take(pair) * h
+                e, judged_e = e * side, judged_e * side
+                each = (h, h * e, h * (e + judged_e), h * h, (h > 0) * 1.0, judged_h, judged_h * judged_e, judged_h**2)
+                label_sums(np.stack(each), c[None], pair[None], work, by_pair)
+                sums += [c @ t, c @ w, c @ (w * w), c @ (w > 0), c.sum()]
+                largest = max(largest, float(w.max(initial=0.0)))
+            return by_pair[:, 0].T.reshape(-1, k, k), sums, largest
 
         by_pair, sums, largest = zip(*self.blocks.each(one), strict=True)
         total, size, square, asked, rows = np.sum(sums, axis=0).tolist()
@@ -225,7 +226,7 @@ class Pairwise:
         for at, part, table in self.parts(block):
             t, h, e, judged_h, judged_e = self.residual(part, table)
             pair = np.minimum(part.a, part.b), np.maximum(part.a, part.b)
-            side, omega, alone = np.where(part.a < part.b, 1.0, -1.0), self.omega[part.a, part.b], None
+            side, omega, alone = np.where(part.a < part.b, 1.0, -1.0), self.omega.take(_pair(part, self.k)), None
             sums, means = table.sums(self.omega, t * (1.0 if part.count is None else part.count))
             sums *= t
             if judged is not None and alone_answers is not None:
