@@ -8,10 +8,12 @@ same elsewhere (ray.py), on the same blocks, merged in the same order.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import polars as pl
@@ -112,14 +114,32 @@ def over_cores(function: Callable[[T], S], items: Iterable[T]) -> list[S]:
 
 def in_order(function: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
     """function(item) for every item, in order, on all cores; few results wait at any time."""
+    if getattr(_worker, "busy", False):  # of a pass within a pass: the threads are all taken
+        yield from map(function, items)
+        return
     pending: deque[Future[S]] = deque()
-    with ThreadPoolExecutor(cores()) as pool:
+    pool, workers = _pool(os.getpid(), cores()), cores()
+    try:
         for item in items:
             pending.append(pool.submit(function, item))
-            if len(pending) > cores() + 1:
+            if len(pending) > workers + 1:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    finally:
+        wait([late for late in pending if not late.cancel()])
+
+
+_worker = threading.local()
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int, workers: int) -> ThreadPoolExecutor:
+    """Threads that all passes over kept blocks share: to start them anew takes as long as a pass over 100,000 rows.
+
+    process: whose they are, since a forked one has none of them.
+    """
+    return ThreadPoolExecutor(workers, "steelyard", lambda: setattr(_worker, "busy", True))
 
 
 def batches(log: PreferenceLog, encoder: Encoder, rows: slice | None = None) -> Iterator[pl.DataFrame]:

@@ -20,14 +20,14 @@ MOST = 100
 _MASK = (1 << 64) - 1
 
 
-def in_order(block: Block, order: Any) -> Block:
+def ordered(block: Block, order: Any) -> Block:
     """The rows at their places (n,) in an order; None: as they stand."""
     return block if order is None else block.where(order)
 
 
 def folded(
     blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, str, int]],
-    taken: Callable[[Block, Any], Block] = in_order,
+    taken: Callable[[Block, Any], Block] = ordered,
 ) -> Blocks:  # fmt: skip
     """The blocks with the fold of each row, fold by fold once and for all; of one fold they stay in order.
 

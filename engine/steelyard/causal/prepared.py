@@ -19,7 +19,7 @@ from steelyard.assignment.weighing import toward, weigh_rows
 from steelyard.assignment.weights import Weights
 from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.causal.contextual import refuse_wide
-from steelyard.causal.folds import MOST, folded, in_order, refuse_lone_arms
+from steelyard.causal.folds import MOST, folded, ordered, refuse_lone_arms
 from steelyard.causal.held_out import held_out, shown
 from steelyard.causal.outcomes import (
     ClassifiedOutcome,
@@ -138,7 +138,7 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
         contexts, read = _contexts(spec, log, rows)
         if isinstance(spec.outcome, str | pl.Expr):
             refuse_wide(len(arms), 1 + len(contexts.mean))
-        known, taken = None, in_order
+        known, taken = None, ordered
         if _one_design(spec, log, rows, contexts):  # made once, for both models
             known, taken, read = contexts, partial(_designed, contexts, read), ()
         rows = replace(rows, blocks=folded(rows.blocks, folds, spec.seed, clusters[: len(log.cluster)], taken))
@@ -219,7 +219,7 @@ def _one_design(spec: Any, log: PreferenceLog, rows: Rows, contexts: Contexts) -
 def _designed(contexts: Contexts, read: Changes, block: Block, order: Any) -> Block:
     """The rows at their places in an order with their design in place of numeric contexts."""
     block = changed(block, read)
-    return replace(in_order(replace(block, context=()), order), design=contexts.matrix(block, order))
+    return replace(ordered(replace(block, context=()), order), design=contexts.matrix(block, order))
 
 
 def _propensities(spec: Any, log: PreferenceLog, rows: Rows, contexts: Contexts | None) -> list[Propensity]:
