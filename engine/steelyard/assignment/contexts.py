@@ -16,6 +16,7 @@ from steelyard.blocks import Block, Dictionary, Encoder
 from steelyard.errors import LogError, warn
 from steelyard.log import PreferenceLog, scan
 from steelyard.models.row_problem import weights
+from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
 
 _CELLS = 1 << 17  # entries of columns that are made at a time where only their sums are wanted
@@ -191,6 +192,7 @@ def _level(i: int, block: Block) -> Any:
     return block.levels[i]
 
 
+@one_blas_thread()
 def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any, Any]:
     """(d,) mean, standard deviation, and correlation with the outcome among labelled rows; one pass.
 
