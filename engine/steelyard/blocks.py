@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 1 << 17
 _BLOCK_CELLS = 1 << 22  # of features and contexts
+NARROW = 32  # features up to which they lie column by column, as the kernels read them; more lie row by row, for BLAS
+_TURNED = 1 << 10  # rows of them that are turned at a time
 _WIDEST_TABLE = 1 << 22  # integer labels below this are looked up by position
 
 
@@ -320,7 +322,13 @@ class Encoder:
         width = len(self.features)
         a, b = (_matrix(batch[f"feature_{side}"], width, f"features of {side}", start) for side in "ab")
         with np.errstate(invalid="ignore", over="ignore"):  # infinite or huge on both sides: a bad row, told later
-            return a - b
+            if width > NARROW:
+                return a - b
+            columns = np.empty((width, len(a)), np.result_type(a, b))
+            for at in range(0, len(a), _TURNED):
+                cut = slice(at, at + _TURNED)
+                columns[:, cut] = (a[cut] - b[cut]).T
+        return columns.T
 
 
 def _is_number(kind: pl.DataType) -> bool:

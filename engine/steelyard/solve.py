@@ -110,22 +110,28 @@ def newton(
     tolerance: float = TOLERANCE,
     longest: float = STEP,
     rounds: int = ROUNDS,
+    foreseen: bool = False,
 ) -> Solution:
     """Maximises a concave function by Newton steps, halved until the value does not fall.
 
     Stops when max |score| / n <= tolerance and the step still to go is at most `longest`: the first alone leaves
-    an arm shown in one row of a thousand a thousand times less exact than the others. Raises
+    an arm shown in one row of a thousand a thousand times less exact than the others. foreseen: also where the last
+    two steps tell that this holds after the next, which is taken unseen; value and norm are then foretold. Raises
     ConvergenceError after so many rounds or a failed line search: nothing unconverged is handed back.
     """
-    parameter, point = start, evaluate(start)
+    parameter, point, before = start, evaluate(start), 0.0
     if not np.isfinite(point.value):
         raise ConvergenceError("the likelihood has no finite value where the solver starts")
     for iteration in range(rounds):
         norm = float(np.abs(point.score).max(initial=0.0)) / n
         step, share = point.solve(point.score), 1.0
-        if norm <= tolerance and float(np.abs(step).max(initial=0.0)) <= longest:
+        size, slope = float(np.abs(step).max(initial=0.0)), float(point.score @ step)
+        if norm <= tolerance and size <= longest:
             return Solution(parameter, point, iteration, norm)
-        slope = float(point.score @ step)
+        rate = size / before if before else np.inf
+        if foreseen and rate <= FAST and norm * rate <= tolerance and size * rate <= longest:
+            there = Point(point.value + 0.5 * slope, point.score, point.solve)
+            return Solution(parameter + step, there, iteration + 1, norm * rate)
         while True:
             with np.errstate(over="ignore", invalid="ignore"):  # a step too far has no finite value, and is halved
                 trial = evaluate(parameter + share * step)
@@ -135,7 +141,7 @@ def newton(
             if share < 1e-12:
                 words = f"line search failed at gradient {norm:.2e} of n after {iteration} steps"
                 raise ConvergenceError(words, (parameter, step))
-        parameter, point = parameter + share * step, trial
+        parameter, point, before = parameter + share * step, trial, share * size
     raise ConvergenceError(f"no convergence in {rounds} Newton steps; gradient {norm:.2e} of n", (parameter, step))
 
 

@@ -46,7 +46,7 @@ def design(frame):
 
 @pytest.mark.peers
 @pytest.mark.parametrize("groups", ["uvw", "uw"])
-@pytest.mark.parametrize(("route", "limit"), [("WIDEST_FUSED", 32), ("WIDEST_FUSED", 1), ("_LONG", 256)])
+@pytest.mark.parametrize(("route", "limit"), [("NARROW", 32), ("NARROW", 1), ("_LONG", 256)])
 def test_groups_equal_scikit_learn(monkeypatch, groups, route, limit):
     monkeypatch.setattr(row_problem, route, limit)  # two groups as they are, by the route of wide designs, of long logs
     frame = simulated().filter(pl.col("group").is_in(list(groups)))

@@ -49,7 +49,7 @@ def lists(frame, dtype=pl.Float64):
 @pytest.mark.parametrize("widest", [32, 0])
 def test_equals_statsmodels(monkeypatch, widest):
     for room in (reward, row_problem):
-        monkeypatch.setattr(room, "WIDEST_FUSED", widest)
+        monkeypatch.setattr(room, "NARROW", widest)
     monkeypatch.setattr(few, "_CELLS", 300)
     frame = simulated(1)
     peer = sm.GLM(frame["y"].to_numpy(), deltas(frame), family=sm.families.Binomial())
@@ -77,7 +77,7 @@ def test_wide_and_narrow_are_one(monkeypatch, spec, ridge, covariance):
     log = scanned(frame, weight="w", count="c", cluster="rater")
     narrow = sy.RewardModel(ridge=ridge, covariance=covariance, **spec).fit(log)
     for room in (reward, row_problem):
-        monkeypatch.setattr(room, "WIDEST_FUSED", 0)
+        monkeypatch.setattr(room, "NARROW", 0)
     monkeypatch.setattr(few, "_CELLS", 100)
     monkeypatch.setattr(row_meat, "CLUSTER_BYTES", 400)  # some 10 of the 40 raters in each pass
     wide = sy.RewardModel(ridge=ridge, covariance=covariance, **spec).fit(log)
@@ -321,7 +321,7 @@ def test_a_null_context_is_named_and_quarantined(tmp_path):
 @pytest.mark.parametrize("spec", [{}, {"ridge": 2.0, "heads": "per-group"}, {"ties": "davidson", "position": True}])
 def test_a_fit_starts_from_the_one_before(monkeypatch, widest, spec):
     for room in (reward, row_problem):
-        monkeypatch.setattr(room, "WIDEST_FUSED", widest)
+        monkeypatch.setattr(room, "NARROW", widest)
     frame = simulated(31, n=2000, ties=0.2 * ("ties" in spec))
     roles = {"group": "who"} if "heads" in spec else {}
     before = sy.RewardModel(**spec).fit(scanned(frame.head(1900), **roles))
@@ -349,7 +349,7 @@ def test_beyond_thousands_of_columns_no_matrix_is_held(monkeypatch, tmp_path, sp
     want = model.fit(log)
     monkeypatch.setattr("steelyard.models.cells.WIDEST_DENSE", 3 if len(want.design.names) == 4 else 2)
     monkeypatch.setattr(row_problem, "_LONG", long)
-    monkeypatch.setattr(reward, "WIDEST_FUSED", 0)
+    monkeypatch.setattr(reward, "NARROW", 0)
     if "heads" in spec:  # the shared head has no ridge
         with pytest.raises(NotIdentifiedError, match="3 columns without a ridge: which of so many can be told apart"):
             model.fit(log)

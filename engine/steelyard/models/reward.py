@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.blocks import NARROW, Block, Dictionary, Encoder
 from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.inference import Bootstrap, Influence
 from steelyard.inference.bootstrap import check_replicates
@@ -21,7 +21,7 @@ from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.row_fit import read_weighted, stacked
-from steelyard.models.row_problem import WIDEST_FUSED, RowProblem, position_column, usable
+from steelyard.models.row_problem import RowProblem, position_column, usable
 from steelyard.models.saved import loaded_estimate, loaded_influence, loaded_spec, loaded_terms, refuse_own, spec_facts
 from steelyard.models.score_fit import Fit, RowWeights, Term, population
 from steelyard.models.told_apart import identified
@@ -292,7 +292,7 @@ class Design:
         block = block if use.all() else block.where(use)
         at = [list(order).index(name) for name in self.contexts]
         matrix = self.matrix(block, [block.context[i] for i in at])
-        if matrix.shape[1] > WIDEST_FUSED:
+        if matrix.shape[1] > NARROW:
             return replace(block, columns=None, features=np.ascontiguousarray(matrix))
         return replace(block, columns=np.ascontiguousarray(matrix.T, np.float64), features=None)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from steelyard._native.pair_likelihood import MODELS
 from steelyard._native.row_likelihood import row_likelihood
-from steelyard.blocks import Block
+from steelyard.blocks import NARROW, Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.inference import Influence
 from steelyard.inference.nuisance import Nuisance
@@ -35,11 +35,11 @@ from steelyard.solve import (
 )
 from steelyard.spill import Blocks
 
-WIDEST_FUSED = 32  # columns up to which the kernel does all; beyond, their Gram matrix is BLAS's
 _LONG = 1 << 18  # rows
 _ROWS_A_COLUMN = 32  # that some of the rows must leave
 _THINNED = 16
 _AT_MOST = 10  # Newton steps that make up for a larger one
+_ROUGH = (1e-5, 1e-3)  # precision of the maximum of some of the rows, where that of all starts
 _PATIENCE = 20  # scores, after which a wide fit takes a new Hessian
 _FAR = 1e3  # how far to look along a step for a place where the likelihood is lower
 _SEPARATED = (
@@ -53,7 +53,7 @@ class RowProblem:
     """The likelihood of k scores and d columns on blocks of rows; parameters: scores, columns, tie.
 
     names: of the d columns.
-    blocks: of good rows; codes below k; columns (d, n), or where there are more than WIDEST_FUSED and no scores,
+    blocks: of good rows; codes below k; columns (d, n), or where there are more than NARROW and no scores,
     perhaps features (n, d), float32 or float64. penalty: (p,) r in r/2 parameter^2 on the summed log-likelihood.
     own: a likelihood in place of the model's. nuisances: what was estimated before and entered the weights;
     rest: rows that it was estimated on and that this fit leaves out.
@@ -128,7 +128,7 @@ class RowProblem:
         return total, score
 
     def _evaluate(self, block: Block, *asked: Any) -> float:
-        fused = block.features is None and (self.k or self.d <= WIDEST_FUSED)
+        fused = block.features is None and (self.k or self.d <= NARROW)
         return self._narrow(block, *asked) if fused else self._wide(block, *asked)
 
     def _narrow(self, block: Block, parameter: Any, meat: bool, by_eta: Any, score: Any, matrix: Any) -> float:
@@ -178,7 +178,7 @@ class RowProblem:
         Many columns make a log long sooner: where every 8th row leaves enough for each of them.
         """
         step = _THINNED if self.totals.rows >= _LONG else 1
-        if step == 1 and not self.k and self.d > WIDEST_FUSED:
+        if step == 1 and not self.k and self.d > NARROW:
             step = min(_THINNED, self.totals.rows // (_ROWS_A_COLUMN * self.d))
         if step < _THINNED // 2:
             return self
@@ -263,12 +263,12 @@ class RowProblem:
                 information = few._stands_for(self, start, None)
             elif few is not self:
                 with contextlib.suppress(ConvergenceError, NotIdentifiedError):
-                    near, hessian = few._climbed(start, told, precision)
+                    near, hessian = few._climbed(start, told, _ROUGH)
                     start, information = near.parameter, few._stands_for(self, near.parameter, hessian)
             if self.matrix_free:
                 maximum = many_arms.maximum if self.k else matrix_free.maximum
                 solution, hessian = maximum(self, start * self.scale, precision), None
-            elif not self.k and (few is not self or self.d > WIDEST_FUSED):
+            elif not self.k and (few is not self or self.d > NARROW):
                 solution, hessian = self._by_scores(start * self.scale, information, precision), None
             else:
                 solution, hessian = self._by_hessians(start * self.scale, precision)
@@ -337,7 +337,7 @@ class RowProblem:
 
             return Point(value, score, solve)
 
-        return newton(evaluate, start, self.totals.weight, *precision)
+        return newton(evaluate, start, self.totals.weight, *precision, foreseen=True)
 
     def outside(self, scaled: Any) -> bool:
         """Whether the likelihood has no value there."""
