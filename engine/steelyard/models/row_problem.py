@@ -156,8 +156,9 @@ class RowProblem:
                 wide = x.astype(np.float64, copy=False)
                 root = wide * np.sqrt(h_eta)[:, None]
                 matrix[:d, :d] += root.T @ root
-                matrix[:d, d:] += (h_cross @ wide)[:, None]
-                matrix[d:, d:] += corner
+                if ties:
+                    matrix[:d, d:] += (h_cross @ wide)[:, None]
+                    matrix[d:, d:] += corner
         return total
 
     def rows_of(self, block: Block, cut: slice, offset: Any, parameter: Any, meat: bool, by_eta: Any, score: Any,
