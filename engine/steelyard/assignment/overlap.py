@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-_OCTAVE = 4  # bins of a histogram of propensities to a factor of two
-BINS = 40 * _OCTAVE  # down to 2^-40
+from steelyard._native.weight_sums import log_counts
+
+OCTAVE = 4  # bins of a histogram of propensities to a factor of two
+BINS = 40 * OCTAVE  # down to 2^-40
 FINE = 256  # bins to a factor of two of the histogram that quantiles of weights are read off
 _WIDE = 64  # factors of two up and down from 1 that it covers
 
@@ -60,15 +62,10 @@ class Overlap:
         return "\n".join(f"{name:36s} {value}" for name, value in self.frame().rows())
 
 
-def propensity_bin(log_probability: Any) -> Any:
-    """(n,) which bin of the histogram of propensities."""
-    return np.clip((-log_probability / np.log(2.0) * _OCTAVE).astype(np.int64), 0, BINS - 1)
-
-
 def histogram_frame(labels: tuple[str, ...], counts: Any) -> pl.DataFrame:
     """label low high rows; counts: (L, BINS)."""
     label, place = np.nonzero(counts)
-    edge = 2.0 ** (-np.arange(BINS + 1) / _OCTAVE)
+    edge = 2.0 ** (-np.arange(BINS + 1) / OCTAVE)
     return pl.DataFrame(
         {
             "label": pl.Series([labels[j] for j in label], dtype=pl.String), "low": edge[place + 1],
@@ -79,9 +76,9 @@ def histogram_frame(labels: tuple[str, ...], counts: Any) -> pl.DataFrame:
 
 def fine_counts(weight: Any) -> Any:
     """Counts (2 x 64 x 256,) of positive weights by their logarithm: quantiles to 0.3 %, in any order of the rows."""
-    with np.errstate(divide="ignore"):
-        place = (np.log2(weight[weight > 0]) + _WIDE) * FINE
-    return np.bincount(np.clip(place, 0, 2 * _WIDE * FINE - 1).astype(np.int64), minlength=2 * _WIDE * FINE)
+    counts = np.zeros(2 * _WIDE * FINE, np.int64)
+    log_counts(weight, FINE, -_WIDE, counts)
+    return counts
 
 
 def fine_quantile(counts: Any, share: float) -> float:

@@ -11,16 +11,17 @@ import numpy as np
 import polars as pl
 
 from steelyard._native.label_sums import label_sums, work_size
+from steelyard._native.weight_sums import TOTALS, weight_sums
 from steelyard.assignment.balancing import Balancing, balance
 from steelyard.assignment.contexts import Contexts, target_log
 from steelyard.assignment.models import PIECE, Classified, Logged
 from steelyard.assignment.overlap import (
     BINS,
+    OCTAVE,
     Overlap,
     fine_counts,
     fine_quantile,
     histogram_frame,
-    propensity_bin,
 )
 from steelyard.assignment.weights import Shares, Sums, Weights
 from steelyard.blocks import Block, Encoder
@@ -336,27 +337,21 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
 
     def one(block: Block) -> Sums:
         raw, logp, tilt = _finite(made, block)
-        weight = raw if made.limit is None else np.minimum(raw, made.limit)
+        limit = np.inf if made.limit is None else made.limit
         sampling = sampling_weights(block)
         members = assigned.arms(block) if assigned.kind == "pair" else np.stack(block.drawn)
         design = np.ones((1, block.n)) if contexts is None else contexts.matrix(block)
-        count = np.ones(block.n) if block.count is None else block.count
-        w, each = weight * sampling, weight * sampling / count  # of a row, and of each comparison it stands for
-        used = raw > 0
-
-        def by_label(columns: Any, *factors: Any) -> Any:
-            sums = np.zeros((labels, len(factors), len(columns)))
-            label_sums(columns, np.stack(factors), members, np.empty(work_size(len(columns))), sums)
-            return sums
-
-        before, after = by_label(design, sampling, w).swapaxes(0, 1)
-        comparisons, square = by_label(np.stack([count, w * each]), np.ones(block.n))[:, 0].T
+        factors, totals = np.stack([sampling, np.empty(block.n)]), np.zeros(TOTALS)
+        by_label, bins = np.zeros((labels, 2)), np.zeros((labels, BINS))
+        weight_sums(raw, logp, sampling, block.count, limit, members, factors[1], totals, by_label, OCTAVE, bins)
+        rows, sampled, clipped, cut, weight, squares, largest = totals.tolist()
+        sums = np.zeros((labels, 2, len(design)))
+        label_sums(design, factors, members, np.empty(work_size(len(design))), sums)
+        before, after = sums.swapaxes(0, 1)
         seen = np.zeros((labels, labels), bool)
         if assigned.kind == "pair":
             seen[members[0], members[1]] = True
             seen |= seen.T
-        place = propensity_bin(logp)
-        bins = np.sum([np.bincount(codes * BINS + place, minlength=labels * BINS) for codes in members], axis=0)
         values = [] if contexts is None else [
             np.sum([np.bincount(codes * labels + who, sampling, len(known) * labels) for who in members], axis=0)
             .reshape(len(known), labels)
@@ -364,11 +359,9 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
         ]  # fmt: skip
         trimmed = 0 if made.trim is None else int((logp < np.log(made.trim)).sum())
         return Sums(
-            int(count[used].sum()), float(sampling[used].sum()),
-            0 if made.limit is None else int((raw > made.limit).sum()), trimmed, float((raw - weight) @ sampling),
-            float(w.sum()), float(w @ each), float(each.max(initial=0.0)), float(tilt @ sampling), comparisons,
-            before[:, 0], after[:, 0], square, before[:, 1:], after[:, 1:], design[1:] @ (tilt * sampling),
-            bins.reshape(labels, BINS), seen, fine_counts(weight), values,
+            int(rows), sampled, int(clipped), trimmed, cut, weight, squares, largest, float(tilt @ sampling),
+            by_label[:, 0], before[:, 0], after[:, 0], by_label[:, 1], before[:, 1:], after[:, 1:],
+            design[1:] @ (tilt * sampling), bins, seen, fine_counts(np.minimum(raw, limit)), values,
         )  # fmt: skip
 
     every = made.kind == "overlap" or isinstance(made.propensity.model, Classified)  # class's probability is made
