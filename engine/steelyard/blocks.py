@@ -213,8 +213,8 @@ class Block:
         view: of a slice, without a copy; matrices are then not contiguous, and few kernels read them as they are.
         """
         kept = np.asarray if view else np.ascontiguousarray
-
-        places = isinstance(good, np.ndarray) and good.dtype != bool
+        places = isinstance(good, np.ndarray)
+        good = np.flatnonzero(good) if places and good.dtype == bool else good
 
         def cut(column: Any, axis: int = -1) -> Any:
             if column is None:

@@ -138,7 +138,7 @@ def clean(block: Block, unlabelled: bool = False) -> tuple[Block, dict[str, tupl
     """The good rows of a block, the others by reason with first row numbers, and where the good rows stood."""
     kept, status, at = good_rows(block, unlabelled)
     bad = {}
-    for code in np.unique(status[status > 0]):
+    for code in 1 + np.flatnonzero(np.bincount(status, minlength=1)[1:]):
         where = np.flatnonzero(status == code)
         bad[STATUS[code]] = (len(where), [int(block.start + i) for i in where[:_KEEP_ROWS]])
     return kept, bad, at
