@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -168,13 +168,19 @@ def toward(contexts: Contexts, log: PreferenceLog, blocks: Blocks, target: Any) 
     kept, means, absent = _without_absent(contexts, kept, means)
     goal = n * np.concatenate([[1.0], (means - contexts.mean[kept]) / contexts.scale[kept]])[None]
     places = np.concatenate([[0], 1 + kept])
+    design, base = partial(_rows_of, contexts, places), partial(_present, absent)
+    return balance(blocks, _all, design, base, goal, ("the target's contexts",))
 
-    def base(block: Block) -> Any:
-        """0 for rows with a value that the target does not have."""
-        asked = [~np.isin(codes, none) for codes, none in zip(block.levels, absent, strict=True) if len(none)]
-        return np.ones(block.n) * np.logical_and.reduce(asked) if asked else np.ones(block.n)
 
-    return balance(blocks, _all, lambda block: contexts.matrix(block)[places], base, goal, ("the target's contexts",))
+def _present(absent: list[Any], block: Block) -> Any:
+    """(n,) 0 for rows with a value that the target does not have, else 1. absent: codes, by column of text."""
+    asked = [~np.isin(codes, none) for codes, none in zip(block.levels, absent, strict=True) if len(none)]
+    return np.ones(block.n) * np.logical_and.reduce(asked) if asked else np.ones(block.n)
+
+
+def _rows_of(contexts: Contexts, places: Any, block: Block) -> Any:
+    """Some rows of a block's design."""
+    return contexts.matrix(block)[places]
 
 
 def _without_absent(contexts: Contexts, kept: Any, means: Any) -> tuple[Any, Any, list[Any]]:

@@ -131,7 +131,7 @@ class DoublyRobust:
         why = apart(ready.pairs)
         while True:
             omega = pair_weights(self.pairs, ready.pairs, np.array([reason is None for reason in why]))
-            problem = Pairwise(ready.blocks, omega, ready.outcome, ready.judged, ready.chance)
+            problem = Pairwise(ready.blocks, omega, ready.outcome, ready.judged, ready.chance, tilt=ready.tilt)
             with one_blas_thread():
                 found = problem.residuals()
                 refuse_thin(found, self.floor)
@@ -247,6 +247,7 @@ def _estimated(
     """Projection and influence from the win matrix and the sums of both passes.
 
     Two passes more, or two for each cluster column, where the pairs' weights are the log's: these were estimated too.
+    And two where there is a target: its weights were.
     """
     omega, k = problem.omega, problem.k
     centre = centre_of(omega, moments.means / found.total)
@@ -270,6 +271,7 @@ def _estimated(
     estimate = Estimate(projection.theta, int(main.sum()), 0.0, 0.0, float("nan"), projection.iterations,
                         projection.gradient_norm)  # fmt: skip
     rate_meat = None
+    problem, moments = problem.turned(found, moments)
     if isinstance(spec.pairs, str) and spec.pairs == "log":
         counted = float(ready.pairs.sums.sum(axis=1) @ (omega[ready.pairs.a, ready.pairs.b] > 0))
         rate = (np.where(omega > 0, win, 0.0) * omega).sum(axis=1) / np.maximum(omega.sum(axis=1), 1e-300)
@@ -297,7 +299,7 @@ def _estimated(
 
 
 def _estimand(spec: DoublyRobust) -> str:
-    whose = "the log's own contexts" if spec.target is None else "the target's contexts (taken as known)"
+    whose = "the log's own contexts" if spec.target is None else "the target's contexts (their means taken as known)"
     pairs = spec.pairs if isinstance(spec.pairs, str) else "given"
     often = {"uniform": "every pair equally often", "log": "every pair as often as in the log"}.get(
         pairs, "pairs as often as pairs= says"

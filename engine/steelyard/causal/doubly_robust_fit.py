@@ -145,9 +145,9 @@ class DoublyRobustFit(ScoreFit):
         if not all(normaliser.own[min(i, j), max(i, j)] for normaliser in divided):
             few = f"fewer than {OWN:g} effective comparisons of the two, answered or judged: no interval"
             return Contrast(value, None, None, None, None, few)
-        alone = replace(self.problem, omega=pair, counted=None, shift=None)
+        alone = replace(self.problem, omega=pair, counted=None, shift=None, turn=None)
         with one_blas_thread():
-            moments = alone.moments(self.residuals)
+            alone, moments = alone.turned(self.residuals, alone.moments(self.residuals))
             meat, _ = alone.meat(self.residuals, moments, self.clusters)
         if not meat[i, i] > _ROUNDING * moments.square[i, i]:
             return Contrast(value, None, None, None, None, "no spread")

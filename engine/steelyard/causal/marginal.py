@@ -152,7 +152,7 @@ class Marginal:
     def errors(self, ends: Sequence[End], clusters: Any) -> Any:
         """(m,) standard errors of some ends; one pass, or one for each cluster column."""
         normalisers = [self._normaliser(end.side) for end in ends]
-        row = partial(self._rows, ends, normalisers)
+        row = partial(self._rows, ends, normalisers, self._turn(ends, normalisers))
 
         def square(block: Block) -> Any:
             value = row(block)
@@ -168,8 +168,21 @@ class Marginal:
         meat, _ = multiway([name for _, name, _ in clusters], *zip(*sums, strict=True))
         return np.sqrt(np.clip(np.diag(meat), 0.0, None)) / self.found.total
 
-    def _rows(self, ends: Sequence[End], normalisers: Sequence[Normaliser], block: Block) -> Any:
-        """(m, n) each row's part of the error of the ends, times the total weight."""
+    def _turn(self, ends: Sequence[End], normalisers: Sequence[Normaliser]) -> Any:
+        """(m, D) the :class:`Tilt`'s T of each end; None without one."""
+        tilt = self.problem.tilt
+        if tilt is None:
+            return None
+        plain = [end._replace(shift=None) for end in ends]
+
+        def across(block: Block) -> Any:
+            z = tilt.columns(block) * (1.0 if block.count is None else block.count)
+            return self._rows(plain, normalisers, None, block) @ z.T
+
+        return tilt.turn(sum(self.problem.blocks.each(across)))
+
+    def _rows(self, ends: Sequence[End], normalisers: Sequence[Normaliser], turn: Any, block: Block) -> Any:
+        """(m, n) each row's part of the error of the ends, times the total weight. turn: see :meth:`_turn`."""
         out, omega = np.empty((len(ends), block.n)), self.problem.omega
         for at, part, table in self.problem.parts(block):
             t, h, e, *_ = self.problem.residual(part, table)
@@ -183,7 +196,8 @@ class Marginal:
                 to[at] += normaliser.along(v, pair, omega[pair], h, r)
                 if shift is not None:
                     to[at] += counts(part) * shift[pair]
-        return out
+        tilt = self.problem.tilt
+        return out if tilt is None or turn is None else out + turn @ tilt.scores(block)
 
 
 def _chosen(side: Any, ends: Any) -> Any:

@@ -11,7 +11,7 @@ sums residuals; a second one all pairs: per row the sum over opponents, which is
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ import numpy as np
 from steelyard._native.label_sums import label_sums, work_size
 from steelyard.blocks import Block
 from steelyard.causal.folds import fold_slices
+from steelyard.causal.tilt import Tilt
 from steelyard.errors import OverlapError
 from steelyard.inference.clusters import squared_sums
 from steelyard.inference.influence import multiway
@@ -165,7 +166,8 @@ class Pairwise:
     blocks: design (q, n); propensity (2, n) of the pair, and of the pair and an answer; y NaN where not
     answered; weight t; fold. outcome, judged: see outcomes.py. chance: the propensity gives every pair one. counted:
     where omega counts the answered rows, their weight, else None; shift: (K, K) what one that counts 1 adds by that to
-    its arm's (row) sum, see :func:`shifts`.
+    its arm's (row) sum, see :func:`shifts`. tilt: what made t, where that was fitted; turn: (K, D) its T, and that of
+    the sums without the judge, once they are known.
     """
 
     blocks: Blocks
@@ -175,6 +177,8 @@ class Pairwise:
     chance: bool = True
     counted: float | None = None
     shift: Any = None
+    tilt: Tilt | None = None
+    turn: tuple[Any, Any] | None = None
 
     @property
     def k(self) -> int:
@@ -234,9 +238,13 @@ class Pairwise:
                 alone_answers.added(alone, pair, omega, h, (e + judged_e) * side)
                 judged.added(sums, pair, omega, judged_h, judged_e * side)
             answers.added(sums, pair, omega, h, e * side)
+            told = (sums,) if alone is None else (sums, alone)
             if self.shift is not None:
-                for own in (sums,) if alone is None else (sums, alone):
+                for own in told:
                     self._counted(own, part)
+            if self.tilt is not None and self.turn is not None:
+                for own, turn in zip(told, self.turn, strict=False):
+                    own += turn @ self.tilt.scores(part)
             yield at, part, t, sums, alone, means
 
     def _counted(self, sums: Any, block: Block) -> None:
@@ -263,6 +271,25 @@ class Pairwise:
         for some in self.blocks.each(one):
             total = total.plus(some)
         return total
+
+    def turned(self, found: Residuals, moments: Moments) -> tuple[Pairwise, Moments]:
+        """The problem that knows of its tilt's own error, and the moments of that; two passes where there is a tilt."""
+        if self.tilt is None:
+            return self, moments
+        tilt, plain, k = self.tilt, replace(self, shift=None, turn=None), self.k
+        centre = centre_of(self.omega, moments.means / found.total)[:, None]
+
+        def one(block: Block) -> Any:
+            across = np.zeros((2, k, len(tilt.means)))
+            for _, part, t, e, alone, _ in plain.rows(block, found):
+                z = tilt.columns(part) * (1.0 if part.count is None else part.count)
+                for to, own in zip(across, (e,) if alone is None else (e, alone), strict=False):
+                    to += (own - centre * t) @ z.T
+            return across
+
+        own, alone = np.sum([*self.blocks.each(one)], axis=0)
+        made = replace(self, turn=(tilt.turn(own), tilt.turn(alone)))
+        return made, made.moments(found)
 
     def meat(self, found: Residuals, moments: Moments, clusters: Sequence[tuple[int, str, int]]) -> tuple[Any, float]:
         """(K, K) sum over rows, or clusters, of D D', D a row's E less t times its mean; and what clipping took."""

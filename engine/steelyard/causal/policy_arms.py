@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,12 +42,13 @@ def of_arms(spec: PolicyValue, log: PreferenceLog, threads: int | None) -> Polic
     policy, reference = (_Chances.of(chances, name, ready.pairs, ready.columns) for chances, name in
                          ((spec.policy, "policy"), (spec.reference, "reference")))  # fmt: skip
     supported = _supported(ready)
-    terms = partial(_terms, supported=supported, outcome=ready.outcome, policy=policy, reference=reference)
+    terms = partial(_terms, supported=supported, outcome=ready.outcome, policy=policy, reference=reference,
+                    tilted=ready.tilt is not None)  # fmt: skip
     blocks = ready.beside.made(terms) if ready.beside else enlarged(ready.blocks, terms)
     _refuse_wrong(blocks)
     _refuse_unsupported(blocks, ready, supported, policy, reference, spec.unsupported)
-    whose = "the log's own contexts" if spec.target is None else "the target's contexts (taken as known)"
-    return PolicyTerms(blocks, ready.clusters, ready.pairs.dropped, estimand(whose))
+    whose = "the log's own contexts" if spec.target is None else "the target's contexts (their means taken as known)"
+    return PolicyTerms(blocks, ready.clusters, ready.pairs.dropped, estimand(whose), ready.tilt)
 
 
 @dataclass(frozen=True)
@@ -114,15 +115,17 @@ class _Drawn(NamedTuple):
     reference: Any
 
 
-def _terms(block: Block, supported: Any, outcome: Any, policy: _Chances, reference: _Chances) -> Block:
+def _terms(
+    block: Block, supported: Any, outcome: Any, policy: _Chances, reference: _Chances, tilted: bool
+) -> Block:  # fmt: skip
     """The block with its :class:`Terms`; then what the policies ask of different arms, and for either of them whether
-    its chances are wrong.
+    its chances are wrong. tilted: and with its design, which is then asked for again.
     """
     terms, step = np.empty((len(Terms._fields) + 3, block.n)), max(ROWS, _CELLS // len(supported) // ROWS * ROWS)
     for f, at in fold_slices(block, step):
         part = block.where(at, view=True)
         terms[:, at] = _some_terms(part, outcome.at(part, f), supported, policy, reference)
-    return Terms(*terms[:-3]).within(block, *terms[-3:])
+    return Terms(*terms[:-3]).within(block if tilted else replace(block, design=None), *terms[-3:])
 
 
 def _some_terms(block: Block, table: Any, supported: Any, policy: _Chances, reference: _Chances) -> tuple[Any, ...]:

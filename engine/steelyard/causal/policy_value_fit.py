@@ -12,6 +12,7 @@ import polars as pl
 
 from steelyard.blocks import Block
 from steelyard.causal.pairwise import refuse_thin
+from steelyard.causal.tilt import Tilt
 from steelyard.errors import FormatError, check_level
 from steelyard.inference.clusters import squared_sums
 from steelyard.inference.influence import multiway
@@ -56,13 +57,14 @@ class Terms(NamedTuple):
 class PolicyTerms(NamedTuple):
     """Rows whose columns are :class:`Terms`. clusters: place, name and number of codes. dropped: rows, by reason.
 
-    estimand: in words.
+    estimand: in words. tilt: what made the rows' weights, where that was fitted; they have their design then.
     """
 
     blocks: Blocks
     clusters: list[tuple[int, str, int]]
     dropped: dict[str, int]
     estimand: str
+    tilt: Tilt | None = None
 
 
 @dataclass(frozen=True)
@@ -157,19 +159,29 @@ class _Found(NamedTuple):
 
 
 def valued(spec: PolicyValue, terms: PolicyTerms) -> PolicyValueFit:
-    """The value and its standard error: two passes over what the rows add."""
-    blocks, clusters = terms.blocks, terms.clusters
+    """The value and its standard error: two passes over what the rows add, three where there is a tilt."""
+    blocks, clusters, tilt = terms.blocks, terms.clusters, terms.tilt
     found = _found(blocks)
     refuse_thin(found, spec.floor)
     residual = found.signed / found.size
     model, share = found.model / found.total, found.share / found.total
 
-    def errors(block: Block) -> Any:
-        """(n, 1) what each row adds to the error of the value, times its count."""
+    def known(block: Block) -> Any:
+        """(n,) what each row adds to the error of the value at known weights, times its count."""
         of, (t, c) = Terms.of(block), _weighed(block)
         own = t * (of.model - model + residual * (of.share - share)) / found.total
-        own += share * t * (of.signed - residual * of.weight) / found.size
-        return (own * c)[:, None]
+        return c * (own + share * t * (of.signed - residual * of.weight) / found.size)
+
+    turn = None
+    if tilt is not None:
+        turn = tilt.turn(sum(blocks.each(lambda block: tilt.columns(block) @ known(block)))[None])
+
+    def errors(block: Block) -> Any:
+        """(n, 1) what each row adds to the error of the value, times its count."""
+        own = known(block)
+        if tilt is not None and turn is not None:
+            own = own + (turn @ tilt.scores(block))[0] * _weighed(block)[1]
+        return own[:, None]
 
     def squared(block: Block) -> float:
         psi = errors(block)[:, 0]

@@ -30,6 +30,7 @@ from steelyard.causal.outcomes import (
     contextual,
     score_columns,
 )
+from steelyard.causal.tilt import Tilt
 from steelyard.errors import LogError, warn, whole, within
 from steelyard.graph import components
 from steelyard.inference.clusters import cluster_names
@@ -52,7 +53,8 @@ class Prepared:
 
     blocks: as :class:`steelyard.causal.pairwise.Pairwise` reads them. columns: names of theirs, those of the outcome
     models first; with `beside` some of them are still in the log. clusters: place, name and number of codes of each
-    column and intersection. overlap: what the propensity alone leaves of the log.
+    column and intersection. tilt: toward the target, if there is one. overlap: what the propensity alone leaves of
+    the log.
     """
 
     pairs: PairTable
@@ -61,6 +63,7 @@ class Prepared:
     beside: Beside | None
     clusters: list[tuple[int, str, int]]
     contexts: Contexts
+    tilt: Tilt | None
     overlap: Weights
     outcome: Any
     judged: Judged | None
@@ -145,10 +148,10 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
         refuse_lone_arms(rows.blocks, folds, arms)
         shown_by = _propensities(spec, log, rows, known)
         overlap = _overlap(spec, log, shown_by[0])
-        ready = _ready(spec, log, rows.blocks, (contexts, read), shown_by)
+        ready, tilt = _ready(spec, log, rows.blocks, (contexts, read), shown_by)
         outcome, judged = _outcomes(spec, ready, arms, contexts)
     beside = Beside(log, columns[early:], ready, total, wide, threads) if early < len(columns) else None
-    return Prepared(rows.pairs, ready, columns, beside, clusters, contexts, overlap, outcome, judged)
+    return Prepared(rows.pairs, ready, columns, beside, clusters, contexts, tilt, overlap, outcome, judged)
 
 
 def _narrowed(block: Block, columns: int) -> Block:
@@ -247,8 +250,8 @@ def _overlap(spec: Any, log: PreferenceLog, propensity: Propensity) -> Weights:
 
 def _ready(
     spec: Any, log: PreferenceLog, blocks: Blocks, own: tuple[Contexts, Changes], shown_by: Sequence[Propensity]
-) -> Blocks:
-    """The rows with their design, propensities without their fold, and target weights.
+) -> tuple[Blocks, Tilt | None]:
+    """The rows with their design, propensities without their fold, and target weights; and what these were made by.
 
     own: as of :func:`_contexts`; shown_by: as of :func:`_propensities`.
     """
@@ -270,7 +273,7 @@ def _ready(
 
     made = blocks.map(ready)
     light = made.place is None and tilt is None and not len(contexts.mean)  # then read again as fast as from a new file
-    return made if light else settled(made)
+    return made if light else settled(made), None if tilt is None else Tilt.of(tilt)
 
 
 def _outcomes(spec: Any, ready: Blocks, arms: list[str], contexts: Contexts) -> tuple[Any, Judged | None]:
