@@ -92,6 +92,19 @@ def test_a_target_frame_and_margins_are_met():
         fit.weights(log, target={"x9": {"p": 1.0}})
 
 
+@pytest.mark.parametrize("method", ["softmax", "pairs"])
+def test_overlap_weights_are_made_of_a_few_rows_at_a_time(monkeypatch, method):
+    """Of every pair's probability no more is held at once."""
+    log = scanned(simulated(3, 500))
+    fit = sy.PairPropensity(method=method).fit(log)
+    want, rows = fit.weights(log, kind="overlap", floor=0.0).frame(), []
+    every = type(fit.model).every
+    monkeypatch.setattr("steelyard.assignment.weights._CELLS", 400)
+    monkeypatch.setattr(type(fit.model), "every", lambda self, block: rows.append(block.n) or every(self, block))
+    assert fit.weights(log, kind="overlap", floor=0.0).frame().equals(want)
+    assert max(rows) * len(fit.assigned.names()) <= 400
+
+
 def test_clips_and_trims_are_counted():
     frame = simulated()
     log = scanned(frame)

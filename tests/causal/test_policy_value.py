@@ -70,7 +70,7 @@ def test_a_policy_of_one_arm_against_another_is_their_pair():
     assert pair.value == pytest.approx(dr.win_probability("1", "4"), abs=1e-12)
     assert pair.se == pytest.approx(dr.win_rates().filter(arm="1")["se"][0], rel=1e-9)
     assert sy.PolicyValue("1", "1").fit  # built; a fit of equal policies asks for no comparison at all
-    with pytest.raises(sy.OverlapError, match="support is empty"):
+    with pytest.raises(sy.NotIdentifiedError, match="one and the same arm in every row"):
         sy.PolicyValue("1", "1").fit(log)
     uniform = sy.PolicyValue("1", "uniform").fit(log)
     rate = sy.DoublyRobust().fit(log).win_rates().filter(arm="1")["win_rate"][0]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from steelyard.assignment.propensity import Propensity
     from steelyard.log import PreferenceLog
 
+_CELLS = 1 << 20  # probabilities of all that could have been assigned that are made at a time
+
 
 @dataclass
 class Sums:
@@ -102,8 +104,7 @@ class Weights:
             weight = self.balancing.weight(block)
         else:
             if self.kind == "overlap":
-                with np.errstate(divide="ignore"):
-                    tilt = tilt / (1.0 / propensity.model.every(block)).sum(axis=0)
+                tilt = tilt * self._overlap(block)
             with np.errstate(over="ignore"):  # an infinite weight is refused, or null
                 weight = tilt * np.exp(-logp)
             if self.share is not None:
@@ -114,6 +115,16 @@ class Weights:
         if propensity.assigned.kind == "label":
             weight = np.where(block.drawn[0] == 1, weight, 0.0)
         return weight / self.mean, logp, tilt
+
+    def _overlap(self, block: Block) -> Any:
+        """(n,) 1 / sum_c 1 / P_c over all that could have been assigned, made of a few rows at a time."""
+        model, assigned, tilt = self.propensity.model, self.propensity.assigned, np.empty(block.n)
+        k = assigned.classes
+        every = k * (k - 1) // 2 if assigned.kind == "pair" and assigned.pairs is None else k
+        for cut, part in block.pieces(max(1, _CELLS // max(every, 1))):
+            with np.errstate(divide="ignore"):
+                tilt[cut] = 1.0 / (1.0 / model.every(part)).sum(axis=0)
+        return tilt
 
     def weight(self, block: Block) -> Any:
         """(n,) weights of a block's rows, mean 1 in the log they were made for."""

@@ -13,7 +13,7 @@ import polars as pl
 from steelyard.blocks import Block
 from steelyard.causal.pairwise import refuse_thin
 from steelyard.causal.tilt import Tilt
-from steelyard.errors import FormatError, check_level
+from steelyard.errors import FormatError, NotIdentifiedError, check_level
 from steelyard.inference.clusters import squared_sums
 from steelyard.inference.influence import multiway
 from steelyard.models.saved import LoadedSpec, settings_facts
@@ -162,6 +162,8 @@ def valued(spec: PolicyValue, terms: PolicyTerms) -> PolicyValueFit:
     """The value and its standard error: two passes over what the rows add, three where there is a tilt."""
     blocks, clusters, tilt = terms.blocks, terms.clusters, terms.tilt
     found = _found(blocks)
+    if found.same >= (1.0 - 1e-12) * found.total > 0.0:
+        raise NotIdentifiedError("policy and reference give one and the same arm in every row: nothing is compared")
     refuse_thin(found, spec.floor)
     residual = found.signed / found.size
     model, share = found.model / found.total, found.share / found.total
