@@ -1,0 +1,81 @@
+"""The threads that passes over kept blocks share: forks, errors, passes left half way or within another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from steelyard.passes import in_order
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+SQUARES = [square(x) for x in range(50)]
+
+
+def test_results_come_in_order_from_many_callers_at_once():
+    with ThreadPoolExecutor(8) as callers:
+        assert list(callers.map(lambda _: list(in_order(square, range(50))), range(32))) == [SQUARES] * 32
+
+
+def test_a_pass_within_a_pass_waits_for_no_thread():
+    assert list(in_order(lambda n: sum(in_order(square, range(n))), range(9))) == [sum(SQUARES[:n]) for n in range(9)]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_nothing_runs_on_once_a_pass_has_ended(fails):
+    done = []
+
+    def slow(x: int) -> int:
+        if fails and x == 2:
+            raise ValueError("two")
+        time.sleep(0.02)
+        done.append(x)
+        return x
+
+    each = in_order(slow, range(50))
+    if fails:
+        with pytest.raises(ValueError, match="two"):
+            list(each)
+    else:
+        next(each)
+        each.close()
+    count = len(done)
+    time.sleep(0.2)
+    assert len(done) == count < 20
+    assert list(in_order(square, range(50))) == SQUARES
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are not to be chosen here")
+def test_fewer_cores_than_before_and_more_again():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert list(in_order(square, range(50))) == SQUARES
+    finally:
+        os.sched_setaffinity(0, before)
+    assert list(in_order(square, range(50))) == SQUARES
+
+
+FORK = """
+import os, signal
+from steelyard.passes import in_order
+assert sum(in_order(abs, range(50))) == 1225  # there are threads now, which a fork does not take along
+pid = os.fork()
+if not pid:
+    signal.alarm(60)
+    os._exit(sum(in_order(abs, range(50))) != 1225)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_has_threads_of_its_own():
+    run = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
