@@ -57,7 +57,7 @@ def log_counts(const double[::1] values, double per_octave, double low, int64_t[
     if counts.shape[0] == 0:
         raise ValueError("counts must have bins")
     for i in range(n):
-        bad |= not values[i] < 1e300
+        bad |= values[i] - values[i] != 0.0
     if bad:
         raise ValueError("values must be finite numbers")
     if n:

@@ -169,12 +169,12 @@ class Block:
     value of each label, NaN for one that is not an outcome, or as numbers y (n,), NaN where null.
     weight, count: (n,) NaN where null. first: (n,) 1 where being shown first counts. clusters: codes.
     columns: (d, n) covariates, NaN where null. features: (n, m) those of a minus those of b, NaN where null.
-    context: numeric context columns as they lie in the batch, NaN where null. levels: codes of each context
-    column of text, negative where null or unknown. group: codes of the rater's group. propensity: (n,) logged, NaN
-    where null. drawn: codes of what a propensity model says was assigned, by its own count. sampling: the log's own
-    weights, where `weight` holds more than those. design: (1 + d, n) what the contexts' model makes of them, once it is
-    made. fold: which rows are held out together; such rows stand together,
-    fold by fold.
+    context: numeric context columns as they lie in the batch, each of its own type, to be read only. levels: codes of
+    each context column of text, negative where null or unknown. group: codes of the rater's group. propensity: (n,)
+    logged, NaN where null. drawn: codes of what a propensity model says was assigned, by its own count. sampling: the
+    log's own weights, where `weight` holds more than those. design: (1 + d, n) what the contexts' model makes of them,
+    once it is made, or what else a model reads beside `columns`. fold: which rows are held out together; they stand
+    together, fold by fold.
     place: where the rows stood in the batch; None: where they stand.
     arms: how many arms the dictionary held when this block was encoded.
     """

@@ -103,7 +103,7 @@ def run_pass(
 
 def cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(_cores_by_name()) or os.cpu_count() or 1
 
 
 def over_cores(function: Callable[[T], S], items: Iterable[T]) -> list[S]:
@@ -114,11 +114,12 @@ def over_cores(function: Callable[[T], S], items: Iterable[T]) -> list[S]:
 
 def in_order(function: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
     """function(item) for every item, in order, on all cores; few results wait at any time."""
-    if getattr(_worker, "busy", False):  # of a pass within a pass: the threads are all taken
+    if _busy():  # a pass within a pass: the threads are all taken
         yield from map(function, items)
         return
     pending: deque[Future[S]] = deque()
-    pool, workers = _pool(os.getpid(), cores()), cores()
+    workers = cores()
+    pool = _pool(os.getpid(), _cores_by_name() or workers)
     try:
         for item in items:
             pending.append(pool.submit(function, item))
@@ -127,18 +128,31 @@ def in_order(function: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
         while pending:
             yield pending.popleft().result()
     finally:
-        wait([late for late in pending if not late.cancel()])
+        late = [each for each in pending if not each.cancel()]
+        if not _busy():  # a pass that is collected on one of its own threads would wait for itself
+            wait(late)
 
 
 _worker = threading.local()
 
 
+def _busy() -> bool:
+    """Whether this is one of the threads that passes share."""
+    return getattr(_worker, "busy", False)
+
+
+def _cores_by_name() -> frozenset[int]:
+    """Which cores this thread may use; none where the system does not tell."""
+    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
+
+
 @lru_cache(maxsize=1)
-def _pool(process: int, workers: int) -> ThreadPoolExecutor:
+def _pool(process: int, where: frozenset[int] | int) -> ThreadPoolExecutor:
     """Threads that all passes over kept blocks share: to start them anew takes as long as a pass over 100,000 rows.
 
-    process: whose they are, since a forked one has none of them.
+    process: whose they are, since a forked one has none of them. where: the cores they stay on, or how many.
     """
+    workers = where if isinstance(where, int) else len(where)
     return ThreadPoolExecutor(workers, "steelyard", lambda: setattr(_worker, "busy", True))
 
 

@@ -56,11 +56,39 @@ def test_nothing_runs_on_once_a_pass_has_ended(fails):
 def test_fewer_cores_than_before_and_more_again():
     before = os.sched_getaffinity(0)
     try:
-        os.sched_setaffinity(0, {min(before)})
-        assert list(in_order(square, range(50))) == SQUARES
+        for core in sorted(before)[:2]:
+            os.sched_setaffinity(0, {core})
+            assert list(in_order(square, range(50))) == SQUARES
+            assert set(in_order(lambda _: frozenset(os.sched_getaffinity(0)), range(9))) == {frozenset({core})}
     finally:
         os.sched_setaffinity(0, before)
     assert list(in_order(square, range(50))) == SQUARES
+
+
+COLLECTED = """
+import faulthandler, gc, threading
+from steelyard.passes import in_order
+faulthandler.dump_traceback_later(60, exit=True)
+class Cycle: pass
+gone = threading.Event()
+def left(x):
+    if x == 1:
+        gone.wait()
+        gc.collect()  # on a thread of the pass that it lets go of
+    return x
+gc.disable()
+cycle = Cycle()
+cycle.own, cycle.each = cycle, in_order(left, range(100))
+next(cycle.each)
+del cycle
+gone.set()
+assert sum(in_order(abs, range(100))) == 4950
+"""
+
+
+def test_a_pass_that_its_own_thread_lets_go_of_ends():
+    run = subprocess.run([sys.executable, "-c", COLLECTED], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
 
 
 FORK = """

@@ -105,6 +105,25 @@ def test_overlap_weights_are_made_of_a_few_rows_at_a_time(monkeypatch, method):
     assert max(rows) * len(fit.assigned.names()) <= 400
 
 
+def test_a_propensity_of_almost_0_is_refused_in_words():
+    frame = simulated(3, 500).with_columns(p=pl.when(pl.int_range(500) == 5).then(1e-305).otherwise(0.3))
+    fit = sy.PairPropensity(method="logged").fit(scanned(frame, propensity="p"))
+    for more in ({}, {"clip": 0.99}, {"clip": 5.0}):
+        with pytest.raises(sy.OverlapError, match=r"too little overlap|almost 0 leaves none to the others"):
+            fit.weights(scanned(frame, propensity="p"), **more)
+
+
+@pytest.mark.parametrize("repeats", [1, 3, 7, 10])
+def test_a_target_that_lacks_the_first_value_of_a_text_and_a_later_one(repeats):
+    """Rows that are told again change no mean, but what rounding leaves of it."""
+    frame = simulated(3, 500).with_columns(kind=pl.Series([["p", "q", "r", "s"][i % 4] for i in range(500)]))
+    log = scanned(frame, context=["kind"])
+    weights = sy.PairPropensity().fit(log).weights(log, target=pl.DataFrame({"kind": ["q", "r"] * repeats}), floor=0.0)
+    kept = weights.frame().with_columns(frame["kind"]).group_by("kind").agg(pl.col("weight").sum()).sort("kind")
+    assert kept["weight"].to_list()[::3] == [0.0, 0.0]
+    assert kept["weight"][1] > 0
+
+
 def test_clips_and_trims_are_counted():
     frame = simulated()
     log = scanned(frame)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
 
 _MOST_PAIRS = 2000  # classes of method="pairs"
+_HUGE = 1e150  # of 1 / propensity, whose square is still a number
 _STRATA_CELLS = 1 << 26  # cells of the table of shares
 
 
@@ -148,8 +149,8 @@ def logged(assigned: Assigned, blocks: Blocks, log: PreferenceLog) -> Logged:
     def one(block: Block) -> tuple[int, Any, Any]:
         pi = np.asarray(block.propensity)
         wrong = np.flatnonzero(~((pi > 0) & (pi <= 1)))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inverse = np.where((pi > 0) & (pi <= 1), 1.0 / pi, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            inverse = np.where((pi > 0) & (pi <= 1), np.minimum(1.0 / pi, _HUGE), 0.0)
         moments = [np.bincount(block.drawn[0], inverse**power, assigned.classes) for power in (1, 2)]
         return block.n, block.numbers(wrong), np.array(moments)
 

@@ -193,7 +193,7 @@ def _without_absent(contexts: Contexts, kept: Any, means: Any) -> tuple[Any, Any
         none = np.flatnonzero(share < 1e-9)
         use[mine[none[none > 0] - 1]] = False
         if len(none) and none[0] == 0:  # the reference is absent: the others' indicators add to 1
-            use[mine[np.flatnonzero(share > 0)[-1] - 1]] = False
+            use[mine[np.flatnonzero(share >= 1e-9)[-1] - 1]] = False
         absent.append(none)
     return kept[use], means[use], absent
 
@@ -347,12 +347,11 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
         sampling = sampling_weights(block)
         members = assigned.arms(block) if assigned.kind == "pair" else np.stack(block.drawn)
         design = np.ones((1, block.n)) if contexts is None else contexts.matrix(block)
-        factors, totals = np.stack([sampling, np.empty(block.n)]), np.zeros(TOTALS)
-        by_label, bins = np.zeros((labels, 2)), np.zeros((labels, BINS))
-        weight_sums(raw, logp, sampling, block.count, limit, members, factors[1], totals, by_label, OCTAVE, bins)
+        w, totals, by_label, bins = np.empty(block.n), np.zeros(TOTALS), np.zeros((labels, 2)), np.zeros((labels, BINS))
+        weight_sums(raw, logp, sampling, block.count, limit, members, w, totals, by_label, OCTAVE, bins)
         rows, sampled, clipped, cut, weight, squares, largest = totals.tolist()
         sums = np.zeros((labels, 2, len(design)))
-        label_sums(design, factors, members, np.empty(work_size(len(design))), sums)
+        label_sums(design, np.stack([sampling, w]), members, np.empty(work_size(len(design))), sums)
         before, after = sums.swapaxes(0, 1)
         seen = np.zeros((labels, labels), bool)
         if assigned.kind == "pair":
@@ -378,8 +377,11 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
         return reduce(_plus, (one(part) for _, part in block.pieces(rows)))
 
     total = reduce(_plus, blocks.each(pieces))
-    if not total.weight_sum > 0:
-        raise OverlapError(f"no row is left with a weight (trim={made.trim}): support is empty")
+    if not total.squares > 0:
+        raise OverlapError(
+            f"no row is left with a weight (trim={made.trim}), or one with a propensity of almost 0 leaves none to the "
+            "others: support is empty"
+        )
     return total
 
 

@@ -64,6 +64,7 @@ class Normaliser(NamedTuple):
     def added(self, sums: Any, pair: tuple[Any, Any], omega: Any, h: Any, residual: Any) -> None:
         """Adds what rows have of their own to their sums (K, n), in one piece. residual: of the pair's lower arm."""
         k, n = sums.shape
+        assert sums.flags.c_contiguous
         code, row, flat = pair[0] * k + pair[1], np.arange(n), sums.reshape(-1)
         own = omega * self.scale.take(code) * h * (residual - self.centre.take(code))
         flat[pair[0] * np.int64(n) + row] += own
