@@ -269,15 +269,18 @@ def test_a_plan_beats_an_even_spread_by_what_it_says():
         best.append(np.var([score - score.mean() for score in later], axis=0, ddof=1).sum())
     assert best[1] / best[0] == pytest.approx(plan.factor, rel=0.12)
 
-    fit = SPEC.fit(scanned(worlds(rng, 5 * HAVE), context="topic"))
-    plan = sy.plan(fit, 3000, context="topic")
-    best, told = [], []
+    plans = [sy.plan(SPEC.fit(scanned(worlds(rng, 5 * HAVE), context="topic")), 3000, context="topic")
+             for _ in range(20)]  # fmt: skip
+    plan, best, told = plans[0], [], []
     for counts in (by_cell(plan.table), np.full((2, 3), 500)):
         fits = [SPEC.fit(scanned(pl.concat([worlds(rng, 5 * HAVE), worlds(rng, counts)]), context="topic"))
-                for _ in range(150)]  # fmt: skip
+                for _ in range(400)]  # fmt: skip
         best.append(np.var([f.score for f in fits], axis=0, ddof=1).sum())
         told.append(np.mean([np.diag(f.covariance).sum() for f in fits]))
-    forecast = plan.forecast.select(pl.col("se_plan", "se_even").pow(2).sum()).row(0)
-    np.testing.assert_allclose(told, forecast, rtol=0.1)
+    # one log of some 150 answers a cell tells their variance to a tenth; several tell what a forecast is on average
+    forecast = np.mean(
+        [each.forecast.select(pl.col("se_plan", "se_even").pow(2).sum()).row(0) for each in plans], axis=0
+    )
+    np.testing.assert_allclose(told, forecast, rtol=0.03)
     assert best[1] / best[0] == pytest.approx(plan.factor, rel=0.2)
     assert best[1] > 1.05 * best[0]

@@ -18,7 +18,7 @@ TARGETS = {
 }
 
 
-def given(n: int) -> pl.DataFrame:
+def given(n: int) -> pl.DataFrame:  # of three pairs, so that each has a divisor of its own
     rng = np.random.default_rng(8)
     return small(41, n, k=3).with_columns(p=rng.uniform(0.1, 0.4, n), **{f"s{j}": rng.normal(size=n) for j in range(3)})
 
@@ -39,7 +39,7 @@ def jackknife(told, frame: pl.DataFrame, cluster: str | None):
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("pairs", ["uniform", "log"])
 def test_scores_and_win_rates_of_a_target_err_as_its_weights_do(target, cluster, pairs):
-    frame = given(90)
+    frame = given(130)
     spec = sy.DoublyRobust(
         SCORES, sy.PairPropensity(method="logged"), folds=1, target=TARGETS[target], pairs=pairs, floor=0.0
     )
@@ -66,7 +66,7 @@ def test_scores_and_win_rates_of_a_target_err_as_its_weights_do(target, cluster,
 @pytest.mark.parametrize("cluster", [None, "rater"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_value_of_a_policy_errs_as_its_target_s_weights_do(target, cluster):
-    frame = given(90)
+    frame = given(130)
     spec = sy.PolicyValue({"m0": 0.5, "m1": 0.5}, "m2", outcome=SCORES, folds=1, target=TARGETS[target], floor=0.0,
                           propensity=sy.PairPropensity(method="logged"))  # fmt: skip
 

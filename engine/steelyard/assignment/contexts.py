@@ -55,7 +55,7 @@ class Contexts:
     def raw(self, block: Block, out: Any, cut: slice = slice(None)) -> Any:
         """The columns (d, rows) of some rows on the user's scale, written to out; NaN where a value was not there."""
         at = len(self.numeric)
-        for to, column in zip(out[:at], block.context, strict=False):
+        for to, column in zip(out[:at], block.context[:at], strict=True):
             to[:] = column[cut]
         self._indicators([codes[cut] for codes in block.levels], out[at:])
         return out
