@@ -41,7 +41,7 @@ static double pair(double omega, const double *restrict up, const double *restri
             sum_up[i + l] += omega * p;
             sum_down[i + l] += omega * (1.0 - p);
         }
-    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+    return sy_eight(s);
 }
 
 /* score: k x n, logits of each arm in each row. omega: k x k, symmetric, the weight of each pair, 0: left out.
@@ -153,8 +153,8 @@ static void pair_ends(double lambda, const double *restrict up, const double *re
             low[l] += few[i + l];
             high[l] += many[i + l];
         }
-    *least += ((low[0] + low[1]) + (low[2] + low[3])) + ((low[4] + low[5]) + (low[6] + low[7]));
-    *most += ((high[0] + high[1]) + (high[2] + high[3])) + ((high[4] + high[5]) + (high[6] + high[7]));
+    *least += sy_eight(low);
+    *most += sy_eight(high);
 }
 
 /* The ends of what the mean outcome may be where the pair was not shown, if the odds of its being shown are off by at

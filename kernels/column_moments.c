@@ -39,7 +39,7 @@ static void add_column(ptrdiff_t n, const double *column, double origin, const d
     }
     for (int j = 0; j < SUMS; j++) {
         const double *l = lanes[j];
-        sums[j] += ((l[0] + l[1]) + (l[2] + l[3])) + ((l[4] + l[5]) + (l[6] + l[7]));
+        sums[j] += sy_eight(l);
     }
 }
 

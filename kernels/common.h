@@ -22,6 +22,11 @@ enum sy_model { SY_BRADLEY_TERRY, SY_DAVIDSON, SY_RAO_KUPPER, SY_PROBIT };
 /* The first place in `work` from which vectors do not cross cache lines; 8 numbers at most are skipped. */
 static inline double *sy_aligned(double *work) { return (double *)(((uintptr_t)work + 63) & ~(uintptr_t)63); }
 
+/* Of eight partial sums, in a fixed order. */
+static inline double sy_eight(const double *s) {
+    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
 /* Asks for number `at` of x before it is read: of many columns, far apart, the processor foresees none. It may be past
    the end, so that no pointer to it is made. */
 #ifdef __GNUC__

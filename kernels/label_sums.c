@@ -42,7 +42,7 @@ static void add_alike(ptrdiff_t n, ptrdiff_t d, ptrdiff_t stride, const double *
 #pragma omp simd
                 for (int l = 0; l < 2 * TILE_LANES; l++)
                     s[l] += times[i + l] * column[i + l];
-            const double sum = ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+            const double sum = sy_eight(s);
             for (ptrdiff_t j = 0; j < members; j++)
                 sums[(codes[j * n] * factors + f) * d + c] += sum;
         }

@@ -19,7 +19,7 @@ static double sum(const double *x) {
     for (ptrdiff_t i = 0; i < SY_CHUNK; i += LANES)
         for (int l = 0; l < LANES; l++)
             s[l] += x[i + l];
-    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+    return sy_eight(s);
 }
 
 /* sum over m rows of x y; x is 0 beyond m, y is not read there. */
@@ -32,7 +32,7 @@ static double dot(ptrdiff_t m, const double *x, const double *y) {
             s[l] += x[i + l] * y[i + l];
     for (int l = 0; i + l < m; l++)
         s[l] += x[i + l] * y[i + l];
-    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+    return sy_eight(s);
 }
 
 SY_CLONES

@@ -20,7 +20,7 @@
                     s[l] += (double)row[j + l] * v[j + l];                                                          \
             for (int l = 0; j + l < d; l++)                                                                         \
                 s[l] += (double)row[j + l] * v[j + l];                                                              \
-            out[i] = ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));                             \
+            out[i] = sy_eight(s);                                                                                   \
         }                                                                                                           \
     }                                                                                                               \
     SY_CLONES                                                                                                       \

@@ -119,7 +119,7 @@ def in_order(function: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
         return
     pending: deque[Future[S]] = deque()
     workers = cores()
-    pool = _pool(os.getpid(), _cores_by_name() or workers)
+    pool = _pool(os.getpid(), _cores_by_name(), workers)
     try:
         for item in items:
             pending.append(pool.submit(function, item))
@@ -147,12 +147,11 @@ def _cores_by_name() -> frozenset[int]:
 
 
 @lru_cache(maxsize=1)
-def _pool(process: int, where: frozenset[int] | int) -> ThreadPoolExecutor:
+def _pool(process: int, where: frozenset[int], workers: int) -> ThreadPoolExecutor:
     """Threads that all passes over kept blocks share: to start them anew takes as long as a pass over 100,000 rows.
 
-    process: whose they are, since a forked one has none of them. where: the cores they stay on, or how many.
+    process: whose they are, since a forked one has none of them. where: the cores they stay on.
     """
-    workers = where if isinstance(where, int) else len(where)
     return ThreadPoolExecutor(workers, "steelyard", lambda: setattr(_worker, "busy", True))
 
 

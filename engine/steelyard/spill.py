@@ -153,7 +153,7 @@ def changed(part: Block | Callable[[], Block], changes: Changes) -> Block:
 
 
 def size(block: Block) -> tuple[int, int]:
-    """Rows, and how many features and contexts each has."""
+    """Rows, and how many features, contexts and columns of a design each has."""
     features = 0 if block.features is None else block.features.shape[1]
     return block.n, features + len(block.context) + (0 if block.design is None else len(block.design))
 

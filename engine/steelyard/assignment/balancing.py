@@ -7,7 +7,7 @@ maximises the concave dual  lambda' T - sum_i b_i exp(...), whose gradient is wh
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,10 @@ class Balancing:
         flat = (block.n, self.coefficient.size)
         moment = self.weight(block)[:, None, None] * z - part
         return z.reshape(flat), (moment * sampling[:, None, None]).reshape(flat)
+
+    def within(self, block: Block) -> tuple[Any, Any]:
+        """The same, for one comparison each, of rows that have these weights already and the log's own as sampling."""
+        return self.rows(replace(block, weight=block.sampling, count=None))
 
     def solve(self, across: Any) -> Any:
         return -dense_solver(self.curvature)(across)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -88,13 +87,9 @@ class Contexts:
         matrix[0] = 1.0
         own = block.context[: len(self.numeric)]
         levels = block.levels if order is None else [codes.take(order) for codes in block.levels]
-        text = matrix[1 + len(own) :]
-        self._indicators(levels, text)
-        moved = (
-            own if order is None else (_moved(column, order, row) for column, row in zip(own, matrix[1:], strict=False))
-        )
-        columns = chain(moved, text)
-        for row, raw, mean, scale in zip(matrix[1:], columns, self.mean, self.scale, strict=True):
+        self._indicators(levels, matrix[1 + len(own) :])
+        for j, (row, mean, scale) in enumerate(zip(matrix[1:], self.mean, self.scale, strict=True)):
+            raw = row if j >= len(own) else own[j] if order is None else _moved(own[j], order, row)
             np.subtract(raw, mean, out=row)
             row /= scale
         if self.unseen == "other":

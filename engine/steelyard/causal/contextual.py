@@ -18,7 +18,7 @@ from steelyard._native.contextual import contextual, work_size
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.models.row_problem import weights
-from steelyard.solve import FAST, Point, Solution, dense_solver, newton, one_blas_thread
+from steelyard.solve import FAST, Point, dense_solver, newton, one_blas_thread
 from steelyard.spill import Blocks, joined
 
 WIDEST = 4000  # parameters
@@ -49,6 +49,18 @@ class Contextual(NamedTuple):
     def of(self, fold: int) -> tuple[Any, Any]:
         """theta (K, q) and beta (d,) that a fold's rows have no part in."""
         return self.held[fold], self.held_beta[fold]
+
+
+class _Near(NamedTuple):
+    """Near a maximum: parameter (p,), each fold's sums there, and what solves with minus a Hessian near by.
+
+    hessians: each fold's, of which the solver was made; none where it was given.
+    """
+
+    parameter: Any
+    sums: list[_Sums]
+    solver: Any
+    hessians: list[Any]
 
 
 class _Sums(NamedTuple):
@@ -103,7 +115,7 @@ class ContextualProblem:
         """
         refuse_wide(self.k, self.q)
         with one_blas_thread():
-            whole, *others = self._maxima(*self._near(self._start()))
+            whole, *others = self._maxima(self._climbed(self._start(), range(len(self.parts)), None, _ROUGH))
         held = np.stack(others or [whole])
         cut, shape = self.k * self.q, (self.k, self.q)
         theta, beta = held[:, :cut].reshape(len(held), *shape), held[:, cut:]
@@ -117,7 +129,7 @@ class ContextualProblem:
         few = replace(self, parts=[Blocks([*thinned]).packed().map(by_pair)],
                       penalty=np.maximum(self.penalty / _THINNED, 1e-2))  # fmt: skip
         try:
-            return few._centred(few._near(np.zeros(self.size))[0])
+            return few._centred(few._climbed(np.zeros(self.size), [0], None, _ROUGH).parameter)
         except (ConvergenceError, NotIdentifiedError):
             return np.zeros(self.size)
 
@@ -148,27 +160,15 @@ class ContextualProblem:
                 sums[fold].hessian[...] += hessian
         return sums
 
-    def _near(self, start: Any) -> tuple[Any, list[_Sums], Any]:
-        """Near the maximum over all rows: parameters (p,), each fold's sums there, and what solves with the Hessian.
+    def _climbed(self, start: Any, folds: Sequence[int], solver: Any, precision: tuple[float, float]) -> _Near:
+        """Newton over some folds, to a precision as :func:`newton` takes it.
 
-        The sums' Hessians are of a point near by.
+        solver: solves with minus a Hessian near by, if one is known. It is taken anew only where the step before has
+        not brought the score down to a tenth.
         """
         last: list[_Sums] = []
         hessians: list[Any] = []
-        held: list[Any] = [None, np.inf]
-        found = self._climbed(start, range(len(self.parts)), held, last, hessians, _ROUGH)
-        return found.parameter, [s._replace(hessian=h) for s, h in zip(last, hessians, strict=True)], held[0]
-
-    def _climbed(
-        self, start: Any, folds: Sequence[int], held: list[Any], last: list[_Sums], hessians: list[Any],
-        precision: tuple[float, float],
-    ) -> Solution:  # fmt: skip
-        """Newton over some folds. last: gets the sums of all folds where it stops; hessians: theirs where they were
-        last taken.
-
-        held: what solves with a Hessian near by, if any, and how large the score was where it was last asked. It is
-        taken anew only where the step before has not brought the score down to a tenth.
-        """
+        held: list[Any] = [solver, np.inf]  # what solves, and the score where it was last asked
 
         def wanted(fold: int) -> list[int]:
             return [0] if fold in folds else []
@@ -196,23 +196,25 @@ class ContextualProblem:
 
         where = "" if len(folds) == len(self.parts) else f" without fold {({*range(len(self.parts))} - {*folds}).pop()}"
         try:
-            return newton(evaluate, start, sum(self.n[f] for f in folds), *precision)
+            found = newton(evaluate, start, sum(self.n[f] for f in folds), *precision)
         except (ConvergenceError, NotIdentifiedError) as error:
             raise NotIdentifiedError(self._separated(where, error)) from error
+        return _Near(found.parameter, last, held[0], hessians)
 
-    def _maxima(self, near: Any, sums: list[_Sums], solver: Any) -> list[Any]:
-        """The maximum (p,) over all rows, then those without each fold where there are several; see :meth:`_near`.
+    def _maxima(self, near: _Near) -> list[Any]:
+        """The maximum (p,) over all rows, then those without each fold where there are several.
 
         Steps with the same solvers, of all of them in one pass, while each is a tenth of the one before; where the
         next would be as small as is asked, it is not asked for.
         """
-        folds = range(len(sums))
+        folds, sums = range(len(near.sums)), near.sums
         within = [[*folds], *([f for f in folds if f != out] for out in folds if len(sums) > 1)]
-        solvers, (tolerance, longest) = [solver, *self._solvers(sums, len(within) - 1)], self._precision
-        score = sum(part.score[0] for part in sums) - self.penalty * near
+        solvers = [near.solver, *(self._solvers(near.hessians) if len(sums) > 1 else ())]
+        tolerance, longest = self._precision
+        score = sum(part.score[0] for part in sums) - self.penalty * near.parameter
         scores = [score, *(score - part.score[0] for part in sums)][: len(within)]
         steps = np.stack([solve(own) for solve, own in zip(solvers, scores, strict=True)])
-        at, size = near + steps, np.maximum(np.abs(steps).max(axis=1), longest)
+        at, size = near.parameter + steps, np.maximum(np.abs(steps).max(axis=1), longest)
         left, slow = [*range(len(within))], list[int]()
         if np.abs(score).max() <= tolerance * sum(self.n) and size[0] <= longest:
             left.remove(0)
@@ -231,16 +233,14 @@ class ContextualProblem:
                 if norm * rate <= tolerance and size[v] * rate <= longest:
                     left.remove(v)
         for v in slow:
-            at[v] = self._climbed(at[v], within[v], [solvers[v], np.inf], [], [], self._precision).parameter
+            at[v] = self._climbed(at[v], within[v], solvers[v], self._precision).parameter
         return [self._centred(each) for each in at]
 
-    def _solvers(self, sums: list[_Sums], folds: int) -> Iterator[Any]:
-        """Without each of the first folds what solves with the Hessian of the others, which these are let go of for."""
-        if not folds:
-            return
-        total = _total([part.hessian for part in sums])
-        for fold in range(folds):
-            own, sums[fold] = sums[fold].hessian, sums[fold]._replace(hessian=None)
+    def _solvers(self, hessians: list[Any]) -> Iterator[Any]:
+        """Without each fold what solves with the Hessian of the others; theirs, which are large, are let go of."""
+        total = _total(hessians)
+        for fold in range(len(hessians)):
+            own, hessians[fold] = hessians[fold], None
             try:
                 yield self._solver(total - own)
             except NotIdentifiedError as error:

@@ -169,17 +169,17 @@ class Marginal:
         return np.sqrt(np.clip(np.diag(meat), 0.0, None)) / self.found.total
 
     def _turn(self, ends: Sequence[End], normalisers: Sequence[Normaliser]) -> Any:
-        """(m, D) the :class:`Tilt`'s T of each end; None without one."""
+        """(m, D) T of each end, as :meth:`Pairwise.turned` has it of scores; None without a tilt."""
         tilt = self.problem.tilt
         if tilt is None:
             return None
         plain = [end._replace(shift=None) for end in ends]
 
         def across(block: Block) -> Any:
-            z = tilt.columns(block) * (1.0 if block.count is None else block.count)
-            return self._rows(plain, normalisers, None, block) @ z.T
+            c = 1.0 if block.count is None else block.count
+            return (self._rows(plain, normalisers, None, block) * c) @ tilt.within(block)[0]
 
-        return tilt.turn(sum(self.problem.blocks.each(across)))
+        return tilt.solve(sum(self.problem.blocks.each(across)).T).T
 
     def _rows(self, ends: Sequence[End], normalisers: Sequence[Normaliser], turn: Any, block: Block) -> Any:
         """(m, n) each row's part of the error of the ends, times the total weight. turn: see :meth:`_turn`."""
@@ -197,7 +197,7 @@ class Marginal:
                 if shift is not None:
                     to[at] += counts(part) * shift[pair]
         tilt = self.problem.tilt
-        return out if tilt is None or turn is None else out + turn @ tilt.scores(block)
+        return out if tilt is None or turn is None else out + turn @ tilt.within(block)[1].T
 
 
 def _chosen(side: Any, ends: Any) -> Any:

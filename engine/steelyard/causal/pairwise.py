@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steelyard._native.label_sums import label_sums, work_size
+from steelyard.assignment.balancing import Balancing
 from steelyard.blocks import Block
 from steelyard.causal.folds import fold_slices
-from steelyard.causal.tilt import Tilt
 from steelyard.errors import OverlapError
 from steelyard.inference.clusters import squared_sums
 from steelyard.inference.influence import multiway
@@ -178,7 +178,7 @@ class Pairwise:
     chance: bool = True
     counted: float | None = None
     shift: Any = None
-    tilt: Tilt | None = None
+    tilt: Balancing | None = None
     turn: tuple[Any, Any] | None = None
 
     @property
@@ -244,8 +244,9 @@ class Pairwise:
                 for own in told:
                     self._counted(own, part)
             if self.tilt is not None and self.turn is not None:
+                scores = self.tilt.within(part)[1].T
                 for own, turn in zip(told, self.turn, strict=False):
-                    own += turn @ self.tilt.scores(part)
+                    own += turn @ scores
             yield at, part, t, sums, alone, means
 
     def _counted(self, sums: Any, block: Block) -> None:
@@ -274,22 +275,25 @@ class Pairwise:
         return total
 
     def turned(self, found: Residuals, moments: Moments) -> tuple[Pairwise, Moments]:
-        """The problem that knows of its tilt's own error, and the moments of that; two passes where there is a tilt."""
+        """The problem that knows of its tilt's own error, and the moments of that; two passes where there is a tilt.
+
+        As with any nuisance in weights (inference/nuisance.py) a row adds D + T u where it would add D at known ones.
+        """
         if self.tilt is None:
             return self, moments
         tilt, plain, k = self.tilt, replace(self, shift=None, turn=None), self.k
         centre = centre_of(self.omega, moments.means / found.total)[:, None]
 
         def one(block: Block) -> Any:
-            across = np.zeros((2, k, len(tilt.means)))
+            across = np.zeros((2, k, tilt.goal.size))
             for _, part, t, e, alone, _ in plain.rows(block, found):
-                z = tilt.columns(part) * (1.0 if part.count is None else part.count)
+                c = 1.0 if part.count is None else part.count
                 for to, own in zip(across, (e,) if alone is None else (e, alone), strict=False):
-                    to += (own - centre * t) @ z.T
+                    to += ((own - centre * t) * c) @ tilt.within(part)[0]
             return across
 
         own, alone = np.sum([*self.blocks.each(one)], axis=0)
-        made = replace(self, turn=(tilt.turn(own), tilt.turn(alone)))
+        made = replace(self, turn=(tilt.solve(own.T).T, tilt.solve(alone.T).T))
         return made, made.moments(found)
 
     def meat(self, found: Residuals, moments: Moments, clusters: Sequence[tuple[int, str, int]]) -> tuple[Any, float]:

@@ -119,7 +119,7 @@ def _terms(
     block: Block, supported: Any, outcome: Any, policy: _Chances, reference: _Chances, tilted: bool
 ) -> Block:  # fmt: skip
     """The block with its :class:`Terms`; then what the policies ask of different arms, and for either of them whether
-    its chances are wrong. tilted: and with its design, which is then asked for again.
+    its chances are wrong. tilted: and with its design and levels, which are then asked for again.
     """
     terms, step = np.empty((len(Terms._fields) + 3, block.n)), max(ROWS, _CELLS // len(supported) // ROWS * ROWS)
     for f, at in fold_slices(block, step):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from steelyard.assignment.balancing import Balancing
 from steelyard.blocks import Block
 from steelyard.causal.pairwise import refuse_thin
-from steelyard.causal.tilt import Tilt
 from steelyard.errors import FormatError, NotIdentifiedError, check_level
 from steelyard.inference.clusters import squared_sums
 from steelyard.inference.influence import multiway
@@ -45,9 +45,7 @@ class Terms(NamedTuple):
     def within(self, block: Block, *more: Any) -> Block:
         """A block of these and more columns, with what else is read of its rows."""
         columns = np.stack([*self, *more])
-        return replace(
-            block, columns=columns, features=None, context=(), levels=(), propensity=None, drawn=(), fold=None
-        )
+        return replace(block, columns=columns, features=None, context=(), propensity=None, drawn=(), fold=None)
 
     @staticmethod
     def of(block: Block) -> Terms:
@@ -57,14 +55,14 @@ class Terms(NamedTuple):
 class PolicyTerms(NamedTuple):
     """Rows whose columns are :class:`Terms`. clusters: place, name and number of codes. dropped: rows, by reason.
 
-    estimand: in words. tilt: what made the rows' weights, where that was fitted; they have their design then.
+    estimand: in words. tilt: what made the rows' weights, where that was fitted; they have their contexts then.
     """
 
     blocks: Blocks
     clusters: list[tuple[int, str, int]]
     dropped: dict[str, int]
     estimand: str
-    tilt: Tilt | None = None
+    tilt: Balancing | None = None
 
 
 @dataclass(frozen=True)
@@ -176,13 +174,13 @@ def valued(spec: PolicyValue, terms: PolicyTerms) -> PolicyValueFit:
 
     turn = None
     if tilt is not None:
-        turn = tilt.turn(sum(blocks.each(lambda block: tilt.columns(block) @ known(block)))[None])
+        turn = tilt.solve(sum(blocks.each(lambda block: known(block) @ tilt.within(block)[0]))[:, None])[:, 0]
 
     def errors(block: Block) -> Any:
         """(n, 1) what each row adds to the error of the value, times its count."""
         own = known(block)
         if tilt is not None and turn is not None:
-            own = own + (turn @ tilt.scores(block))[0] * _weighed(block)[1]
+            own = own + tilt.within(block)[1] @ turn * _weighed(block)[1]
         return own[:, None]
 
     def squared(block: Block) -> float:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from steelyard.assignment.balancing import Balancing
 from steelyard.assignment.contexts import Contexts, context_encoder, learned, seen_by
 from steelyard.assignment.propensity import PairPropensity, Propensity
 from steelyard.assignment.weighing import toward, weigh_rows
@@ -30,7 +31,6 @@ from steelyard.causal.outcomes import (
     contextual,
     score_columns,
 )
-from steelyard.causal.tilt import Tilt
 from steelyard.errors import LogError, warn, whole, within
 from steelyard.graph import components
 from steelyard.inference.clusters import cluster_names
@@ -63,7 +63,7 @@ class Prepared:
     beside: Beside | None
     clusters: list[tuple[int, str, int]]
     contexts: Contexts
-    tilt: Tilt | None
+    tilt: Balancing | None
     overlap: Weights
     outcome: Any
     judged: Judged | None
@@ -250,7 +250,7 @@ def _overlap(spec: Any, log: PreferenceLog, propensity: Propensity) -> Weights:
 
 def _ready(
     spec: Any, log: PreferenceLog, blocks: Blocks, own: tuple[Contexts, Changes], shown_by: Sequence[Propensity]
-) -> tuple[Blocks, Tilt | None]:
+) -> tuple[Blocks, Balancing | None]:
     """The rows with their design, propensities without their fold, and target weights; and what these were made by.
 
     own: as of :func:`_contexts`; shown_by: as of :func:`_propensities`.
@@ -268,12 +268,12 @@ def _ready(
         if tilt is not None:
             own = tilt.weight(block)
             weight = own if weight is None else weight * own
-        return replace(block, context=(), design=contexts.matrix(block), levels=(), propensity=propensity,
-                       weight=weight, sampling=block.weight)  # fmt: skip
+        return replace(block, context=(), design=contexts.matrix(block), propensity=propensity,
+                       levels=() if tilt is None else block.levels, weight=weight, sampling=block.weight)  # fmt: skip
 
     made = blocks.map(ready)
     light = made.place is None and tilt is None and not len(contexts.mean)  # then read again as fast as from a new file
-    return made if light else settled(made), None if tilt is None else Tilt.of(tilt)
+    return made if light else settled(made), tilt
 
 
 def _outcomes(spec: Any, ready: Blocks, arms: list[str], contexts: Contexts) -> tuple[Any, Judged | None]:
