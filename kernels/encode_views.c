@@ -27,14 +27,14 @@ static uint64_t hash_bytes(const uint8_t *text, ptrdiff_t length) {
     return sy_mix(h ^ word);
 }
 
-/* Code of a string; -2 when it is unknown and may not be learned, -3 when there is no room for it. */
+/* Code of a string; -2 when it is unknown and may not be learned, -3 when there is no room for it.
+   Other threads may look strings up (learn = 0) meanwhile: a slot, and then the count, is written last. */
 static int32_t lookup(const uint8_t *text, ptrdiff_t length, int learn, ptrdiff_t n_slots, ptrdiff_t capacity,
                       ptrdiff_t arena_capacity, int32_t *slots, uint64_t *hashes, int64_t *offsets,
                       uint8_t *arena, int64_t *count) {
     const uint64_t hash = hash_bytes(text, length), mask = (uint64_t)n_slots - 1;
     uint64_t slot = hash & mask;
-    for (; slots[slot] >= 0; slot = (slot + 1) & mask) {
-        const int32_t code = slots[slot];
+    for (int32_t code; (code = __atomic_load_n(slots + slot, __ATOMIC_ACQUIRE)) >= 0; slot = (slot + 1) & mask) {
         if (hashes[code] == hash && offsets[code + 1] - offsets[code] == length &&
             memcmp(arena + offsets[code], text, (size_t)length) == 0)
             return code;
@@ -43,11 +43,12 @@ static int32_t lookup(const uint8_t *text, ptrdiff_t length, int learn, ptrdiff_
         return -2;
     if (*count >= capacity || offsets[*count] + length > arena_capacity)
         return -3;
-    const int32_t code = (int32_t)(*count)++;
+    const int32_t code = (int32_t)*count;
     memcpy(arena + offsets[code], text, (size_t)length);
     offsets[code + 1] = offsets[code] + length;
     hashes[code] = hash;
-    slots[slot] = code;
+    __atomic_store_n(slots + slot, code, __ATOMIC_RELEASE);
+    __atomic_store_n(count, code + 1, __ATOMIC_RELEASE);
     return code;
 }
 

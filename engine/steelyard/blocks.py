@@ -7,9 +7,10 @@ the strings.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -38,18 +39,31 @@ def is_label(kind: pl.DataType) -> bool:
     return not (kind.is_nested() or kind in (pl.Binary, pl.Object, pl.Duration))
 
 
+class NewLabelError(Exception):
+    """A label has no code yet, and this is not the thread that gives codes."""
+
+
+_own = threading.local()
+
+
+def _view_cache() -> NDArray[np.uint64]:
+    """Room of this thread for the views that a chunk repeats."""
+    if not hasattr(_own, "views"):
+        _own.views = np.zeros(CACHE_WORDS, np.uint64)
+    room: NDArray[np.uint64] = _own.views
+    return room
+
+
 class Dictionary:
-    """Labels of one or more columns and their codes 0, 1, ... in order of appearance."""
+    """Labels of one or more columns and their codes 0, 1, ... in order of appearance.
+
+    One thread at a time may teach it labels; any number may look up those it knows meanwhile.
+    """
 
     def __init__(self, labels: list[str] | None = None, learn: bool = False) -> None:
         """labels: known from the start; then others are learned only if `learn` says so."""
-        self._capacity = 1 << 10
-        self._slots = np.full(4 * self._capacity, -1, np.int32)
-        self._hashes = np.zeros(self._capacity, np.uint64)
-        self._offsets = np.zeros(self._capacity + 1, np.int64)
-        self._arena = np.zeros(1 << 16, np.uint8)
         self._count = np.zeros(1, np.int64)
-        self._cache = np.zeros(CACHE_WORDS, np.uint64)
+        self._table = _Table.of(1 << 10, 1 << 16)
         self._by_integer = np.empty(0, np.int32)
         self.numeric = False
         self.learn = True
@@ -67,34 +81,41 @@ class Dictionary:
         """The labels in the order of their codes."""
         import pyarrow as pa
 
-        buffers = [None, pa.py_buffer(self._offsets), pa.py_buffer(self._arena)]
-        return pl.Series(name, pa.Array.from_buffers(pa.large_string(), len(self), buffers), dtype=pl.String)
+        count = len(self)  # first: the table of that moment, or a later one, has them all
+        buffers = [None, pa.py_buffer(self._table.offsets), pa.py_buffer(self._table.arena)]
+        return pl.Series(name, pa.Array.from_buffers(pa.large_string(), count, buffers), dtype=pl.String)
 
-    def encode(self, column: pl.Series, out: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
+    def encode(self, column: pl.Series, out: NDArray[np.int32] | None = None, teach: bool = True) -> NDArray[np.int32]:
         """Codes of a column: -1 for null, -2 for a label that is unknown and may not be learned.
 
-        out: room for the codes, at least as long as the column; it may go unused.
+        out: room for the codes, at least as long as the column; it may go unused. teach: False where another thread
+        may be teaching; raises NewLabelError for a label that would have to be learned first.
         """
         if column.dtype == pl.String:
-            return self._encode_strings(column, out)
+            return self._encode_strings(column, out, teach)
         if column.dtype.is_integer():
-            return self._encode_integers(column, out)
+            return self._encode_integers(column, out, teach)
         if isinstance(column.dtype, pl.Categorical | pl.Enum):
-            return self._encode_categories(column)
+            return self._encode_categories(column, teach)
         if not is_label(column.dtype):
             raise LogError(f"column role {column.name!r} holds {column.dtype}: give text, numbers or dates")
         column = column.fill_nan(None) if column.dtype.is_float() else column
-        return self._encode_strings(column.cast(pl.String))
+        return self._encode_strings(column.cast(pl.String), None, teach)
 
-    def _encode_strings(self, column: pl.Series, out: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
+    def _encode_strings(
+        self, column: pl.Series, out: NDArray[np.int32] | None = None, teach: bool = True
+    ) -> NDArray[np.int32]:
         codes = np.empty(len(column), np.int32) if out is None else out[: len(column)]
         at = 0
         for chunk in column.get_chunks():
-            self._encode_chunk(chunk, codes[at : at + len(chunk)])
+            part = codes[at : at + len(chunk)]
+            self._encode_chunk(chunk, part, self.learn and teach)
+            if self.learn and not teach and int(part.min(initial=0)) == -2:
+                raise NewLabelError
             at += len(chunk)
         return codes
 
-    def _encode_chunk(self, chunk: pl.Series, codes: NDArray[np.int32]) -> None:
+    def _encode_chunk(self, chunk: pl.Series, codes: NDArray[np.int32], learn: bool) -> None:
         if len(chunk) == 0:
             return
         array = chunk.to_arrow(compat_level=pl.CompatLevel.newest())
@@ -106,38 +127,25 @@ class Dictionary:
         done = 0
         while True:
             done = encode_views(
-                done, rows, valid, array.offset, data, self.learn, self._slots, self._hashes, self._offsets,
-                self._arena, self._count, self._cache, codes,
-            )  # fmt: skip
+                done, rows, valid, array.offset, data, learn, *self._table, self._count, _view_cache(), codes
+            )
             if done == len(rows):
                 return
-            self._grow(int(rows[done, 0] & 0xFFFFFFFF))
+            self._table = self._table.grown(len(self), int(rows[done, 0] & 0xFFFFFFFF))
 
-    def _grow(self, longest: int) -> None:
-        if len(self) == self._capacity:
-            self._capacity *= 4
-            self._hashes = np.resize(self._hashes, self._capacity)
-            offsets = np.zeros(self._capacity + 1, np.int64)
-            offsets[: len(self._offsets)] = self._offsets
-            self._offsets = offsets
-            self._slots = np.full(4 * self._capacity, -1, np.int32)
-            rehash(len(self), self._hashes, self._slots)
-        if self._offsets[len(self)] + longest > len(self._arena):
-            arena = np.zeros(4 * len(self._arena) + longest, np.uint8)
-            arena[: len(self._arena)] = self._arena
-            self._arena = arena
-
-    def _encode_integers(self, column: pl.Series, out: NDArray[np.int32] | None) -> NDArray[np.int32]:
+    def _encode_integers(self, column: pl.Series, out: NDArray[np.int32] | None, teach: bool) -> NDArray[np.int32]:
         self.numeric = True
         whole = column if column.dtype == pl.Int32 else column.cast(pl.Int64, strict=False)
         if whole.null_count() or not len(whole):
-            return self._encode_strings(column.cast(pl.String), out)
+            return self._encode_strings(column.cast(pl.String), out, teach)
         values = whole.to_numpy()
         codes = np.empty(len(values), np.int32) if out is None else out[: len(values)]
         done = encode_integers(values, self._by_integer, codes)
         if done < len(values):
             if values.min() < 0 or values.max() >= _WIDEST_TABLE:
-                return self._encode_strings(column.cast(pl.String), out)
+                return self._encode_strings(column.cast(pl.String), out, teach)
+            if not teach:
+                raise NewLabelError
             self._learn_integers(values[done:])
             encode_integers(values[done:], self._by_integer, codes[done:])
         return codes
@@ -152,13 +160,47 @@ class Dictionary:
         new = np.unique(values[self._by_integer[values] == UNSEEN])
         self._by_integer[new] = self._encode_strings(pl.Series(new).cast(pl.String))
 
-    def _encode_categories(self, column: pl.Series) -> NDArray[np.int32]:
+    def _encode_categories(self, column: pl.Series, teach: bool) -> NDArray[np.int32]:
         levels = column.drop_nulls().unique()
         known = levels.to_physical().to_numpy()
         table = np.full(int(known.max(initial=0)) + 2, -1, np.int32)
-        table[known] = self._encode_strings(levels.cast(pl.String))
+        table[known] = self._encode_strings(levels.cast(pl.String), None, teach)
         codes: NDArray[np.int32] = table[column.to_physical().fill_null(len(table) - 1).to_numpy()]
         return codes
+
+
+class _Table(NamedTuple):
+    """Where a dictionary looks labels up: slots of codes by hash, and of each code its hash and its text.
+
+    Grown as a whole, into new arrays: who reads meanwhile goes on in the old ones.
+    """
+
+    slots: NDArray[np.int32]
+    hashes: NDArray[np.uint64]
+    offsets: NDArray[np.int64]
+    arena: NDArray[np.uint8]
+
+    @staticmethod
+    def of(labels: int, characters: int) -> _Table:
+        """An empty one, with room for so many."""
+        return _Table(
+            np.full(4 * labels, -1, np.int32), np.zeros(labels, np.uint64), np.zeros(labels + 1, np.int64),
+            np.zeros(characters, np.uint8),
+        )  # fmt: skip
+
+    def grown(self, count: int, longest: int) -> _Table:
+        """The same `count` labels with room for more, one of so many characters the next."""
+        labels, characters = len(self.hashes), len(self.arena)
+        if count == labels:
+            labels *= 4
+        if self.offsets[count] + longest > characters:
+            characters = 4 * characters + longest
+        wider = _Table.of(labels, characters)
+        wider.hashes[: len(self.hashes)] = self.hashes
+        wider.offsets[: len(self.offsets)] = self.offsets
+        wider.arena[: len(self.arena)] = self.arena
+        rehash(count, wider.hashes, wider.slots)
+        return wider
 
 
 @dataclass(frozen=True)
@@ -275,26 +317,43 @@ class Encoder:
         whole = (codes if codes is None else codes.base for codes in (block.a, block.b, block.label))
         self._room += [room for room in whole if isinstance(room, np.ndarray) and len(room) == BLOCK_ROWS]
 
-    def _codes(self, dictionary: Dictionary, column: pl.Series) -> NDArray[np.int32]:
-        room = self._room.pop() if self._room else np.empty(BLOCK_ROWS, np.int32)
-        return dictionary.encode(column, room if len(column) <= BLOCK_ROWS else None)
+    def _codes(self, dictionary: Dictionary, column: pl.Series, teach: bool) -> NDArray[np.int32]:
+        try:
+            room = self._room.pop()
+        except IndexError:
+            room = np.empty(BLOCK_ROWS, np.int32)
+        return dictionary.encode(column, room if len(column) <= BLOCK_ROWS else None, teach)
 
     def block(self, batch: pl.DataFrame) -> Block:
-        """The rows of a batch. Its arrays hold until the block is recycled: copy what is to be kept."""
-        return self.numbered(self.coded(batch), batch)
+        """The next rows of the log. The arrays hold until the block is recycled: copy what is to be kept."""
+        return self.numbered(self.coded(batch, self.next_rows(batch)), batch)
 
-    def coded(self, batch: pl.DataFrame) -> Block:
-        """The rows of a batch with their codes alone: batch after batch, since labels are learned in row order."""
+    def next_rows(self, batch: pl.DataFrame) -> int:
+        """Takes note that a batch is the next of the log; its first row."""
         start, self.rows = self.rows, self.rows + batch.height
-        a, b = self._codes(self.arms, batch["a"]), self._codes(self.arms, batch["b"])
+        return start
+
+    @property
+    def learned(self) -> int:
+        """How many labels of any column have codes."""
+        group = () if self.group is None else (self.group,)
+        return sum(map(len, (self.arms, self.labels, *self.clusters.values(), *self.levels.values(), *group)))
+
+    def coded(self, batch: pl.DataFrame, start: int, teach: bool = True) -> Block:
+        """The rows of a batch from `start` on with their codes alone.
+
+        Batch after batch, since labels are learned in row order; or with `teach` False on any thread, whatever the
+        others do: raises NewLabelError where a label must be learned first.
+        """
+        a, b = self._codes(self.arms, batch["a"], teach), self._codes(self.arms, batch["b"], teach)
         told = _is_number(batch["outcome"].dtype)
-        label = None if told else self._codes(self.labels, batch["outcome"])
+        label = None if told else self._codes(self.labels, batch["outcome"], teach)
         return Block(
             start=start, n=batch.height, arms=len(self.arms), a=a, b=b, label=label,
             value=None if told else self.label_values(), y=None, weight=None, count=None, first=None,
-            clusters=tuple(codes.encode(batch[name]) for name, codes in self.clusters.items()),
-            levels=tuple(codes.encode(batch[f"level {name}"]) for name, codes in self.levels.items()),
-            group=None if self.group is None else self.group.encode(batch["group"]),
+            clusters=tuple(codes.encode(batch[name], None, teach) for name, codes in self.clusters.items()),
+            levels=tuple(codes.encode(batch[f"level {name}"], None, teach) for name, codes in self.levels.items()),
+            group=None if self.group is None else self.group.encode(batch["group"], None, teach),
         )  # fmt: skip
 
     def numbered(self, block: Block, batch: pl.DataFrame) -> Block:

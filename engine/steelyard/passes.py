@@ -1,8 +1,8 @@
 """One pass: map a kernel over the blocks of a log and merge the statistics in block order.
 
-The calling thread pulls batches, one thread codes their labels in row order, a pool reads their numbers and maps the
-kernel, and results are merged in block order, so that any number of threads gives the same bits. An executor does the
-same elsewhere (ray.py), on the same blocks, merged in the same order.
+The calling thread pulls batches, a pool codes their labels, reads their numbers and maps the kernel, and results are
+merged in block order, so that any number of threads gives the same bits. Labels are learned on one thread, in row
+order. An executor does the same elsewhere (ray.py), on the same blocks, merged in the same order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import polars as pl
 
-from steelyard.blocks import Block, Encoder, block_rows
+from steelyard.blocks import Block, Encoder, NewLabelError, block_rows
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -80,21 +80,38 @@ def run_pass(
         executor.run_pass(log, encoder, kernel, merge)
         return
     workers = threads or cores()
-    pending: deque[Future[tuple[Block, Future[S]]]] = deque()
-    with ThreadPoolExecutor(1) as encoding, ThreadPoolExecutor(workers) as pool:
+    pending: deque[Future[Future[tuple[Block, S]]]] = deque()
+    known = threading.Event()  # the last block taught no label: the next is likely to hold none that is new
+    with ThreadPoolExecutor(1) as learning, ThreadPoolExecutor(workers) as pool:
 
-        def encode(batch: pl.DataFrame) -> tuple[Block, Future[S]]:
-            block = encoder.coded(batch)
-            return block, pool.submit(lambda: kernel(encoder.numbered(block, batch)))
+        def mapped(block: Block, batch: pl.DataFrame) -> tuple[Block, S]:
+            return block, kernel(encoder.numbered(block, batch))
+
+        def at_once(batch: pl.DataFrame, start: int) -> tuple[Block, S] | None:
+            try:
+                block = encoder.coded(batch, start, teach=False)
+            except NewLabelError:
+                return None
+            return mapped(block, batch)
+
+        def in_turn(batch: pl.DataFrame, start: int, tried: Future[Any] | None) -> Future[tuple[Block, S]]:
+            if tried is not None and tried.result() is not None:
+                return tried
+            before = encoder.learned
+            block = encoder.coded(batch, start)
+            (known.set if encoder.learned == before else known.clear)()
+            return pool.submit(mapped, block, batch)
 
         def merge_first() -> None:
-            block, statistic = pending.popleft().result()
-            merge(statistic.result())
+            block, statistic = pending.popleft().result().result()
+            merge(statistic)
             progress.get()(block.n)
             encoder.recycle(block)
 
         for batch in batches(log, encoder):
-            pending.append(encoding.submit(encode, batch))
+            start = encoder.next_rows(batch)
+            tried = pool.submit(at_once, batch, start) if known.is_set() else None
+            pending.append(learning.submit(in_turn, batch, start, tried))
             if len(pending) > workers + 3:
                 merge_first()
         while pending:

@@ -1,0 +1,99 @@
+"""Labels to codes while several threads read: one teaches, in row order, and the others look up what is known."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import polars as pl
+import pytest
+import steelyard as sy
+from steelyard import passes
+from steelyard.blocks import Dictionary, Encoder, NewLabelError
+
+ROWS = 97  # of a block, here
+
+
+def log_of(kind: str, seed: int) -> sy.log.PreferenceLog:
+    """A log whose labels turn up one after the other, some in the last rows only."""
+    rng = np.random.default_rng(seed)
+    n = 60 * ROWS + 5
+    known = 3 + (np.arange(n) ** 2 // (n // 40) ** 2)  # long stretches bring nothing new
+    a, rater = rng.integers(0, known), rng.integers(0, 1 + np.arange(n) // 700)
+    b = (a + rng.integers(1, known)) % known
+    a, b = (pl.Series(codes) for codes in (a, b))
+    if kind != "whole numbers":
+        text = {"text": pl.String, "categories": pl.Categorical}[kind]
+        a, b = (("arm of more than twelve letters " + codes.cast(pl.String)).cast(text) for codes in (a, b))
+    frame = pl.DataFrame({"a": a, "b": b, "y": rng.choice(["a", "b", "tie"], n), "rater": rater})
+    return sy.scan(frame, a="a", b="b", outcome="y", outcomes={"a": 1, "b": 0, "tie": 0.5}, cluster="rater")
+
+
+@pytest.fixture(autouse=True)
+def short_blocks(monkeypatch):
+    monkeypatch.setattr(passes, "block_rows", lambda wide: ROWS)
+
+
+def asked(log):
+    return Encoder(dict(log.outcomes), clusters={"cluster_0": Dictionary()})
+
+
+def codes_of(block):
+    return [column.copy() for column in (block.a, block.b, block.label, *block.clusters)], block.start
+
+
+@pytest.mark.parametrize("kind", ["text", "whole numbers", "categories"])
+@pytest.mark.parametrize("threads", [1, 8])
+def test_codes_are_those_of_one_thread_that_reads_row_by_row(kind, threads):
+    for seed in range(5):
+        log = log_of(kind, seed)
+        alone, together = asked(log), asked(log)
+        expected = [codes_of(alone.block(batch)) for batch in passes.batches(log, alone)]
+        found = []
+        passes.run_pass(log, together, codes_of, found.append, threads)
+        assert len(found) == 61
+        for (codes, start), (those, first) in zip(found, expected, strict=True):
+            assert start == first
+            assert all(np.array_equal(x, y) for x, y in zip(codes, those, strict=True))
+        assert together.arms.labels() == alone.arms.labels()
+        assert together.labels.labels() == alone.labels.labels()
+        assert together.clusters["cluster_0"].labels() == alone.clusters["cluster_0"].labels()
+        assert together.rows == alone.rows == log.count()
+
+
+def test_a_label_that_is_new_is_told_and_not_learned():
+    dictionary = Dictionary(["x"], learn=True)
+    for column in (pl.Series(["x", None, "z"]), pl.Series([1, 2]), pl.Series(["x", "z"], dtype=pl.Categorical)):
+        with pytest.raises(NewLabelError):
+            dictionary.encode(column, teach=False)
+    assert dictionary.labels() == ["x"]
+    assert dictionary.encode(pl.Series(["x", None]), teach=False).tolist() == [0, -1]
+    closed = Dictionary(["x"])  # that does not learn: there an unknown label is an answer
+    assert closed.encode(pl.Series(["z", "x"]), teach=False).tolist() == [-2, 0]
+
+
+def test_labels_are_found_while_others_are_learned_and_the_table_grows():
+    dictionary, done = Dictionary(), threading.Event()
+    labels = pl.Series([f"a label of some length {i}" for i in range(60_000)])
+    dictionary.encode(labels.head(500))
+
+    def look_up(step):
+        looked = 0
+        while not done.is_set():
+            known = len(dictionary)
+            places = np.arange(0, known, step)
+            assert np.array_equal(dictionary.encode(labels.gather(places), teach=False), places)
+            assert dictionary.series("label").len() >= known
+            looked += 1
+        return looked
+
+    with ThreadPoolExecutor(3) as readers:
+        waiting = [readers.submit(look_up, step) for step in (1, 7, 101)]
+        try:
+            for start in range(0, len(labels), 50):
+                dictionary.encode(labels.slice(start, 50))
+        finally:
+            done.set()
+        assert all(each.result() > 0 for each in waiting)
+    assert dictionary.labels() == labels.to_list()
