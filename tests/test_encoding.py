@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -35,6 +37,18 @@ def short_blocks(monkeypatch):
     monkeypatch.setattr(passes, "block_rows", lambda wide: ROWS)
 
 
+@pytest.fixture
+def late(monkeypatch):
+    """Blocks are coded sooner or later, as it comes."""
+    coded, wait = Encoder.coded, random.Random(0)
+
+    def delayed(self, *asked, **how):
+        time.sleep(wait.choice([0.0, 0.0, 0.001, 0.003]))
+        return coded(self, *asked, **how)
+
+    monkeypatch.setattr(Encoder, "coded", delayed)
+
+
 def asked(log):
     return Encoder(dict(log.outcomes), clusters={"cluster_0": Dictionary()})
 
@@ -45,8 +59,9 @@ def codes_of(block):
 
 @pytest.mark.parametrize("kind", ["text", "whole numbers", "categories"])
 @pytest.mark.parametrize("threads", [1, 8])
+@pytest.mark.usefixtures("late")
 def test_codes_are_those_of_one_thread_that_reads_row_by_row(kind, threads):
-    for seed in range(5):
+    for seed in range(3):
         log = log_of(kind, seed)
         alone, together = asked(log), asked(log)
         expected = [codes_of(alone.block(batch)) for batch in passes.batches(log, alone)]
