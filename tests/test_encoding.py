@@ -21,8 +21,9 @@ def log_of(kind: str, seed: int) -> sy.log.PreferenceLog:
     """A log whose labels turn up one after the other, some in the last rows only."""
     rng = np.random.default_rng(seed)
     n = 60 * ROWS + 5
-    known = 3 + (np.arange(n) ** 2 // (n // 40) ** 2)  # long stretches bring nothing new
-    a, rater = rng.integers(0, known), rng.integers(0, 1 + np.arange(n) // 700)
+    stretch = np.arange(n) // rng.integers(400, 800)  # within one, most blocks bring nothing new
+    known = 5 + 5 * stretch
+    a, rater = rng.integers(0, known), rng.integers(0, 1 + stretch)
     b = (a + rng.integers(1, known)) % known
     a, b = (pl.Series(codes) for codes in (a, b))
     if kind != "whole numbers":
