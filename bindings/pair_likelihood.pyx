@@ -16,6 +16,10 @@ cdef extern from "pair_likelihood.h":
         ptrdiff_t n, int model, const int32_t *a, const int32_t *b, const double *first,
         const double *outcomes, const double *theta, double kappa, double tie, double *value,
         double *d_eta, double *d_tie, double *h_eta, double *h_cross, double *h_tie) nogil
+    double sy_pair_sums(
+        ptrdiff_t n, int model, ptrdiff_t k, int has_position, const int32_t *a, const int32_t *b,
+        const double *first, const double *outcomes, const double *theta, double kappa, double tie,
+        double *score, double *diagonal, double *border, double *corner, double *h_eta) nogil
     void sy_pair_outcomes(
         ptrdiff_t n, int model, const double *eta, double tie, double *p_a, double *p_tie) nogil
     void sy_pair_score(
@@ -48,6 +52,28 @@ def pair_likelihood(
         sy_pair_likelihood(
             n, model, &a[0], &b[0], &first[0], &outcomes[0, 0], &theta[0], kappa, tie, &out[0, 0],
             &out[1, 0], &out[2, 0], &out[3, 0], &out[4, 0], &out[5, 0])
+
+
+def pair_sums(
+    int model, bint has_position, const int32_t[::1] a, const int32_t[::1] b, const double[::1] first,
+    const double[:, ::1] outcomes, const double[::1] theta, double kappa, double tie, double[::1] score,
+    double[::1] diagonal, double[:, ::1] border, double[:, ::1] corner, double[::1] h_eta,
+):
+    cdef ptrdiff_t n = a.shape[0], k = theta.shape[0], q = has_position + (model in (1, 2))
+    cdef double value
+    if b.shape[0] != n or first.shape[0] != n or h_eta.shape[0] != n:
+        raise ValueError("a, b, first and h_eta must have one length")
+    if outcomes.shape[0] != n or outcomes.shape[1] != 3:
+        raise ValueError("outcomes must be n x 3")
+    if score.shape[0] != k + q or diagonal.shape[0] != k:
+        raise ValueError("score must have k arms, then position, then tie, and diagonal k")
+    if border.shape[0] != k or border.shape[1] != q or corner.shape[0] != q or corner.shape[1] != q:
+        raise ValueError("border must be k x q and corner q x q, of position and tie")
+    with nogil:
+        value = sy_pair_sums(
+            n, model, k, has_position, &a[0], &b[0], &first[0], &outcomes[0, 0], &theta[0], kappa, tie, &score[0],
+            &diagonal[0], &border[0, 0] if q else NULL, &corner[0, 0] if q else NULL, &h_eta[0])
+    return value
 
 
 def pair_outcomes(int model, const double[::1] eta, double tie, double[::1] p_a, double[::1] p_tie):

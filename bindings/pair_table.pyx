@@ -16,6 +16,11 @@ cdef extern from "pair_table.h":
         ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label,
         const uint8_t *label_place, ptrdiff_t n_labels, const double *y, ptrdiff_t k,
         uint8_t *count, uint32_t *carry) nogil
+    ptrdiff_t sy_sorted_cells(
+        ptrdiff_t n, const int64_t *keys, const int64_t *count, int32_t *a, int32_t *b, double *sums) nogil
+    ptrdiff_t sy_folded_cells(
+        ptrdiff_t n, ptrdiff_t width, const int32_t *a, const int32_t *b, const double *values, int32_t *low,
+        int32_t *high, double *folded) nogil
     ptrdiff_t sy_pair_table(
         ptrdiff_t n, const int32_t *a, const int32_t *b, const uint8_t *first, const int32_t *cell,
         const double *y, const double *weight, const double *count, ptrdiff_t k, double *sums,
@@ -75,6 +80,36 @@ def pair_count(
         done = sy_pair_count(
             n, &a[0], &b[0], label_at, place_at, n_labels, y_at, k, &count[0, 0, 0], &carry[0, 0, 0])
     return done
+
+
+def sorted_cells(
+    const int64_t[::1] keys, const int64_t[::1] count, int32_t[::1] a, int32_t[::1] b, double[:, ::1] sums,
+):
+    cdef ptrdiff_t n = keys.shape[0], cells
+    cdef const int64_t *count_at = NULL
+    if a.shape[0] != n or b.shape[0] != n or sums.shape[0] != n or sums.shape[1] != 3:
+        raise ValueError("a, b and sums (n x 3) must have room for one cell a key")
+    if count is not None:
+        if count.shape[0] != n:
+            raise ValueError("count must have one entry a key")
+        count_at = &count[0]
+    with nogil:
+        cells = sy_sorted_cells(n, &keys[0], count_at, &a[0], &b[0], &sums[0, 0])
+    return cells
+
+
+def folded_cells(
+    const int32_t[::1] a, const int32_t[::1] b, const double[:, ::1] values, int32_t[::1] low, int32_t[::1] high,
+    double[:, ::1] folded,
+):
+    cdef ptrdiff_t n = a.shape[0], pairs
+    if b.shape[0] != n or values.shape[0] != n or low.shape[0] != n or high.shape[0] != n:
+        raise ValueError("a, b, values, low and high must have one length")
+    if folded.shape[0] != n or folded.shape[1] != values.shape[1]:
+        raise ValueError("folded must be as values")
+    with nogil:
+        pairs = sy_folded_cells(n, values.shape[1], &a[0], &b[0], &values[0, 0], &low[0], &high[0], &folded[0, 0])
+    return pairs
 
 
 def pair_table(

@@ -1,28 +1,29 @@
-/* Products with a weighted graph Laplacian (plus diagonal) for many vectors at once. */
+/* Products with a weighted graph Laplacian (plus a ridge) for many vectors at once. */
 #include "common.h"
 #include "laplacian.h"
 
-/* out = diagonal * x - edges x, for x of k rows and r columns. Row i's neighbours are
-   neighbour[start[i]..start[i + 1]) with weights edge[...]; r columns share one reading of the graph. */
+/* out = ridge x + sum over m edges of weight (x_a - x_b) (e_a - e_b), for x of k rows and r columns. Edge by edge: a
+   graph in compressed rows would be read twice as long, and turned around before every step. */
 SY_CLONES
-void sy_laplacian_product(ptrdiff_t k, ptrdiff_t r, const int64_t *start, const int32_t *neighbour,
-                          const double *edge, const double *diagonal, const double *x, double *out) {
-    for (ptrdiff_t i = 0; i < k; i++) {
-        if (r == 1) {
-            double sum = diagonal[i] * x[i];
-            for (int64_t e = start[i]; e < start[i + 1]; e++)
-                sum -= edge[e] * x[neighbour[e]];
-            out[i] = sum;
-            continue;
+void sy_laplacian_product(ptrdiff_t m, ptrdiff_t k, ptrdiff_t r, const int32_t *a, const int32_t *b,
+                          const double *weight, double ridge, const double *x, double *out) {
+    for (ptrdiff_t i = 0; i < k * r; i++)
+        out[i] = ridge * x[i];
+    if (r == 1) {
+        for (ptrdiff_t e = 0; e < m; e++) {
+            const double pull = weight[e] * (x[a[e]] - x[b[e]]);
+            out[a[e]] += pull;
+            out[b[e]] -= pull;
         }
-        double *to = out + i * r;
-        for (ptrdiff_t c = 0; c < r; c++)
-            to[c] = diagonal[i] * x[i * r + c];
-        for (int64_t e = start[i]; e < start[i + 1]; e++) {
-            const double weight = edge[e], *from = x + (ptrdiff_t)neighbour[e] * r;
-#pragma omp simd
-            for (ptrdiff_t c = 0; c < r; c++)
-                to[c] -= weight * from[c];
+        return;
+    }
+    for (ptrdiff_t e = 0; e < m; e++) {
+        const double *from = x + a[e] * r, *to = x + b[e] * r;
+        double *up = out + a[e] * r, *down = out + b[e] * r;
+        for (ptrdiff_t c = 0; c < r; c++) {
+            const double pull = weight[e] * (from[c] - to[c]);
+            up[c] += pull;
+            down[c] -= pull;
         }
     }
 }

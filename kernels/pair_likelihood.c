@@ -20,6 +20,53 @@ void sy_pair_likelihood(ptrdiff_t n, int model, const int32_t *a, const int32_t 
     }
 }
 
+/* The same cells as sums at once, for a graph of many arms: score (p), added to; the Hessian as h_eta (n), the curvature
+   between a and b, the sums of it by arm (diagonal, k), and the columns and corner of the q = p - k other parameters
+   (border, k x q; corner, q x q, its upper triangle), all added to. Returns the log-likelihood. */
+double sy_pair_sums(ptrdiff_t n, int model, ptrdiff_t k, int has_position, const int32_t *a, const int32_t *b,
+                    const double *first, const double *outcomes, const double *theta, double kappa, double tie,
+                    double *score, double *diagonal, double *border, double *corner, double *h_eta) {
+    const int has_tie = model == SY_DAVIDSON || model == SY_RAO_KUPPER, q = has_position + has_tie;
+    double eta[SY_CHUNK], value[SY_CHUNK], d_eta[SY_CHUNK], d_tie[SY_CHUNK], h_cross[SY_CHUNK], h_tie[SY_CHUNK];
+    double total[8] = {0};
+    for (ptrdiff_t at = 0; at < n; at += SY_CHUNK) {
+        const ptrdiff_t m = n - at < SY_CHUNK ? n - at : SY_CHUNK;
+        const int32_t *up = a + at, *down = b + at;
+        const double *h = h_eta + at;
+        for (ptrdiff_t i = 0; i < m; i++)
+            eta[i] = theta[up[i]] - theta[down[i]] + kappa * first[at + i];
+        memset(value, 0, sizeof value);
+        sy_likelihood(m, model, eta, outcomes + 3 * at, tie, value, d_eta, d_tie, h_eta + at, h_cross, h_tie);
+        for (ptrdiff_t i = 0; i < SY_CHUNK; i += 8)
+            for (int l = 0; l < 8; l++)
+                total[l] += value[i + l];
+        for (ptrdiff_t i = 0; i < m; i++) {
+            score[up[i]] += d_eta[i];
+            score[down[i]] -= d_eta[i];
+            diagonal[up[i]] += h[i];
+            diagonal[down[i]] += h[i];
+        }
+        if (has_position)
+            for (ptrdiff_t i = 0; i < m; i++) {
+                const double f = first[at + i], hf = h[i] * f;
+                score[k] += d_eta[i] * f;
+                border[up[i] * q] += hf;
+                border[down[i] * q] -= hf;
+                corner[0] += hf * f;
+                if (has_tie)
+                    corner[1] += h_cross[i] * f;
+            }
+        if (has_tie)
+            for (ptrdiff_t i = 0; i < m; i++) {
+                score[k + q - 1] += d_tie[i];
+                border[up[i] * q + q - 1] += h_cross[i];
+                border[down[i] * q + q - 1] -= h_cross[i];
+                corner[q * q - 1] += h_tie[i];
+            }
+    }
+    return sy_eight(total);
+}
+
 /* P(a wins) and P(tie) at n linear predictors; P(b wins) is what is left. */
 void sy_pair_outcomes(ptrdiff_t n, int model, const double *eta, double tie, double *p_a, double *p_tie) {
     for (ptrdiff_t i = 0; i < n; i++) {

@@ -81,6 +81,49 @@ ptrdiff_t sy_pair_count(ptrdiff_t n, const int32_t *a, const int32_t *b, const i
     return n;
 }
 
+/* n sorted keys, (low << 33 | high << 3 | flip << 2 | place), each of count rows (NULL: one), to cells: a and b, who is
+   high where flip, and sums (win, tie, loss) by place. a, b, sums: room for n cells. Returns how many there are. */
+ptrdiff_t sy_sorted_cells(ptrdiff_t n, const int64_t *keys, const int64_t *count, int32_t *a, int32_t *b,
+                          double *sums) {
+    ptrdiff_t cell = -1;
+    int64_t last = -1;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        if (keys[i] >> 2 != last) {
+            last = keys[i] >> 2;
+            cell++;
+            const int32_t low = (int32_t)(last >> 31), high = (int32_t)(last >> 1 & 0x3fffffff);
+            a[cell] = last & 1 ? high : low;
+            b[cell] = last & 1 ? low : high;
+            sums[3 * cell] = sums[3 * cell + 1] = sums[3 * cell + 2] = 0.0;
+        }
+        sums[3 * cell + (keys[i] & 3)] += count ? (double)count[i] : 1.0;
+    }
+    return cell + 1;
+}
+
+/* n cells, those of one pair side by side, to one cell a pair: its lower arm, its higher, and the sums of the pair's
+   cells (width numbers each, in turned order where a is the higher). Room for n; returns how many. */
+ptrdiff_t sy_folded_cells(ptrdiff_t n, ptrdiff_t width, const int32_t *a, const int32_t *b, const double *values,
+                          int32_t *low, int32_t *high, double *folded) {
+    ptrdiff_t pair = -1;
+    int32_t last_low = -1, last_high = -1;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const int flip = a[i] > b[i];
+        const int32_t x = flip ? b[i] : a[i], z = flip ? a[i] : b[i];
+        const int fresh = (x != last_low) | (z != last_high);
+        pair += fresh;
+        low[pair] = last_low = x;
+        high[pair] = last_high = z;
+        const double *from = values + width * i;
+        double *to = folded + width * pair;
+        for (ptrdiff_t j = 0; j < width; j++) {
+            const double more = from[flip ? width - 1 - j : j];
+            to[j] = fresh ? more : to[j] + more;
+        }
+    }
+    return pair + 1;
+}
+
 /* A soft label y is spread over (win, tie, loss) so that what the estimators read stays exact: the sum
    of c w y through win = y, loss = 1 - y; and c w^2 (y - p)^2 for every p through the Lagrange basis of
    the quadratic at y = 1, 1/2, 0, which is 1 at its own outcome for hard labels. */

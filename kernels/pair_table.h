@@ -12,6 +12,10 @@ void sy_pair_slots(ptrdiff_t count, const int64_t *keys, ptrdiff_t n_slots, int3
 ptrdiff_t sy_pair_count(ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label,
                         const uint8_t *label_place, ptrdiff_t n_labels, const double *y, ptrdiff_t k,
                         uint8_t *count, uint32_t *carry);
+ptrdiff_t sy_sorted_cells(ptrdiff_t n, const int64_t *keys, const int64_t *count, int32_t *a, int32_t *b,
+                          double *sums);
+ptrdiff_t sy_folded_cells(ptrdiff_t n, ptrdiff_t width, const int32_t *a, const int32_t *b, const double *values,
+                          int32_t *low, int32_t *high, double *folded);
 ptrdiff_t sy_pair_table(ptrdiff_t n, const int32_t *a, const int32_t *b, const uint8_t *first, const int32_t *cell,
                         const double *y, const double *weight, const double *count, ptrdiff_t k,
                         double *sums, double *squares, double *rows);

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard._native.pair_table import pair_cells, pair_count, pair_slots
+from steelyard._native.pair_table import pair_cells, pair_count, pair_slots, sorted_cells
 from steelyard.blocks import Block
 
 if TYPE_CHECKING:
@@ -136,13 +136,13 @@ class Plain:
             changed: NDArray[np.int64] = (low << 33) | (high << 3) | ((a > b).astype(np.int64) << 2) | (keys & 3)
             return changed
 
-        keys, counts = self._counted(renumbered)
-        cell = keys >> 2
-        starts = np.flatnonzero(np.diff(cell, prepend=-1))
-        sums = np.zeros((len(starts), 3))
-        sums[np.cumsum(np.diff(cell, prepend=-1) > 0) - 1, keys & 3] = counts
-        low, high, flip = cell[starts] >> 31, cell[starts] >> 1 & (1 << 30) - 1, (cell[starts] & 1) > 0
-        return np.where(flip, high, low).astype(np.int32), np.where(flip, low, high).astype(np.int32), sums
+        if len(self._keys):
+            keys, count = self._counted(renumbered)
+        else:
+            keys, count = np.sort(renumbered(np.concatenate([*self._waiting, self._keys]))), None
+        a, b, sums = np.empty(len(keys), np.int32), np.empty(len(keys), np.int32), np.empty((len(keys), 3))
+        m = sorted_cells(keys, count, a, b, sums)
+        return a[:m], b[:m], sums[:m]
 
     def _counted(self, change: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> tuple[Any, Any]:
         """All keys so far, changed, sorted, each once; and how often each was seen."""

@@ -248,21 +248,17 @@ class Tally:
     def table(self, encoder: Encoder) -> tuple[PairTable, NDArray[np.int32]]:
         """The table, its arms sorted; and where each of the encoder's arm codes stands in it."""
         names, code = _sorted(encoder.arms)
-        a, b, counted = self._counts.cells(code)
-        pa, pb, rows = self._plain.cells(code)
-        sa, sb, sfirst = self._total.decoded()
-        values = self._total.values[: len(sa)]
-        sums = np.concatenate([rows, counted, values[:, :3]])
-        plain = not self._weighted and not self._soft  # then the squares of the weights are the counts
-        columns = [
-            np.concatenate([pa, a, code[sa]]),
-            np.concatenate([pb, b, code[sb]]),
-            np.concatenate([np.ones(len(pa) + len(a)), sfirst.astype(np.float64)]),
-            sums,
-            sums if plain else np.concatenate([rows, counted, values[:, 3:6]]),
-            sums @ np.ones(3) if plain else np.concatenate([rows.sum(axis=1), counted.sum(axis=1), values[:, 6]]),
-        ]
         dropped = {reason: count for reason, (count, _) in self.bad.items()}
+        counted = [cells for cells in (self._plain.cells(code), self._counts.cells(code)) if len(cells[0])]
+        parts = [(a, b, np.ones(len(a)), sums, sums, sums[:, 0] + sums[:, 1] + sums[:, 2]) for a, b, sums in counted]
+        a, b, first = self._total.decoded()
+        if len(parts) == 1 and not len(a):  # sorted as it is
+            return PairTable(names, *parts[0], dropped=dropped), code
+        values = self._total.values[: len(a)]
+        parts.append((code[a], code[b], first.astype(np.float64), values[:, :3], values[:, 3:6], values[:, 6]))
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        if not self._weighted and not self._soft:
+            columns[4] = columns[3]  # the squares of the weights are the counts
         return _merged(names, columns, self._soft, self._weighted, dropped), code
 
     def refuse(self, log: PreferenceLog, encoder: Encoder, usable: float) -> None:

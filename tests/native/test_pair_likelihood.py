@@ -123,6 +123,28 @@ def test_accumulate_equals_twin(n, k, position, tie, seed):
     np.testing.assert_array_equal(got[1], got[1].T)
 
 
+@settings(max_examples=120, deadline=None)
+@given(
+    model=st.sampled_from(MODELS),
+    n=st.integers(0, 30) | st.sampled_from([255, 256, 257, 600]),
+    k=st.integers(2, 8),
+    position=st.booleans(),
+    seed=seeds,
+)
+def test_sums_equal_twin(model, n, k, position, seed):
+    rng = np.random.default_rng(seed)
+    columns, q = problem(rng, n, k, 2.0), position + (model in TIED)
+    start = [rng.normal(size=size) for size in (k + q, k, (k, q), (q, q), n)]
+    got, want = ([array.copy() for array in start] for _ in range(2))
+    values = [
+        module.pair_sums(native.MODELS[model], position, *columns, 0.3, 0.7, *parts)
+        for module, parts in ((native, got), (twin, want))
+    ]
+    np.testing.assert_allclose(*values, rtol=1e-11, atol=1e-11)
+    for mine, twins in zip(got, want, strict=True):
+        np.testing.assert_allclose(mine, twins, rtol=1e-11, atol=1e-11 * (1 + n))
+
+
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("model", MODELS)
 def test_cell_derivatives_at_ten_scales(model, scale):
@@ -283,6 +305,7 @@ def test_swapping_sides_and_scaling_sums(model, scale, tie, seed):
 def test_wrong_lengths():
     a, x, outcomes, theta = np.zeros(3, np.int32), np.zeros(3), np.zeros((3, 3)), np.zeros(2)
     out, score, hessian = np.zeros((6, 3)), np.zeros(4), np.zeros((4, 4))
+    cells, sums = (a, a, x, outcomes, theta, 0.0, 0.0), (score, np.zeros(2), np.zeros((2, 2)), np.zeros((2, 2)), x)
     for function, arguments in [
         (native.pair_likelihood, (0, a, a[:2], x, outcomes, theta, 0.0, 0.0, out)),
         (native.pair_likelihood, (0, a, a, x[:2], outcomes, theta, 0.0, 0.0, out)),
@@ -290,6 +313,15 @@ def test_wrong_lengths():
         (native.pair_likelihood, (0, a, a, x, np.zeros((3, 2)), theta, 0.0, 0.0, out)),
         (native.pair_likelihood, (0, a, a, x, outcomes, theta, 0.0, 0.0, out[:5])),
         (native.pair_likelihood, (0, a, a, x, outcomes, theta, 0.0, 0.0, np.zeros((6, 2)))),
+        (native.pair_sums, (1, True, a[:2], *cells[1:], *sums)),
+        (native.pair_sums, (1, True, a, a[:2], *cells[2:], *sums)),
+        (native.pair_sums, (1, True, a, a, x[:2], *cells[3:], *sums)),
+        (native.pair_sums, (1, True, a, a, x, outcomes[:2], *cells[4:], *sums)),
+        (native.pair_sums, (1, True, *cells, score[:3], *sums[1:])),
+        (native.pair_sums, (1, True, *cells, score, x, *sums[2:])),
+        (native.pair_sums, (1, False, *cells, score[:3], *sums[1:])),
+        (native.pair_sums, (1, True, *cells, *sums[:3], np.zeros((2, 1)), x)),
+        (native.pair_sums, (1, True, *cells, *sums[:4], x[:2])),
         (native.pair_outcomes, (0, x, 0.0, x[:2], x)),
         (native.pair_outcomes, (0, x, 0.0, x, x[:2])),
         (native.pair_hessian, (2, True, True, a, a[:2], x, out, hessian)),

@@ -117,6 +117,36 @@ def test_pair_count_equals_twin(n, k, by_label, spoiled, seed):
 
 
 @settings(max_examples=80, deadline=None)
+@given(n=st.integers(0, 60), arms=st.integers(2, 9), far=st.booleans(), counted=st.booleans(), seed=seeds)
+def test_sorted_cells_equal_twin(n, arms, far, counted, seed):
+    rng = np.random.default_rng(seed)
+    a, b = pairs(rng, n, range(arms))
+    low, high = np.minimum(a, b).astype(np.int64), np.maximum(a, b).astype(np.int64)
+    high += far * ((1 << 30) - 1 - arms)  # the largest code that a key holds
+    keys = np.sort(low << 33 | high << 3 | (a > b).astype(np.int64) << 2 | rng.integers(0, 3, n))
+    columns = frozen(keys, rng.integers(1, 2**40, n) if counted else None)
+    got, want = ([np.full(n, -1, np.int32), np.full(n, -1, np.int32), np.full((n, 3), -1.0)] for _ in range(2))
+    m = native.sorted_cells(*columns, *got)
+    assert m == twin.sorted_cells(*columns, *want)
+    for mine, twins in zip(got, want, strict=True):
+        np.testing.assert_array_equal(mine[:m], twins[:m])
+
+
+@settings(max_examples=80, deadline=None)
+@given(n=st.integers(0, 60), arms=st.integers(2, 9), width=st.integers(1, 4), seed=seeds)
+def test_folded_cells_equal_twin(n, arms, width, seed):
+    rng = np.random.default_rng(seed)
+    a, b = pairs(rng, n, range(arms))
+    order = np.lexsort((np.maximum(a, b), np.minimum(a, b)))  # cells of one pair side by side
+    columns = frozen(a[order], b[order], rng.normal(size=(n, width)))
+    got, want = ([np.full(n, -1, np.int32), np.full(n, -1, np.int32), np.full((n, width), -1.0)] for _ in range(2))
+    m = native.folded_cells(*columns, *got)
+    assert m == twin.folded_cells(*columns, *want)
+    for mine, twins in zip(got, want, strict=True):
+        np.testing.assert_array_equal(mine[:m], twins[:m])
+
+
+@settings(max_examples=80, deadline=None)
 @given(
     n=st.integers(0, 200),
     k=st.integers(2, 6),
@@ -187,6 +217,13 @@ def test_wrong_lengths():
         (native.pair_count, (a, a, None, None, y, np.zeros((2, 2, 2), np.uint8), more)),
         (native.pair_count, (a, a, None, None, y, table, more[:1])),
         (native.pair_count, (a, a, None, None, y, np.zeros((2, 3, 3), np.uint8), more)),
+        (native.sorted_cells, (keys, None, a, a, sums)),
+        (native.sorted_cells, (keys, one, np.zeros(4, np.int32), np.zeros(4, np.int32), sums)),
+        (native.sorted_cells, (keys, None, np.zeros(4, np.int32), np.zeros(4, np.int32), sums[:3])),
+        (native.folded_cells, (a, a[:2], sums[:3], a, a, sums[:3])),
+        (native.folded_cells, (a, a, sums, a, a, sums)),
+        (native.folded_cells, (a, a, sums[:3], a, a[:2], sums[:3])),
+        (native.folded_cells, (a, a, sums[:3], a, a, np.zeros((3, 2)))),
         (native.pair_table, (a, a[:2], None, None, y, None, None, 2, sums, sums, rows)),
         (native.pair_table, (a, a, None, None, y[:2], None, None, 2, sums, sums, rows)),
         (native.pair_table, (a, a, first[:2], a, y, None, None, 2, sums, sums, rows)),

@@ -99,6 +99,39 @@ def pair_likelihood(
         out[row] = sums[row] if row < 3 else -sums[row]
 
 
+def pair_sums(
+    model: int,
+    has_position: bool,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    first: Array,
+    outcomes: Array,
+    theta: Array,
+    kappa: float,
+    tie: float,
+    score: Array,
+    diagonal: Array,
+    border: Array,
+    corner: Array,
+    h_eta: Array,
+) -> float:
+    """The log-likelihood; adds to score (p,) and to the parts of the Hessian, writes h_eta (n,).
+
+    diagonal: (k,) of the arms. border: (k, q) between arms and position or tie. corner: (q, q), upper triangle.
+    """
+    k, has_tie, out = len(theta), model in (MODELS["davidson"], MODELS["rao-kupper"]), np.zeros((6, len(a)))
+    pair_likelihood(model, a, b, first, outcomes, theta, kappa, tie, out)
+    pair_score(k, has_position, has_tie, a, b, first, out, score)
+    hessian = np.zeros((len(score), len(score)))
+    pair_hessian(k, has_position, has_tie, a, b, first, out, hessian)
+    np.add.at(diagonal, a, out[3])
+    np.add.at(diagonal, b, out[3])
+    border += hessian[:k, k:]
+    corner += np.triu(hessian[k:, k:])
+    h_eta[:] = out[3]
+    return float(out[0].sum())
+
+
 def pair_outcomes(model: int, eta: Array, tie: float, p_a: Array, p_tie: Array) -> None:
     """P(a wins) and P(tie) at eta; all arrays (n,)."""
     p_tie[:] = 0.0

@@ -73,6 +73,41 @@ def pair_count(
     return done
 
 
+def sorted_cells(
+    keys: NDArray[np.int64],
+    count: NDArray[np.int64] | None,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    sums: NDArray[np.float64],
+) -> int:
+    """Sorted keys, low 2^33 + high 2^3 + flip 2^2 + place, to cells (a, b) with their rows by place; how many."""
+    cells: dict[tuple[int, int], list[float]] = {}
+    for i, key in enumerate(keys.tolist()):
+        low, high, flip, place = key >> 33, key >> 3 & (1 << 30) - 1, key >> 2 & 1, key & 3
+        cells.setdefault((high, low) if flip else (low, high), [0.0] * 3)[place] += 1 if count is None else count[i]
+    for i, ((left, right), rows) in enumerate(cells.items()):
+        a[i], b[i], sums[i] = left, right, rows
+    return len(cells)
+
+
+def folded_cells(
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    values: NDArray[np.float64],
+    low: NDArray[np.int32],
+    high: NDArray[np.int32],
+    folded: NDArray[np.float64],
+) -> int:
+    """One cell a pair, seen from the lower arm: the sums of values (n, width), turned where a is the higher."""
+    pairs: dict[tuple[int, int], NDArray[np.float64]] = {}
+    for left, right, own in zip(a.tolist(), b.tolist(), values, strict=True):
+        pair = (min(left, right), max(left, right))
+        pairs[pair] = pairs.get(pair, 0.0) + (own if left < right else own[::-1])
+    for i, ((left, right), total) in enumerate(pairs.items()):
+        low[i], high[i], folded[i] = left, right, total
+    return len(pairs)
+
+
 def pair_table(
     a: NDArray[np.int32],
     b: NDArray[np.int32],

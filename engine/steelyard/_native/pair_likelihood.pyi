@@ -15,6 +15,22 @@ def pair_likelihood(
     tie: float,
     out: NDArray[np.float64],
 ) -> None: ...
+def pair_sums(
+    model: int,
+    has_position: bool,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    first: NDArray[np.float64],
+    outcomes: NDArray[np.float64],
+    theta: NDArray[np.float64],
+    kappa: float,
+    tie: float,
+    score: NDArray[np.float64],
+    diagonal: NDArray[np.float64],
+    border: NDArray[np.float64],
+    corner: NDArray[np.float64],
+    h_eta: NDArray[np.float64],
+) -> float: ...
 def pair_outcomes(
     model: int, eta: NDArray[np.float64], tie: float, p_a: NDArray[np.float64], p_tie: NDArray[np.float64]
 ) -> None: ...

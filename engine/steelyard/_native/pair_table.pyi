@@ -23,6 +23,21 @@ def pair_count(
     count: NDArray[np.uint8],
     carry: NDArray[np.uint32],
 ) -> int: ...
+def sorted_cells(
+    keys: NDArray[np.int64],
+    count: NDArray[np.int64] | None,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    sums: NDArray[np.float64],
+) -> int: ...
+def folded_cells(
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    values: NDArray[np.float64],
+    low: NDArray[np.int32],
+    high: NDArray[np.int32],
+    folded: NDArray[np.float64],
+) -> int: ...
 def pair_table(
     a: NDArray[np.int32],
     b: NDArray[np.int32],

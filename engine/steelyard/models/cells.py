@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy  # its parts load when first used
 
 from steelyard._native.draws import normals
 from steelyard._native.laplacian import laplacian_product
-from steelyard._native.pair_likelihood import MODELS, pair_hessian, pair_likelihood, pair_score
+from steelyard._native.pair_likelihood import MODELS, pair_hessian, pair_likelihood, pair_score, pair_sums
+from steelyard._native.pair_table import folded_cells
 from steelyard.inference.influence import Influence
 from steelyard.pairs import PairTable
 from steelyard.passes import over_cores
@@ -29,6 +28,7 @@ from steelyard.solve import (
 )
 
 WIDEST_DENSE = 4000  # parameters up to which the Hessian is a dense matrix
+_FORCING = (1e-4, 0.1)  # of the residual, at which a Newton step is near enough: the least and the most
 _BATCH = 8  # draws solved together beyond
 _MOST_BATCHES = 128
 
@@ -86,12 +86,14 @@ class Cells:
         b: Any = pairs.b
         first: Any = pairs.first
         if not position:
-            a, b, first, sums, squares, rows = _folded(len(pairs.arms), a, b, sums, squares, rows)
+            a, b, first, sums, squares, rows = _folded(a, b, sums, squares, rows)
         cells = Cells(np.arange(len(pairs.arms)), a, b, first, sums, squares, rows, model, position, ridge)
-        return cells._kept(sums.any(axis=1))
+        return cells if keep_ties else cells._kept(sums.any(axis=1))
 
     def within(self, main: Any) -> Cells:
         """The cells between arms of `main` (K,) bool, renumbered."""
+        if main.all():
+            return self
         inside = main[self.a] & main[self.b]
         place = (np.cumsum(main) - 1).astype(np.int32)
         kept = self._kept(inside)
@@ -125,7 +127,7 @@ class Cells:
     @property
     def tie_start(self) -> float:
         """The tie parameter that the share of ties suggests."""
-        wins, ties, losses = self.sums.sum(axis=0)
+        wins, ties, losses = np.ones(len(self.sums)) @ self.sums
         share = ties / (wins + ties + losses)
         odds = 2 * share / (1 - share)
         return float(np.log(odds) if self.model == "davidson" else np.log1p(odds))
@@ -221,6 +223,10 @@ class Cells:
             return Influence(bread, hessian)
         return Influence(bread, self.matrix(self._moments(estimate)))
 
+    def _second_moments(self, estimate: Estimate, kind: str) -> Any:
+        """(6, m) second moments of the cells' scores as rows 3 to 5; kind "model": the curvatures themselves."""
+        return self.derivatives(estimate.parameter, self.sums) if kind == "model" else self._moments(estimate)
+
     def _moments(self, estimate: Estimate) -> Any:
         """(6, m) with the second moments of row scores where accumulate expects curvatures."""
         out = np.zeros((6, len(self.a)))
@@ -256,10 +262,9 @@ class Cells:
     def contrast_variance(self, estimate: Estimate, contrast: Any, kind: str) -> float:
         """Variance of contrast' parameter, contrast (p,), by conjugate gradients: no matrix is held."""
         problem = _SparseProblem(self)
-        derivatives = self.derivatives(estimate.parameter, self.sums)
-        problem.curve(derivatives)
+        problem.evaluate(estimate.parameter)
         along, along_tie = self._along(problem.solve(contrast[:, None], 1e-10)[:, 0])
-        _, _, _, by_eta, by_both, by_tie = derivatives if kind == "model" else self._moments(estimate)
+        _, _, _, by_eta, by_both, by_tie = self._second_moments(estimate, kind)
         return float((by_eta * along**2 + 2.0 * by_both * along * along_tie + by_tie * along_tie**2).sum())
 
     def spread(self, estimate: Estimate, kind: str) -> tuple[Any, float]:
@@ -271,11 +276,10 @@ class Cells:
         1 % (one Monte Carlo standard error) or 1,024 draws are done. NaN where that left a variance below 0.
         """
         problem, k = _SparseProblem(self), len(self.arms)
-        derivatives = self.derivatives(estimate.parameter, self.sums)
-        problem.curve(derivatives)
+        problem.evaluate(estimate.parameter)
         diagonal = problem.diagonal[:, None]
-        moments = derivatives if kind == "model" else self._moments(estimate)
-        curvature, moment = derivatives[3], moments[3]
+        moments = self._second_moments(estimate, kind)
+        curvature, moment = problem.edge, moments[3]
         own = (np.bincount(self.a, moment, k) + np.bincount(self.b, moment, k)) / problem.diagonal**2
         shared = curvature * moment
         towards = np.bincount(self.a, shared / problem.diagonal[self.b], k)
@@ -319,20 +323,18 @@ class Cells:
         return self.score(noise)
 
 
-def _folded(k: int, a: Any, b: Any, sums: Any, squares: Any, rows: Any) -> tuple[Any, ...]:
+def _folded(a: Any, b: Any, sums: Any, squares: Any, rows: Any) -> tuple[Any, ...]:
     """One cell an unordered pair, seen from the arm with the smaller code; nobody is shown first."""
-    flip = a > b
-    low, high = np.where(flip, b, a), np.where(flip, a, b)
-    new = np.diff(low.astype(np.int64) * k + high, prepend=-1) > 0  # a table keeps the cells of one pair together
-    pair = np.cumsum(new) - 1
 
-    def folded(outcomes: Any) -> Any:
-        wins, losses = np.where(flip, outcomes[:, 2], outcomes[:, 0]), np.where(flip, outcomes[:, 0], outcomes[:, 2])
-        return np.column_stack([np.bincount(pair, column) for column in (wins, outcomes[:, 1], losses)])
+    def folded(values: Any) -> tuple[Any, ...]:
+        low, high, out = np.empty_like(a), np.empty_like(b), np.empty_like(values)
+        m = folded_cells(a, b, values, low, high, out)  # a table keeps the cells of one pair together
+        return low[:m], high[:m], out[:m]
 
-    summed = folded(sums)
-    squared = summed if squares is sums else folded(squares)
-    return low[new], high[new], np.zeros(len(summed)), summed, squared, np.bincount(pair, rows)
+    low, high, summed = folded(sums)
+    if squares is sums:  # plain rows: as many as the sums say
+        return low, high, np.zeros(len(low)), summed, summed, summed[:, 0] + summed[:, 1] + summed[:, 2]
+    return low, high, np.zeros(len(low)), summed, folded(squares)[2], folded(rows[:, None])[2][:, 0]
 
 
 class _SparseProblem:
@@ -345,57 +347,42 @@ class _SparseProblem:
     def __init__(self, cells: Cells) -> None:
         self.cells = cells
         self.k = len(cells.arms)
-        low, high = np.minimum(cells.a, cells.b), np.maximum(cells.a, cells.b)
-        self.fold: Any = None  # the edge of each cell, where a pair has two: one for each order
-        if cells.position:
-            key, self.fold = np.unique(low.astype(np.int64) * self.k + high, return_inverse=True)
-            low, high = key // self.k, key % self.k
-        m = len(low)
-        rows, columns = np.concatenate([low, high]), np.concatenate([high, low])
-        graph = scipy.sparse.coo_array((np.tile(np.arange(m), 2), (rows, columns)), shape=(self.k, self.k)).tocsr()
-        self.start = graph.indptr.astype(np.int64)
-        self.neighbour = graph.indices.astype(np.int32)
-        self.cell = graph.data
-        self.edge: Any = np.empty(2 * m)
-        self.room = deque(
-            np.zeros((6, len(cells.a))) for _ in range(2)
-        )  # this point's derivatives and the next trial's
+        self.edge: Any = np.zeros(len(cells.a))
         self.diagonal: Any = np.empty(self.k)
         self.border: Any = np.empty((self.k, cells.size - self.k))
         self.corner: Any = np.empty((cells.size - self.k,) * 2)
+        self._norm = np.inf
 
     def point(self, parameter: Any) -> Point:
+        """The solver there holds until the next point is asked for."""
         cells = self.cells
-        out = cells.derivatives(parameter, cells.sums, self.room[0])
-        self.room.rotate()
+        value, score = self.evaluate(parameter)
         theta = parameter[: self.k]
-        score = cells.score(out)
         score[: self.k] -= cells.ridge * theta
-        value = float(out[0].sum()) - 0.5 * cells.ridge * float(theta @ theta)
+        norm, before = float(np.abs(score).max()), self._norm
+        self._norm = norm
+        # a step need not be nearer to Newton's than Newton's to the maximum (Eisenstat and Walker 1996, choice 2)
+        forcing = min(max((norm / before) ** 2, _FORCING[0]), _FORCING[1])
+        return Point(
+            value - 0.5 * cells.ridge * float(theta @ theta), score, lambda v: self.solve(v[:, None], forcing)[:, 0]
+        )
 
-        def solve(v: Any) -> Any:
-            self.curve(out)
-            return self.solve(v[:, None], 1e-4)[:, 0]
-
-        return Point(value, score, solve)
-
-    def curve(self, derivatives: Any) -> None:
-        """Takes the cells' curvatures, rows 3 to 5 of (6, m), as edge weights of the Laplacian and as its border."""
-        cells = self.cells
-        _, _, _, curvature, cross, by_tie = derivatives
-        edges = curvature if self.fold is None else np.bincount(self.fold, curvature)
-        np.take(edges, self.cell, out=self.edge, mode="clip")
-        self.diagonal = np.bincount(cells.a, curvature, self.k) + np.bincount(cells.b, curvature, self.k) + cells.ridge
-        columns = [curvature * cells.first] * cells.position + [cross] * cells.has_tie
-        for place, column in enumerate(columns):
-            self.border[:, place] = np.bincount(cells.a, column, self.k) - np.bincount(cells.b, column, self.k)
-        whole = np.array([[curvature @ cells.first**2, cross @ cells.first], [cross @ cells.first, by_tie.sum()]])
-        used = np.flatnonzero([cells.position, cells.has_tie])
-        self.corner = whole[np.ix_(used, used)]
+    def evaluate(self, parameter: Any) -> tuple[float, Any]:
+        """Log-likelihood and score (p,) without the ridge; takes the curvatures there as the Laplacian's weights."""
+        cells, score = self.cells, np.zeros(self.cells.size)
+        theta, position, tie = cells.split(parameter)
+        self.diagonal[:], self.border[:], self.corner[:] = cells.ridge, 0.0, 0.0
+        value = pair_sums(
+            MODELS[cells.model], cells.position, cells.a, cells.b, cells.first, cells.sums, theta, position, tie,
+            score, self.diagonal, self.border, self.corner, self.edge,
+        )  # fmt: skip
+        self.corner += np.triu(self.corner, 1).T
+        return value, score
 
     def product(self, x: Any) -> Any:
         out = np.empty_like(x)
-        laplacian_product(self.start, self.neighbour, self.edge, self.diagonal, np.ascontiguousarray(x), out)
+        cells = self.cells
+        laplacian_product(cells.a, cells.b, self.edge, cells.ridge, np.ascontiguousarray(x), out)
         return out
 
     def solve(self, right: Any, tolerance: float) -> Any:
