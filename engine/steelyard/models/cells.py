@@ -351,7 +351,7 @@ class _SparseProblem:
         self.diagonal: Any = np.empty(self.k)
         self.border: Any = np.empty((self.k, cells.size - self.k))
         self.corner: Any = np.empty((cells.size - self.k,) * 2)
-        self._norm = np.inf
+        self._norm = 0.0  # of the last point's score
 
     def point(self, parameter: Any) -> Point:
         """The solver there holds until the next point is asked for."""
@@ -359,10 +359,11 @@ class _SparseProblem:
         value, score = self.evaluate(parameter)
         theta = parameter[: self.k]
         score[: self.k] -= cells.ridge * theta
-        norm, before = float(np.abs(score).max()), self._norm
+        norm = float(np.abs(score).max())
+        share = norm / self._norm if self._norm else 1.0
         self._norm = norm
         # a step need not be nearer to Newton's than Newton's to the maximum (Eisenstat and Walker 1996, choice 2)
-        forcing = min(max((norm / before) ** 2, _FORCING[0]), _FORCING[1])
+        forcing = min(max(share**2, _FORCING[0]), _FORCING[1])
         return Point(
             value - 0.5 * cells.ridge * float(theta @ theta), score, lambda v: self.solve(v[:, None], forcing)[:, 0]
         )
