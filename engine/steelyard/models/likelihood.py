@@ -18,7 +18,8 @@ class Likelihood:
     """A log-likelihood l(eta, y) of one comparison, for ``BradleyTerry(link=...)`` and ``RewardModel(link=...)``.
 
     value, first, second : functions of (eta, y), floats in and out: l, and its first and second derivative in eta,
-        in Python that numba compiles (``math`` and plain arithmetic). eta is the margin, y the outcome from a's side.
+        in Python that numba compiles (``math`` and plain arithmetic; its exp, expm1, log and log1p take several rows at
+        a time). eta is the margin, y the outcome from a's side.
         l should be concave in eta, and exp(l(eta, 1)) the probability that a wins.
 
     Raises
@@ -86,8 +87,10 @@ _ROLES = ("log-likelihood", "first derivative", "second derivative")
 def _compiled(function: Scalar, what: str) -> Any:
     import numba
 
+    from steelyard.models.elementary import with_ours
+
     try:
-        return numba.njit("float64(float64, float64)", error_model="numpy", inline="always")(function)
+        return numba.njit("float64(float64, float64)", error_model="numpy", inline="always")(with_ours(function))
     except numba.core.errors.NumbaError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise ValueError(
