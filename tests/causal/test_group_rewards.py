@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import steelyard as sy
 
+from tests.causal.test_tilt import jackknife
 from tests.reference.doubly_robust import sigmoid
 
 OWN = np.array([[1.0, 0.0], [0.0, 1.0]])  # what each objective rewards
@@ -40,6 +41,38 @@ def projected(weight: Any, delta: Any, mean: Any) -> Any:
         p = sigmoid(delta @ beta)
         beta += np.linalg.solve((delta * (weight * p * (1 - p))[:, None]).T @ delta, delta.T @ (weight * (mean - p)))
     return beta
+
+
+class Known:
+    """A classifier that takes the chances of groups as given, whatever rows there are."""
+
+    classes_ = np.arange(2)
+
+    def fit(self, x: Any, y: Any, sample_weight: Any = None) -> Known:
+        return self
+
+    def predict_proba(self, x: Any) -> Any:
+        p = sigmoid(0.8 * np.sign(x[:, 0]))
+        return np.column_stack([1 - p, p])
+
+
+@pytest.mark.parametrize("cluster", [None, "rater"])
+@pytest.mark.parametrize("target", ["margins", "rows"])
+def test_rewards_over_a_target_err_as_its_weights_do(target, cluster):
+    """Against the infinitesimal jackknife, at chances and outcome models that no row's weight moves."""
+    frame = objectives(5, 110, 0.6).with_columns(age=pl.Series(np.random.default_rng(1).normal(size=110)))
+    rows = pl.DataFrame({"prompt": ["code", "prose", "code"], "age": [0.3, -0.2, 0.4]})
+    over = {"margins": {"prompt": {"code": 0.7, "prose": 0.3}}, "rows": rows}[target]
+    spec = sy.GroupRewards(sy.GroupPropensity(classifier=Known()), folds=1, target=over, ridge=1e12, floor=0.0)
+
+    def fitted(w: Any) -> Any:
+        log = sy.scan(frame.with_columns(w=w), outcome="y", features=(["f0", "f1"], ["z0", "z1"]), group="objective",
+                      context=["age", "prompt"], weight="w", cluster=cluster or ())  # fmt: skip
+        return spec.fit(log)
+
+    fit = fitted(frame["w"].to_numpy())
+    want, _ = jackknife(lambda w: fitted(w).parameter, frame, cluster)
+    np.testing.assert_allclose(np.sqrt(np.diag(fit.covariance)), want, rtol=1e-5)
 
 
 def truth() -> Any:

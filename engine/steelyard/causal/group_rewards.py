@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steelyard.assignment.balancing import Balancing
 from steelyard.assignment.contexts import (
     Contexts,
     by_place,
@@ -114,10 +115,12 @@ class GroupRewards:
             contexts, coded = learned(rows.blocks, rows.encoder, self.propensity.unseen)
             group = _known(rows.encoder.group)
             _, place = in_order(group, occurring(rows.blocks, len(group), lambda block: np.asarray(block.group)))
-            ready = self._ready(log, rows.blocks, (coded, partial(by_place, place)), contexts, propensity)
+            ready, tilt = self._ready(log, rows.blocks, (coded, partial(by_place, place)), contexts, propensity)
             sums = _Sums.of(ready, len(propensity.assigned.labels))
             self._refuse(sums, propensity.assigned.labels)
-            return _estimated(self, naive, ready, sums, propensity, features, clusters, overlap, rows.pairs.dropped)
+            return _estimated(
+                self, naive, ready, sums, tilt, propensity, features, clusters, overlap, rows.pairs.dropped
+            )
 
     def _propensity(self, log: PreferenceLog, rows: Rows) -> Propensity:
         own, view = seen_by(self.propensity.asked_of(Encoder({}), log), rows.encoder)
@@ -127,8 +130,11 @@ class GroupRewards:
 
     def _ready(
         self, log: PreferenceLog, blocks: Blocks, read: Changes, contexts: Contexts, propensity: Propensity
-    ) -> Blocks:
-        """columns (m, n): delta. design (G, n): m_c of every group. propensity (n,): of the row's own group."""
+    ) -> tuple[Blocks, Balancing | None]:
+        """columns (m, n): delta. design (G, n): m_c of every group. propensity (n,): of the row's own group.
+
+        And what made the weights toward the target, if there is one; rows keep their contexts then.
+        """
         groups = len(propensity.assigned.labels)
         held = held_out(propensity, self.folds, log)
         viewed = blocks.map(partial(changed, changes=read))
@@ -144,10 +150,11 @@ class GroupRewards:
             weight = block.weight if tilt is None else tilt.weight(block) * (
                 1.0 if block.weight is None else block.weight)  # fmt: skip
             columns = np.ascontiguousarray(np.asarray(block.features, np.float64).T)
-            return replace(block, columns=columns, features=None, context=(), design=means, levels=(), weight=weight,
-                           sampling=block.weight, propensity=e)  # fmt: skip
+            made = replace(block, columns=columns, features=None, design=means, weight=weight, sampling=block.weight,
+                           propensity=e)  # fmt: skip
+            return replace(made, context=(), levels=()) if tilt is None else made
 
-        return settled(blocks.map(ready))
+        return settled(blocks.map(ready)), tilt
 
     def _outcome(self, viewed: Blocks, contexts: Contexts, group: int) -> Contextual:
         """m_c: a reward of the group's own rows, its effects linear in context; without each fold."""
@@ -284,11 +291,16 @@ def _pseudo(block: Block, group: int, sums: _Sums) -> Block:
 
 @dataclass(frozen=True)
 class _Scores:
-    """Scores of rows for all groups' rewards, then their means. kept: the features that each group identifies."""
+    """Scores of rows for all groups' rewards, then their means. kept: the features that each group identifies.
+
+    tilt: what made t, where that was fitted; turn: (size, D) its T, see :meth:`Pairwise.turned`.
+    """
 
     sums: _Sums
     beta: list[Any]
     kept: list[list[int]]
+    tilt: Balancing | None = None
+    turn: Any = None
 
     @property
     def size(self) -> int:
@@ -304,7 +316,22 @@ class _Scores:
             m = means[group]
             parts.append((t * (m - sigmoid(beta @ delta)) * delta + t * r[:, None] + mine * (e * delta - r[:, None])).T)
             last.append(t * (m - sums.mean[group]) + mine * (e - sums.gap[group]))
-        return np.hstack([*parts, np.stack(last, axis=1)])
+        told = np.hstack([*parts, np.stack(last, axis=1)])
+        return told if self.turn is None else told + self._tilted(block)[1] @ self.turn.T
+
+    def _tilted(self, block: Block) -> tuple[Any, Any]:
+        assert self.tilt is not None
+        return self.tilt.within(replace(block, design=None))  # of the contexts, not of the groups' means
+
+    def turned(self, blocks: Blocks) -> _Scores:
+        """The scores that know of the tilt's own error; one pass where there is a tilt."""
+        if self.tilt is None:
+            return self
+
+        def one(block: Block) -> Any:
+            return sum(self.counted(part).T @ self._tilted(part)[0] for _, part in block.pieces(_ROWS))
+
+        return replace(self, turn=self.tilt.solve(sum(blocks.each(one)).T).T)
 
     def counted(self, block: Block) -> Any:
         """The same, times its count."""
@@ -322,8 +349,9 @@ class _Scores:
 
 
 def _estimated(
-    spec: GroupRewards, naive: RewardFit | None, ready: Blocks, sums: _Sums, propensity: Propensity,
-    features: list[str], clusters: list[tuple[int, str, int]], overlap: Any, dropped: dict[str, int],
+    spec: GroupRewards, naive: RewardFit | None, ready: Blocks, sums: _Sums, tilt: Balancing | None,
+    propensity: Propensity, features: list[str], clusters: list[tuple[int, str, int]], overlap: Any,
+    dropped: dict[str, int],
 ) -> GroupRewardsFit:  # fmt: skip
     labels, m = propensity.assigned.labels, len(features)
     found: list[Identified] = []
@@ -345,7 +373,7 @@ def _estimated(
         beta.append(estimate.parameter)
         breads.append(influence.bread)
         steps, norm = max(steps, estimate.iterations), max(norm, estimate.gradient_norm)
-    scores = _Scores(sums, beta, [list(known.place) for known in found])
+    scores = _Scores(sums, beta, [list(known.place) for known in found], tilt).turned(ready)
     bread, at = np.zeros((scores.size, scores.size)), 0
     for part in breads:
         bread[at : at + len(part), at : at + len(part)] = part
@@ -363,7 +391,7 @@ def _estimated(
             rows.append(GroupRow(labels[group], feature, place, known.why.get(j)))
         at += len(known.place)
     n = int(sum(ready.each(lambda block: block.n if block.count is None else float(block.count.sum()))))
-    whose = "everyone's prompts" if spec.target is None else "the target's prompts (taken as known)"
+    whose = "everyone's prompts" if spec.target is None else "the target's prompts (their means taken as known)"
     words = f"each group's rewards of response features, and its mean outcome, over {whose}"
     return GroupRewardsFit(spec, labels, rows, np.concatenate([*beta, sums.rewards]), psi, sums.share, sums.plain, n,
                            steps, norm, naive, overlap, words, dropped)  # fmt: skip
