@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import pickle
 import random
 import threading
 import time
@@ -87,6 +89,25 @@ def test_a_label_that_is_new_is_told_and_not_learned():
     assert dictionary.encode(pl.Series(["x", None]), teach=False).tolist() == [0, -1]
     closed = Dictionary(["x"])  # that does not learn: there an unknown label is an answer
     assert closed.encode(pl.Series(["z", "x"]), teach=False).tolist() == [-2, 0]
+
+
+def test_categories_whose_numbers_change_are_told_by_their_names():
+    dictionary = Dictionary()
+
+    def codes(names, kind=pl.Categorical):
+        return dictionary.encode(pl.Series(names, dtype=kind)).tolist()
+
+    assert codes([None, None]) == [-1, -1]
+    assert codes(["x", None, "y", "x"]) == [0, -1, 1, 0]
+    gc.collect()  # by now no column has these categories, and new ones would be numbered anew
+    assert codes(["y", "z", "x"]) == [1, 2, 0]
+    assert codes(["y", "x"], pl.Enum(["y", "x"])) == [1, 0]
+    assert codes(["x", "y"], pl.Enum(["x", "y"])) == [0, 1]
+    assert codes(["z", None]) == [2, -1]
+    assert codes([], pl.Categorical) == []
+    assert dictionary.labels() == ["x", "y", "z"]
+    elsewhere = pickle.loads(pickle.dumps(dictionary))
+    assert elsewhere.encode(pl.Series(["new", "y"], dtype=pl.Categorical)).tolist() == [3, 1]
 
 
 def test_labels_are_found_while_others_are_learned_and_the_table_grows():

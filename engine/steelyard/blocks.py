@@ -65,6 +65,7 @@ class Dictionary:
         self._count = np.zeros(1, np.int64)
         self._table = _Table.of(1 << 10, 1 << 16)
         self._by_integer = np.empty(0, np.int32)
+        self._by_category: _Categories | None = None
         self.numeric = False
         self.learn = True
         if labels is not None:
@@ -96,7 +97,7 @@ class Dictionary:
         if column.dtype.is_integer():
             return self._encode_integers(column, out, teach)
         if isinstance(column.dtype, pl.Categorical | pl.Enum):
-            return self._encode_categories(column, teach)
+            return self._encode_categories(column, out, teach)
         if not is_label(column.dtype):
             raise LogError(f"column role {column.name!r} holds {column.dtype}: give text, numbers or dates")
         column = column.fill_nan(None) if column.dtype.is_float() else column
@@ -160,13 +161,45 @@ class Dictionary:
         new = np.unique(values[self._by_integer[values] == UNSEEN])
         self._by_integer[new] = self._encode_strings(pl.Series(new).cast(pl.String))
 
-    def _encode_categories(self, column: pl.Series, teach: bool) -> NDArray[np.int32]:
-        levels = column.drop_nulls().unique()
-        known = levels.to_physical().to_numpy()
-        table = np.full(int(known.max(initial=0)) + 2, -1, np.int32)
-        table[known] = self._encode_strings(levels.cast(pl.String), None, teach)
-        codes: NDArray[np.int32] = table[column.to_physical().fill_null(len(table) - 1).to_numpy()]
+    def _encode_categories(self, column: pl.Series, out: NDArray[np.int32] | None, teach: bool) -> NDArray[np.int32]:
+        """By the numbers that categories have. Each new one is looked up once, as text."""
+        known = self._by_category
+        if known is None or known.kind != column.dtype:
+            if not teach:
+                raise NewLabelError
+            known = self._by_category = _Categories(column.dtype, column.head(1), np.empty(0, np.int32))
+        codes = np.empty(len(column), np.int32) if out is None else out[: len(column)]
+        physical, nulls = column.to_physical(), column.null_count()
+        if nulls == len(column):
+            codes[:] = -1
+            return codes
+        filled = physical.fill_null(strategy="max") if nulls else physical  # with one that occurs
+        values = filled.cast(pl.UInt32).to_numpy().view(np.int32)
+        done = encode_integers(values, known.codes, codes)
+        if done < len(values):
+            if not teach:
+                raise NewLabelError
+            table = np.full(max(int(values.max()) + 1, len(known.codes)), UNSEEN, np.int32)
+            table[: len(known.codes)] = known.codes
+            row = np.flatnonzero((table[values] == UNSEEN) & (column.is_not_null().to_numpy() if nulls else True))
+            new, first = np.unique(values[row], return_index=True)
+            table[new] = self._encode_strings(column.gather(row[first]).cast(pl.String))
+            self._by_category = known._replace(codes=table)
+            encode_integers(values, table, codes)
+        if nulls:
+            codes[column.is_null().to_numpy()] = -1
         return codes
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_by_category": None}  # numbers of categories are those of a process
+
+
+class _Categories(NamedTuple):
+    """Codes by the number of a category, of columns of one kind. held: a column of it, which keeps the numbers."""
+
+    kind: pl.DataType
+    held: pl.Series
+    codes: NDArray[np.int32]
 
 
 class _Table(NamedTuple):
