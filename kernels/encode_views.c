@@ -71,6 +71,7 @@ ptrdiff_t sy_encode_views(ptrdiff_t start, ptrdiff_t n, const uint64_t *views, c
                           int32_t *slots, uint64_t *hashes, int64_t *offsets, uint8_t *arena,
                           int64_t *count, uint64_t *cache, int32_t *codes) {
     entry *entries = (entry *)cache;
+    ptrdiff_t missed = 0;
     memset(cache, 0, SY_VIEW_CACHE * sizeof *entries);
     for (ptrdiff_t i = start; i < n; i++) {
         const uint64_t low = views[2 * i], high = views[2 * i + 1];
@@ -80,10 +81,12 @@ ptrdiff_t sy_encode_views(ptrdiff_t start, ptrdiff_t n, const uint64_t *views, c
         }
         ptrdiff_t at = slot_of(low, high);
         if (((entries[at].low ^ low) | (entries[at].high ^ high)) != 0 || !entries[at].code) {
-            int probe = 0;
-            while (entries[at].code && (entries[at].low != low || entries[at].high != high) && ++probe < PROBES)
+            const int shared = missed <= SY_VIEW_CACHE || 2 * missed < i - start; /* else few views come twice */
+            int probe = shared ? 0 : PROBES;
+            for (; probe < PROBES && entries[at].code && (entries[at].low != low || entries[at].high != high); probe++)
                 at = (at + 1) & (SY_VIEW_CACHE - 1);
             if (!entries[at].code || probe == PROBES) {
+                missed++;
                 const int32_t code = lookup(content(views + 2 * i, buffers), (uint32_t)low, learn, n_slots, capacity,
                                             arena_capacity, slots, hashes, offsets, arena, count);
                 if (code == -3)

@@ -137,3 +137,15 @@ def test_rehash_wrong_lengths():
     for count, slots in [(3, 8), (2, 2), (2, 5)]:
         with pytest.raises(ValueError, match="power of two"):
             native.rehash(count, np.zeros(2, np.uint64), np.full(slots, -1, np.int32))
+
+
+def test_many_views_that_come_once_and_then_few_that_come_often():
+    """As of a CSV file, whose equal strings do not share their views, beside those of a dictionary."""
+    rng = np.random.default_rng(5)
+    once = [f"a label of more than twelve letters {i}" for i in rng.integers(0, 3000, 20_000)]
+    often = rng.choice(["x" * 30, "y" * 30, "z"], 30_000).tolist()
+    for strings in (once + often, often + once):
+        store, codes = Store(1 << 13, 1 << 20), np.full(len(strings), -9, np.int32)
+        assert store.encode(0, pl.Series(strings), True, codes) == len(strings)
+        assert store.labels() == list(dict.fromkeys(strings))
+        assert [store.labels()[code] for code in codes[::97]] == strings[::97]
