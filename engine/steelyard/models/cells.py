@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy  # its parts load when first used
 
 from steelyard._native.draws import normals
-from steelyard._native.laplacian import laplacian_product
+from steelyard._native.laplacian import laplacian_edges, laplacian_rows
 from steelyard._native.pair_likelihood import MODELS, pair_hessian, pair_likelihood, pair_score, pair_sums
 from steelyard._native.pair_table import folded_cells
 from steelyard.inference.influence import Influence
@@ -351,6 +352,7 @@ class _SparseProblem:
         self.diagonal: Any = np.empty(self.k)
         self.border: Any = np.empty((self.k, cells.size - self.k))
         self.corner: Any = np.empty((cells.size - self.k,) * 2)
+        self._rows: tuple[Any, Any, Any] | None = None
         self._norm = 0.0  # of the last point's score
 
     def point(self, parameter: Any) -> Point:
@@ -371,6 +373,7 @@ class _SparseProblem:
     def evaluate(self, parameter: Any) -> tuple[float, Any]:
         """Log-likelihood and score (p,) without the ridge; takes the curvatures there as the Laplacian's weights."""
         cells, score = self.cells, np.zeros(self.cells.size)
+        self._rows = None
         theta, position, tie = cells.split(parameter)
         self.diagonal[:], self.border[:], self.corner[:] = cells.ridge, 0.0, 0.0
         value = pair_sums(
@@ -381,10 +384,22 @@ class _SparseProblem:
         return value, score
 
     def product(self, x: Any) -> Any:
+        """(k, r) the scores' own part times x."""
+        x, cells = np.ascontiguousarray(x), self.cells
         out = np.empty_like(x)
-        cells = self.cells
-        laplacian_product(cells.a, cells.b, self.edge, cells.ridge, np.ascontiguousarray(x), out)
+        if x.shape[1] == 1:
+            laplacian_edges(cells.a, cells.b, self.edge, cells.ridge, x[:, 0], out[:, 0])
+        else:
+            self._rows = self._rows or self._by_rows()
+            laplacian_rows(*self._rows, self.diagonal, x, out)
         return out
+
+    def _by_rows(self) -> tuple[Any, Any, Any]:
+        """Where each arm's neighbours start, who they are, and the weights of the edges to them."""
+        a, b, edge = self.cells.a, self.cells.b, self.edge
+        ends = np.concatenate([a, b]), np.concatenate([b, a])
+        graph = scipy.sparse.coo_array((np.tile(edge, 2), ends), shape=(self.k, self.k)).tocsr()
+        return graph.indptr.astype(np.int64), graph.indices.astype(np.int32), graph.data
 
     def solve(self, right: Any, tolerance: float) -> Any:
         """(Hessian) x = right for (p, r) right-hand sides; the scores of x sum to 0 where there is no ridge."""
