@@ -219,16 +219,17 @@ def conjugate_gradients(
 ) -> Any:
     """Solves for several right-hand sides (k, r) at once. precondition: an easy inverse near the true one.
 
-    tolerance: of the residual norm, relative to the right-hand side's. Raises ConvergenceError.
+    tolerance: of the residual's size in the norm of that inverse, in which unknowns of any scale count alike, relative
+    to the right-hand side's. Raises ConvergenceError.
     """
     x = np.zeros_like(right)
     residual = right.copy()
     scaled = precondition(residual)
     direction = scaled.copy()
     size = (residual * scaled).sum(axis=0)
-    goal = tolerance**2 * np.maximum((right * right).sum(axis=0), 1e-300)
+    goal = tolerance**2 * np.maximum(size, 1e-300)
     for _ in range(10 * len(right) + 100):
-        unsolved = (residual * residual).sum(axis=0) > goal
+        unsolved = size > goal
         if not unsolved.any():
             return x
         moved = product(direction)

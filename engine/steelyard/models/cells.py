@@ -29,7 +29,7 @@ from steelyard.solve import (
 )
 
 WIDEST_DENSE = 4000  # parameters up to which the Hessian is a dense matrix
-_FORCING = (1e-4, 0.1)  # of the residual, at which a Newton step is near enough: the least and the most
+_ROUGH = 1e-4  # of the residual, at which a Newton step is near enough; at more, trees of arms do not converge
 _BATCH = 8  # draws solved together beyond
 _MOST_BATCHES = 128
 
@@ -353,7 +353,6 @@ class _SparseProblem:
         self.border: Any = np.empty((self.k, cells.size - self.k))
         self.corner: Any = np.empty((cells.size - self.k,) * 2)
         self._rows: tuple[Any, Any, Any] | None = None
-        self._norm = 0.0  # of the last point's score
 
     def point(self, parameter: Any) -> Point:
         """The solver there holds until the next point is asked for."""
@@ -361,14 +360,8 @@ class _SparseProblem:
         value, score = self.evaluate(parameter)
         theta = parameter[: self.k]
         score[: self.k] -= cells.ridge * theta
-        norm = float(np.abs(score).max())
-        share = norm / self._norm if self._norm else 1.0
-        self._norm = norm
-        # a step need not be nearer to Newton's than Newton's to the maximum (Eisenstat and Walker 1996, choice 2)
-        forcing = min(max(share**2, _FORCING[0]), _FORCING[1])
-        return Point(
-            value - 0.5 * cells.ridge * float(theta @ theta), score, lambda v: self.solve(v[:, None], forcing)[:, 0]
-        )
+        value -= 0.5 * cells.ridge * float(theta @ theta)
+        return Point(value, score, lambda v: self.solve(v[:, None], _ROUGH)[:, 0])
 
     def evaluate(self, parameter: Any) -> tuple[float, Any]:
         """Log-likelihood and score (p,) without the ridge; takes the curvatures there as the Laplacian's weights."""
