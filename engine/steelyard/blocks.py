@@ -182,8 +182,8 @@ class Dictionary:
             table = np.full(max(int(values.max()) + 1, len(known.codes)), UNSEEN, np.int32)
             table[: len(known.codes)] = known.codes
             row = np.flatnonzero((table[values] == UNSEEN) & (column.is_not_null().to_numpy() if nulls else True))
-            new, first = np.unique(values[row], return_index=True)
-            table[new] = self._encode_strings(column.gather(row[first]).cast(pl.String))
+            row = row[np.sort(np.unique(values[row], return_index=True)[1])]  # the first of each, in row order
+            table[values[row]] = self._encode_strings(column.gather(row).cast(pl.String))
             self._by_category = known._replace(codes=table)
             encode_integers(values, table, codes)
         if nulls:

@@ -233,6 +233,28 @@ def test_sparse_and_dense_routes_agree(monkeypatch, position, ties, ridge):
     assert np.abs(got - want).max(initial=0.0) < 1e-7
 
 
+@pytest.mark.parametrize("position", [False, True])
+@pytest.mark.parametrize("shape", ["chain", "star", "tree"])
+def test_sparse_and_dense_routes_agree_on_badly_connected_arms(monkeypatch, shape, position):
+    """Pairs in a tree, of weights over many orders of magnitude: no step may stop short of the stiff ones."""
+    for seed in range(3):
+        rng, k = np.random.default_rng(seed), 200
+        b = np.arange(1, k)
+        a = {"chain": b - 1, "star": 0 * b, "tree": rng.integers(0, b)}[shape]
+        a, b = np.concatenate([a, b, a]), np.concatenate([b, a, b])
+        y, first = rng.choice([0.0, 1.0], len(a)), rng.random(len(a)) < 0.6
+        y[: k - 1], y[k - 1 : 2 * (k - 1)] = 1.0, 1.0  # both have won
+        frame = pl.DataFrame({"a": a, "b": b, "y": y, "w": np.exp(2.5 * rng.normal(size=len(a))), "first": first})
+        log = sy.scan(frame, a="a", b="b", outcome="y", weight="w", position="first")
+        spec = sy.BradleyTerry(position=position, ridge=1e-3)
+        with monkeypatch.context() as narrower:
+            dense = spec.fit(log)
+            narrower.setattr("steelyard.models.cells.WIDEST_DENSE", 10)
+            sparse = spec.fit(log)
+        assert np.abs(sparse.score - dense.score).max() < 1e-8
+        assert sparse.iterations <= dense.iterations + 2
+
+
 @pytest.mark.parametrize("spec", [{}, {"covariance": "model"}, {"ties": "davidson", "position": True}])
 def test_standard_errors_without_a_matrix_agree_with_the_exact_ones(monkeypatch, spec):
     _, a, b, y = small(7, n=900, k=120, ties=0.2 * ("ties" in spec))

@@ -8,6 +8,7 @@ import mpmath
 import numba
 import numpy as np
 import pytest
+import steelyard as sy
 from steelyard.models import elementary
 
 
@@ -88,6 +89,20 @@ def test_names_are_swapped_wherever_they_come_from():
         )
         assert ours is not function
         assert function(1.0, 2.0) == pytest.approx(math.e + math.log(3) + math.sqrt(2))
+
+
+def test_functions_of_arrays_are_compiled_with_those_of_numba():
+    def value(eta, y):
+        return y * eta - np.log(np.sum(np.exp(np.array([0.0, eta]))))
+
+    def first(eta, y):
+        return y - 1.0 / (1.0 + math.exp(-eta))
+
+    def second(eta, y):
+        return -1.0 / ((1.0 + math.exp(-eta)) * (1.0 + math.exp(eta)))
+
+    at = sy.Likelihood(value, first, second).at([0.3, -1.0], [1.0, 0.0])
+    np.testing.assert_allclose(at[0], -np.log1p(np.exp([-0.3, -1.0])), rtol=1e-15)
 
 
 def test_what_is_no_plain_function_is_left_alone():

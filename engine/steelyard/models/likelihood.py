@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -89,8 +90,11 @@ def _compiled(function: Scalar, what: str) -> Any:
 
     from steelyard.models.elementary import with_ours
 
+    compiled = numba.njit("float64(float64, float64)", error_model="numpy", inline="always")
+    with contextlib.suppress(numba.core.errors.NumbaError):  # arrays and complex numbers need numba's own functions
+        return compiled(with_ours(function))
     try:
-        return numba.njit("float64(float64, float64)", error_model="numpy", inline="always")(with_ours(function))
+        return compiled(function)
     except numba.core.errors.NumbaError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise ValueError(
