@@ -272,6 +272,29 @@ def test_standard_errors_without_a_matrix_agree_with_the_exact_ones(monkeypatch,
     assert (wide["high"] > table["high"]).drop_nulls().all()
 
 
+@pytest.mark.parametrize(
+    ("shape", "spread", "spec"),
+    [("random", 0.0, {"position": True}), ("random", 0.0, {"position": True, "ties": "davidson"}), ("star", 0.0, {}),
+     ("star", 3.0, {}), ("tree", 1.0, {"position": True})],
+)  # fmt: skip
+def test_standard_errors_without_a_matrix_where_pairs_have_both_orders(monkeypatch, shape, spread, spec):
+    rng, k = np.random.default_rng(11), 120
+    b = np.arange(1, k) if shape != "random" else rng.integers(0, k, 4 * k)
+    a = {"star": 0 * b, "tree": rng.integers(0, np.maximum(b, 1)), "random": (b + rng.integers(1, k, len(b))) % k}[
+        shape
+    ]
+    a, b = np.concatenate([a, b, a, b, a]), np.concatenate([b, a, b, a, b])
+    y = np.repeat([1.0, 1.0, 0.5, 0.5, 0.0], len(a) // 5)
+    weight = np.exp(spread * rng.normal(size=len(a)))
+    log = scanned(a, b, y, weight=weight, position=rng.random(len(a)) < 0.6)
+    exact = sy.BradleyTerry(**spec).fit(log).table().sort("arm")
+    monkeypatch.setattr("steelyard.models.cells.WIDEST_DENSE", 10)
+    fit = sy.BradleyTerry(**spec).fit(log)
+    ratio = (fit.table().sort("arm")["se"] / exact["se"]).to_numpy()
+    assert np.quantile(np.abs(ratio - 1), 0.9) < 2.5 * fit.spread_error
+    assert np.abs(ratio - 1).max() < max(5 * fit.spread_error, 0.15)
+
+
 def test_a_standard_error_that_did_not_settle_is_null_with_a_reason(monkeypatch):
     _, a, b, y = small(7)
     monkeypatch.setattr("steelyard.models.cells.WIDEST_DENSE", 1)
