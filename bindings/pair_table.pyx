@@ -12,6 +12,9 @@ cdef extern from "pair_table.h":
         ptrdiff_t n_slots, ptrdiff_t capacity, int32_t *slots, int64_t *keys, int64_t *count,
         int32_t *cell) nogil
     void sy_pair_slots(ptrdiff_t count, const int64_t *keys, ptrdiff_t n_slots, int32_t *slots) nogil
+    ptrdiff_t sy_plain_keys(
+        ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label, const uint8_t *label_place,
+        ptrdiff_t n_labels, const double *y, int64_t *keys) nogil
     ptrdiff_t sy_pair_count(
         ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label,
         const uint8_t *label_place, ptrdiff_t n_labels, const double *y, ptrdiff_t k,
@@ -52,6 +55,31 @@ def pair_slots(ptrdiff_t count, const int64_t[::1] keys, int32_t[::1] slots):
         raise ValueError("slots must be a power of two of at least 2 x count, keys at least count")
     with nogil:
         sy_pair_slots(count, &keys[0], slots.shape[0], &slots[0])
+
+
+def plain_keys(
+    const int32_t[::1] a, const int32_t[::1] b, const int32_t[::1] label, const uint8_t[::1] label_place,
+    const double[::1] y, int64_t[::1] keys,
+):
+    cdef ptrdiff_t n = a.shape[0], n_labels = 0, done
+    cdef const int32_t *label_at = NULL
+    cdef const uint8_t *place_at = NULL
+    cdef const double *y_at = NULL
+    if b.shape[0] != n or keys.shape[0] != n:
+        raise ValueError("a, b and keys must have one length")
+    if (label is None) == (y is None) or (label is None) != (label_place is None):
+        raise ValueError("give either label with label_place, or y")
+    if label is not None:
+        if label.shape[0] != n:
+            raise ValueError("label must have one entry a row")
+        label_at, place_at, n_labels = &label[0], &label_place[0], label_place.shape[0]
+    else:
+        if y.shape[0] != n:
+            raise ValueError("y must have one entry a row")
+        y_at = &y[0]
+    with nogil:
+        done = sy_plain_keys(n, &a[0], &b[0], label_at, place_at, n_labels, y_at, &keys[0])
+    return done
 
 
 def pair_count(

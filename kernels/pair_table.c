@@ -42,8 +42,46 @@ void sy_pair_slots(ptrdiff_t count, const int64_t *keys, ptrdiff_t n_slots, int3
     }
 }
 
-/* Counts plain rows: known, different arms, a hard label, no weights. Outcome either as label codes with their place in
-   the table (label_place, above 2 = none), or as y. Counts are k x k x 3 (win, tie, loss), k <= SY_WIDEST_COUNT, held as
+/* Where the outcomes of m rows from `at` on stand among win, tie, loss; 3: nowhere. Outcomes are either label codes with
+   their place (label_place, above 2 = none), or y. */
+static inline void places_of(ptrdiff_t at, ptrdiff_t m, const int32_t *label, const uint8_t *label_place,
+                             ptrdiff_t n_labels, const double *y, uint32_t *place) {
+    for (ptrdiff_t i = 0; i < m; i++) {
+        if (label) {
+            const uint32_t code = (uint32_t)label[at + i];
+            place[i] = code < (uint32_t)n_labels ? label_place[code] : 3;
+        } else {
+            const double doubled = 2.0 - 2.0 * y[at + i];
+            const int inside = (doubled >= 0.0) & (doubled <= 2.0); /* compared first: only then it fits an integer */
+            const int32_t whole = inside ? (int32_t)doubled : 3;
+            place[i] = (double)whole == doubled ? (uint32_t)whole : 3;
+        }
+    }
+}
+
+/* Plain rows among any arms below 2^30 as keys, a << 32 | b << 2 | place. Returns n, or less where some row is not
+   plain, as sy_pair_count has it. */
+SY_CLONES
+ptrdiff_t sy_plain_keys(ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label,
+                        const uint8_t *label_place, ptrdiff_t n_labels, const double *y, int64_t *keys) {
+    uint32_t place[SY_CHUNK];
+    for (ptrdiff_t at = 0; at < n; at += SY_CHUNK) {
+        const ptrdiff_t m = n - at < SY_CHUNK ? n - at : SY_CHUNK;
+        uint32_t odd = 0;
+        places_of(at, m, label, label_place, n_labels, y, place);
+#pragma omp simd reduction(| : odd)
+        for (ptrdiff_t i = 0; i < m; i++) {
+            const int32_t x = a[at + i], z = b[at + i];
+            odd |= (uint32_t)((x < 0) | (z < 0) | (x == z) | (place[i] > 2));
+            keys[at + i] = (int64_t)((uint64_t)(uint32_t)x << 32 | (uint64_t)(uint32_t)z << 2 | place[i]);
+        }
+        if (odd)
+            return at;
+    }
+    return n;
+}
+
+/* Counts plain rows: known, different arms, a hard label, no weights. Outcomes as places_of has them. Counts are k x k x 3 (win, tie, loss), k <= SY_WIDEST_COUNT, held as
    count + 256 carry: the bytes that every row touches stay near the core.
    Returns n, or a row up to which all are counted, with one that is not plain among the next SY_CHUNK. */
 SY_CLONES
@@ -55,17 +93,7 @@ ptrdiff_t sy_pair_count(ptrdiff_t n, const int32_t *a, const int32_t *b, const i
     for (ptrdiff_t at = 0; at < n; at += SY_CHUNK) {
         const ptrdiff_t m = n - at < SY_CHUNK ? n - at : SY_CHUNK;
         uint32_t odd = 0;
-        for (ptrdiff_t i = 0; i < m; i++) {
-            if (label) {
-                const uint32_t code = (uint32_t)label[at + i];
-                place[i] = code < (uint32_t)n_labels ? label_place[code] : 3;
-            } else {
-                const double doubled = 2.0 - 2.0 * y[at + i];
-                const int inside = (doubled >= 0.0) & (doubled <= 2.0); /* compared first: only then it fits an integer */
-                const int32_t whole = inside ? (int32_t)doubled : 3;
-                place[i] = (double)whole == doubled ? (uint32_t)whole : 3;
-            }
-        }
+        places_of(at, m, label, label_place, n_labels, y, place);
 #pragma omp simd reduction(| : odd)
         for (ptrdiff_t i = 0; i < m; i++) {
             const uint32_t x = (uint32_t)a[at + i], z = (uint32_t)b[at + i];

@@ -9,6 +9,8 @@ ptrdiff_t sy_pair_cells(ptrdiff_t start, ptrdiff_t n, const int32_t *a, const in
                         ptrdiff_t n_slots, ptrdiff_t capacity, int32_t *slots, int64_t *keys, int64_t *count,
                         int32_t *cell);
 void sy_pair_slots(ptrdiff_t count, const int64_t *keys, ptrdiff_t n_slots, int32_t *slots);
+ptrdiff_t sy_plain_keys(ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label,
+                        const uint8_t *label_place, ptrdiff_t n_labels, const double *y, int64_t *keys);
 ptrdiff_t sy_pair_count(ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label,
                         const uint8_t *label_place, ptrdiff_t n_labels, const double *y, ptrdiff_t k,
                         uint8_t *count, uint32_t *carry);

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard._native.pair_table import pair_cells, pair_count, pair_slots, sorted_cells
+from steelyard._native.pair_table import pair_cells, pair_count, pair_slots, plain_keys, sorted_cells
 from steelyard.blocks import Block
 
 if TYPE_CHECKING:
@@ -61,15 +61,12 @@ class Square:
 
     def take(self, block: Block) -> int:
         """Counts rows until one is near that is not plain; returns how many."""
-        place = None
-        if block.value is not None:
-            place = np.where(np.isin(block.value, (0.0, 0.5, 1.0)), 2 - 2 * block.value, 3).astype(np.uint8)
         if not hasattr(self._own, "tables"):
             self._own.tables = [np.zeros((0, 0, 3), kind) for kind in (np.uint8, np.uint32)]
             self._workers.append(self._own.tables)
         mine = self._own.tables
         mine[:] = (_widened(table, block.arms) for table in mine)
-        return int(pair_count(block.a, block.b, block.label, place, block.y, *mine))
+        return int(pair_count(block.a, block.b, block.label, _places(block), block.y, *mine))
 
     def cells(self, code: NDArray[np.int32]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
         """a, b (m,) and counts (m, 3) of win, tie, loss, as a table sorts them; arms renumbered by code (K,)."""
@@ -83,6 +80,13 @@ class Square:
         counts = total.reshape(-1, 3).take(a * k + b, axis=0)  # four times as fast as total[a, b]
         met = np.flatnonzero(counts[:, 0] + counts[:, 1] + counts[:, 2])
         return code[a[met]], code[b[met]], counts[met]
+
+
+def _places(block: Block) -> NDArray[np.uint8] | None:
+    """Where each label stands among win, tie, loss; 3: nowhere. None where outcomes are numbers."""
+    if block.value is None:
+        return None
+    return np.where(np.isin(block.value, (0.0, 0.5, 1.0)), 2 - 2 * block.value, 3).astype(np.uint8)
 
 
 def _widened(table: NDArray[Any], k: int) -> NDArray[Any]:
@@ -107,18 +111,9 @@ class Plain:
     @staticmethod
     def take(block: Block) -> NDArray[np.int64] | None:
         """The rows of a block, or None where some row is not plain."""
-        y = block.y
-        if block.value is not None and block.label is not None:
-            y = np.append(block.value, np.nan)[np.maximum(block.label, -1)]
-        assert y is not None
-        place = 2.0 - 2.0 * y
-        plain = (block.a >= 0) & (block.b >= 0) & (block.a != block.b) & np.isin(place, (0.0, 1.0, 2.0))
-        if not plain.all():
-            return None
-        keys: NDArray[np.int64] = (
-            block.a.astype(np.int64) << 32 | block.b.astype(np.int64) << 2 | place.astype(np.int64)
-        )
-        return keys
+        keys = np.empty(block.n, np.int64)
+        done = plain_keys(block.a, block.b, block.label, _places(block), block.y, keys)
+        return keys if done == block.n else None
 
     def add(self, keys: NDArray[np.int64]) -> None:
         self._waiting.append(keys)

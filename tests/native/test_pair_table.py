@@ -88,7 +88,7 @@ def test_cells_keep_their_numbers_while_the_table_grows():
 
 @settings(max_examples=80, deadline=None)
 @given(n=st.integers(0, 900), k=st.integers(2, 6), by_label=st.booleans(), spoiled=st.integers(0, 9), seed=seeds)
-def test_pair_count_equals_twin(n, k, by_label, spoiled, seed):
+def test_counts_and_keys_of_plain_rows_equal_twins(n, k, by_label, spoiled, seed):
     rng = np.random.default_rng(seed)
     a, b = pairs(rng, n, range(k))
     label = place = y = None
@@ -114,6 +114,12 @@ def test_pair_count_equals_twin(n, k, by_label, spoiled, seed):
     got, want = ([np.full((k, k, 3), 200, np.uint8), np.ones((k, k, 3), np.uint32)] for _ in range(2))
     assert native.pair_count(*columns, *got) == twin.pair_count(*columns, *want)
     np.testing.assert_array_equal(got, want)
+    if max(a.max(initial=0), b.max(initial=0)) == LAST:  # more than a key holds
+        return
+    keys, expected = np.zeros((2, n), np.int64)
+    done = native.plain_keys(*columns, keys)
+    assert done == twin.plain_keys(*columns, expected)
+    np.testing.assert_array_equal(keys[:done], expected[:done])
 
 
 @settings(max_examples=80, deadline=None)
@@ -208,6 +214,12 @@ def test_wrong_lengths():
         (native.pair_slots, (5, keys, np.full(16, -1, np.int32))),
         (native.pair_slots, (4, keys, slots[:4])),
         (native.pair_slots, (1, keys, slots[:3])),
+        (native.plain_keys, (a, a[:2], None, None, y, np.zeros(3, np.int64))),
+        (native.plain_keys, (a, a, None, None, y, np.zeros(2, np.int64))),
+        (native.plain_keys, (a, a, None, None, y[:2], np.zeros(3, np.int64))),
+        (native.plain_keys, (a, a, a[:2], first, None, np.zeros(3, np.int64))),
+        (native.plain_keys, (a, a, a, None, None, np.zeros(3, np.int64))),
+        (native.plain_keys, (a, a, a, first, y, np.zeros(3, np.int64))),
         (native.pair_count, (a, a[:2], None, None, y, table, more)),
         (native.pair_count, (a, a, None, None, y[:2], table, more)),
         (native.pair_count, (a, a, a[:2], first, None, table, more)),

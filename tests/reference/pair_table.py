@@ -41,6 +41,34 @@ def pair_slots(count: int, keys: NDArray[np.int64], slots: NDArray[np.int32]) ->
         slots[slot] = cell
 
 
+def _place(
+    i: int, label: NDArray[np.int32] | None, label_place: NDArray[np.uint8] | None, y: NDArray[np.float64] | None
+) -> int:
+    """Where the outcome of a row stands: 0 win, 1 tie, 2 loss; 3 is nowhere."""
+    if label is not None:
+        assert label_place is not None
+        return int(label_place[label[i]]) if 0 <= label[i] < len(label_place) else 3
+    assert y is not None
+    return {1.0: 0, 0.5: 1, 0.0: 2}.get(float(y[i]), 3)
+
+
+def plain_keys(
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    label: NDArray[np.int32] | None,
+    label_place: NDArray[np.uint8] | None,
+    y: NDArray[np.float64] | None,
+    keys: NDArray[np.int64],
+) -> int:
+    """Plain rows as a 2^32 + b 2^2 + place; returns as :func:`pair_count` does, with nothing beyond of use."""
+    for i in range(len(a)):
+        place = _place(i, label, label_place, y)
+        if a[i] < 0 or b[i] < 0 or a[i] == b[i] or place == 3:
+            return i - i % 256
+        keys[i] = (int(a[i]) << 32) + (int(b[i]) << 2) + place
+    return len(a)
+
+
 def pair_count(
     a: NDArray[np.int32],
     b: NDArray[np.int32],
@@ -54,15 +82,10 @@ def pair_count(
 
     Returns n, or the last multiple of 256 before the first row that is not plain; nothing beyond is counted.
     """
-    k, places, cells = len(count), {1.0: 0, 0.5: 1, 0.0: 2}, []
+    k, cells = len(count), []
     done = len(a)
     for i in range(len(a)):
-        if label is not None:
-            assert label_place is not None
-            place = int(label_place[label[i]]) if 0 <= label[i] < len(label_place) else 3
-        else:
-            assert y is not None
-            place = places.get(float(y[i]), 3)
+        place = _place(i, label, label_place, y)
         if not (0 <= a[i] < k and 0 <= b[i] < k and a[i] != b[i] and place < 3):
             done = i - i % 256
             break

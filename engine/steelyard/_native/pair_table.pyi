@@ -14,6 +14,14 @@ def pair_cells(
     cell: NDArray[np.int32],
 ) -> int: ...
 def pair_slots(count: int, keys: NDArray[np.int64], slots: NDArray[np.int32]) -> None: ...
+def plain_keys(
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    label: NDArray[np.int32] | None,
+    label_place: NDArray[np.uint8] | None,
+    y: NDArray[np.float64] | None,
+    keys: NDArray[np.int64],
+) -> int: ...
 def pair_count(
     a: NDArray[np.int32],
     b: NDArray[np.int32],
