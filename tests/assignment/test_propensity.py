@@ -380,3 +380,21 @@ def test_fits_without_a_fold_are_those_to_the_others(monkeypatch, k):
     monkeypatch.setattr(type(whole), "_newton", lambda self, *a: slow.append(1) or climbed(self, *a))
     np.testing.assert_allclose(whole.held_out(3, model.gamma), want, atol=1e-7)
     assert len(slow) == 3
+
+
+@pytest.mark.parametrize("more", [{}, {"cluster": "rater"}, {"weight": "w"}])
+def test_contexts_that_others_tell_take_no_degrees_of_freedom(more):
+    rng, n = np.random.default_rng(6), 300
+    x, u = rng.normal(size=(2, n))
+    frame = pl.DataFrame({"a": "m", "b": "o", "y": 1.0, "x": x, "u": u, "both": x + u,
+                          "level": np.where(x > 0, "p", "q"), "above": x > 0, "g": rng.choice(list("rst"), n), "w": rng.uniform(0.5, 2, n),
+                          "rater": np.arange(n) // 3})  # fmt: skip
+    for plain, told in ((["x", "u"], ["x", "u", "both"]), (["level"], ["level", "above"])):
+        tests = [
+            sy.GroupPropensity()
+            .fit(sy.scan(frame, a="a", b="b", outcome="y", group="g", context=c, **more))
+            .dependence()
+            for c in (plain, told)
+        ]
+        assert tests[0].df == tests[1].df == 2 * len(plain)
+        assert tests[0].statistic == pytest.approx(tests[1].statistic, rel=1e-6)

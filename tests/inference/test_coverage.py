@@ -62,6 +62,23 @@ def test_bootstraps_agree_with_the_sandwich():
         assert np.array_equal(drawn.draws[:10], fit.bootstrap(10, seed=1, method=method).draws)
 
 
+@pytest.mark.parametrize(
+    ("pairs", "needed"),
+    [
+        ([("x", "y", 145, 55)], 90),  # more than 64, the last power of two below half of the rows
+        ([("x", "y", 60, 20), ("y", "z", 300, 300)], 40),  # at 64 no win of x is left
+        ([("x", "y", 180, 20)], None),  # half of the rows are not enough
+        ([("x", "y", 3, 1)], 2),
+    ],
+)
+def test_audit_finds_numbers_between_powers_of_two(pairs, needed):
+    rows = [(a, b, y) for a, b, won, lost in pairs for y, times in ((1.0, won), (0.0, lost)) for _ in range(times)]
+    frame = pl.DataFrame(rows, schema=["a", "b", "y"], orient="row")
+    fit = sy.BradleyTerry().fit(sy.scan(frame, a="a", b="b", outcome="y"))
+    assert fit.audit("x", over="y").rows == needed
+    assert fit.audit("y", over="x").rows == needed
+
+
 def test_audit_refits_exactly_and_is_the_fewest():
     fit = sy.BradleyTerry().fit(simulated(5))
     audit = fit.audit("2", over="3")

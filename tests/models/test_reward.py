@@ -473,3 +473,15 @@ def test_outputs_never_take_the_place_of_the_log(tmp_path):
         fit.sink(both, tmp_path / "out")
     fit.sink(folder, tmp_path / "scored")
     assert sorted(path.name for path in (tmp_path / "scored").iterdir()) == ["a.parquet", "b.parquet"]
+
+
+def test_contrasts_of_features_in_any_unit_have_their_errors():
+    rng, n = np.random.default_rng(0), 600
+    a, b = rng.normal(size=(2, n, 2))
+    y = (rng.random(n) < 1 / (1 + np.exp(-(a - b) @ [0.5, 0.2]))) * 1.0
+    told = []
+    for unit in (1.0, 1e8):
+        columns = {"f": a[:, 0] * unit, "h": a[:, 1] * unit, "f_": b[:, 0] * unit, "h_": b[:, 1] * unit, "y": y}
+        fit = sy.RewardModel().fit(sy.scan(columns, outcome="y", features=(["f", "h"], ["f_", "h_"])))
+        told.append(np.array([fit.contrast("f", "h").estimate, fit.contrast("f", "h").se]) * unit)
+    np.testing.assert_allclose(told[1], told[0], rtol=1e-6)

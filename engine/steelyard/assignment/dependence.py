@@ -59,10 +59,11 @@ def dependence(model: SoftmaxModel, assigned: Assigned, clusters: tuple[str, ...
     if problem.k <= model.draws:
         reason = "only one of them could be drawn, so that nothing was left to chance"
         return Dependence(what, tuple(model.contexts.names), None, 0, None, "likelihood ratio", reason)
+    asked = (problem.k - 1) * problem.rank  # contexts that others tell ask for nothing
     try:
         shares = null.maximise(start)
         if clusters:
-            groups, asked = len(problem.clusters), (problem.k - 1) * (problem.d - 1)
+            groups = len(problem.clusters)
             if groups < _CLUSTERS * asked:
                 reason = f"{groups} clusters ({clusters[0]}) are too few for {asked} coefficients. Give fewer contexts"
                 return Dependence(
@@ -74,7 +75,7 @@ def dependence(model: SoftmaxModel, assigned: Assigned, clusters: tuple[str, ...
         else:
             wide = np.concatenate([shares.gamma, np.zeros((problem.k, problem.d - 1))], axis=1)
             full = problem.maximise(wide, _ROUNDS).log_likelihood
-            statistic, df = 2.0 * (full - shares.log_likelihood), (problem.k - 1) * (problem.d - 1)
+            statistic, df = 2.0 * (full - shares.log_likelihood), asked
             method = "likelihood ratio"
     except ConvergenceError:  # contexts that tell some class completely: the likelihood grows without end
         statistic, df, method = (*_score_test(problem, shares.gamma, None), "score test")

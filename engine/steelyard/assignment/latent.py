@@ -102,6 +102,10 @@ def latent_overlap(log: PreferenceLog) -> LatentOverlap:
 
 def collinear(correlation: Any) -> Any:
     """(m,) bool: whether the other features tell this one."""
+    return (null_space(correlation) ** 2).sum(axis=1) > 1e-8
+
+
+def null_space(correlation: Any) -> Any:
+    """(m, q) directions in which features with this correlation do not vary."""
     values, vectors = np.linalg.eigh(correlation)
-    null = vectors[:, values < 1e-10 * len(values)]
-    return (null**2).sum(axis=1) > 1e-8
+    return vectors[:, values < 1e-10 * len(values)]

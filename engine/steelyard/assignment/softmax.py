@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steelyard._native.softmax import softmax, softmax_product, softmax_sums, work_size
-from steelyard.assignment.latent import collinear
+from steelyard.assignment.latent import collinear, null_space
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError
 from steelyard.models.row_problem import weights
@@ -97,6 +97,17 @@ class SoftmaxProblem:
 
     def told(self) -> list[int]:
         """Places of the columns (D) that others tell; the constant with them, which moves with their coefficients."""
+        found = (1 + np.flatnonzero(collinear(self._correlation))).tolist()
+        return [0, *found] if found else []
+
+    @property
+    def rank(self) -> int:
+        """How many columns beside the constant there would be without those that others tell."""
+        return len(self._correlation) - int(null_space(self._correlation).shape[1])
+
+    @cached_property
+    def _correlation(self) -> Any:
+        """(D - 1, D - 1) of the columns beside the constant; one pass."""
 
         def one(block: Block) -> Any:
             columns = np.asarray(block.columns)[1:]
@@ -104,8 +115,7 @@ class SoftmaxProblem:
 
         gram = np.sum(list(self.blocks.each(one)), axis=0)
         scale = np.sqrt(np.diag(gram))
-        found = (1 + np.flatnonzero(collinear(gram / np.outer(scale, scale)))).tolist()
-        return [0, *found] if found else []
+        return gram / np.outer(scale, scale)
 
     def scores(self, block: Block, gamma: Any, free: Any) -> Any:
         """(n, q) weighted d log P / d coefficients of the classes `free`, class by class, of a block's rows."""

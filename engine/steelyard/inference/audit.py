@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from steelyard.errors import SteelyardError
 from steelyard.solve import STEP
+
+_TIE = 10.0 * STEP  # what is left of a step that a refit did not take is less
 
 
 def fewest_rows(
@@ -18,8 +21,8 @@ def fewest_rows(
 
     counts: (m, 3) rows by cell and outcome. effect: (m, 3) influence of one row on the contrast. Rows are
     taken in order of influence against the sign of the contrast; the smallest number that turns the exact
-    refit around, or to a tie as exactly as refits are (1e-9), is found by bisection. Null where half of the
-    rows are not enough, or no fit is left.
+    refit around, or to a tie as exactly as refits are (1e-8), is found by bisection. Null where half of the
+    rows are not enough, or no fit is left before they are.
     """
     pull = effect.ravel() * np.sign(contrast)
     order = np.argsort(-pull, kind="stable")
@@ -31,21 +34,25 @@ def fewest_rows(
         gone[order] = np.clip(rows - np.concatenate([[0.0], np.cumsum(available)[:-1]]), 0.0, available)
         return gone.reshape(counts.shape)
 
-    def turned(rows: int) -> float | None:
+    @lru_cache
+    def after(rows: int) -> float:
         try:
-            after = refit(counts - taken(rows))
-        except SteelyardError:
-            return None
-        return after if after * np.sign(contrast) <= STEP else None
+            return refit(counts - taken(rows))
+        except SteelyardError:  # so many are gone that no fit is left: past the turn, if there is one
+            return float("nan")
+
+    def holds(rows: int) -> bool:
+        return bool(after(rows) * np.sign(contrast) > _TIE)
 
     most = int(min(available.sum(), counts.sum() // 2))
-    high = 1
-    while high <= most and turned(high) is None:
-        high *= 2
-    if high > most:
+    low, high = 0, min(1, most)
+    while low < high < most and holds(high):
+        low, high = high, min(2 * high, most)
+    if not high or holds(high):
         return None, np.zeros_like(counts), None
-    low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if turned(middle) is not None else (middle, high)
-    return high, taken(high), turned(high)
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    if np.isnan(after(high)):
+        return None, np.zeros_like(counts), None
+    return high, taken(high), after(high)

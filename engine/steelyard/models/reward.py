@@ -23,7 +23,7 @@ from steelyard.models.likelihood import Likelihood
 from steelyard.models.row_fit import read_weighted, stacked
 from steelyard.models.row_problem import RowProblem, position_column, usable
 from steelyard.models.saved import loaded_estimate, loaded_influence, loaded_spec, loaded_terms, refuse_own, spec_facts
-from steelyard.models.score_fit import Fit, RowWeights, Term, population
+from steelyard.models.score_fit import NO_SPREAD, Fit, RowWeights, Term, population
 from steelyard.models.told_apart import identified
 from steelyard.passes import Executor, on
 from steelyard.result import LOADERS, Contrast, require, write_archive
@@ -350,6 +350,9 @@ class RewardFit(Fit):
         known = dict(zip(self.design.names, self.coefficient, strict=True))
         tie = [self.estimate.tie] * len(tie) if ties == self.spec.ties else tie
         return np.array([*(known.get(name, 0.0) for name in names), *tie])
+
+    def _no_spread(self, estimate: float) -> float:
+        return NO_SPREAD * abs(estimate)  # features may have any unit
 
     def contrast(self, x: str, y: str, level: float = 0.95) -> Contrast:
         """Coefficient of term x minus that of term y, with a two-sided test that they are equal."""

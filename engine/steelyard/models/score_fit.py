@@ -139,10 +139,14 @@ class Fit(ABC):
         check_level(level)
         estimate = float(along @ self.estimate.parameter)
         se = float(np.sqrt(max(self._variance(along), 0.0)))
-        if se <= NO_SPREAD:
+        if se <= self._no_spread(estimate):
             return Contrast(estimate, None, None, None, None, FLAT)
         z = quantile(level)
         return Contrast(estimate, se, estimate - z * se, estimate + z * se, p_value(estimate / se))
+
+    def _no_spread(self, estimate: float) -> float:
+        """Standard error of a contrast below which there is none."""
+        return NO_SPREAD
 
     def _variance(self, along: Any) -> float:
         """Variance of along' parameter; along: (p,)."""
