@@ -387,8 +387,8 @@ def test_contexts_that_others_tell_take_no_degrees_of_freedom(more):
     rng, n = np.random.default_rng(6), 300
     x, u = rng.normal(size=(2, n))
     frame = pl.DataFrame({"a": "m", "b": "o", "y": 1.0, "x": x, "u": u, "both": x + u,
-                          "level": np.where(x > 0, "p", "q"), "above": x > 0, "g": rng.choice(list("rst"), n), "w": rng.uniform(0.5, 2, n),
-                          "rater": np.arange(n) // 3})  # fmt: skip
+                          "level": np.where(x > 0, "p", "q"), "above": x > 0, "g": rng.choice(list("rst"), n),
+                          "w": rng.uniform(0.5, 2, n), "rater": np.arange(n) // 3})  # fmt: skip
     for plain, told in ((["x", "u"], ["x", "u", "both"]), (["level"], ["level", "above"])):
         tests = [
             sy.GroupPropensity()
