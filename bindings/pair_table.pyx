@@ -57,28 +57,42 @@ def pair_slots(ptrdiff_t count, const int64_t[::1] keys, int32_t[::1] slots):
         sy_pair_slots(count, &keys[0], slots.shape[0], &slots[0])
 
 
-def plain_keys(
-    const int32_t[::1] a, const int32_t[::1] b, const int32_t[::1] label, const uint8_t[::1] label_place,
-    const double[::1] y, int64_t[::1] keys,
-):
-    cdef ptrdiff_t n = a.shape[0], n_labels = 0, done
-    cdef const int32_t *label_at = NULL
-    cdef const uint8_t *place_at = NULL
-    cdef const double *y_at = NULL
-    if b.shape[0] != n or keys.shape[0] != n:
-        raise ValueError("a, b and keys must have one length")
+cdef struct outcome_columns:
+    const int32_t *label
+    const uint8_t *place
+    ptrdiff_t n_labels
+    const double *y
+
+
+cdef int read_outcomes(
+    ptrdiff_t n, const int32_t[::1] label, const uint8_t[::1] label_place, const double[::1] y, outcome_columns *to,
+) except -1:
+    """Outcomes of n rows, either as labels with their places or as numbers."""
+    to[0] = outcome_columns(NULL, NULL, 0, NULL)
     if (label is None) == (y is None) or (label is None) != (label_place is None):
         raise ValueError("give either label with label_place, or y")
     if label is not None:
         if label.shape[0] != n:
             raise ValueError("label must have one entry a row")
-        label_at, place_at, n_labels = &label[0], &label_place[0], label_place.shape[0]
+        to[0] = outcome_columns(&label[0], &label_place[0], label_place.shape[0], NULL)
     else:
         if y.shape[0] != n:
             raise ValueError("y must have one entry a row")
-        y_at = &y[0]
+        to.y = &y[0]
+    return 0
+
+
+def plain_keys(
+    const int32_t[::1] a, const int32_t[::1] b, const int32_t[::1] label, const uint8_t[::1] label_place,
+    const double[::1] y, int64_t[::1] keys,
+):
+    cdef ptrdiff_t n = a.shape[0], done
+    cdef outcome_columns told
+    if b.shape[0] != n or keys.shape[0] != n:
+        raise ValueError("a, b and keys must have one length")
+    read_outcomes(n, label, label_place, y, &told)
     with nogil:
-        done = sy_plain_keys(n, &a[0], &b[0], label_at, place_at, n_labels, y_at, &keys[0])
+        done = sy_plain_keys(n, &a[0], &b[0], told.label, told.place, told.n_labels, told.y, &keys[0])
     return done
 
 
@@ -86,27 +100,16 @@ def pair_count(
     const int32_t[::1] a, const int32_t[::1] b, const int32_t[::1] label, const uint8_t[::1] label_place,
     const double[::1] y, uint8_t[:, :, ::1] count, uint32_t[:, :, ::1] carry,
 ):
-    cdef ptrdiff_t n = a.shape[0], k = count.shape[0], n_labels = 0, done
-    cdef const int32_t *label_at = NULL
-    cdef const uint8_t *place_at = NULL
-    cdef const double *y_at = NULL
+    cdef ptrdiff_t n = a.shape[0], k = count.shape[0], done
+    cdef outcome_columns told
     if b.shape[0] != n or k > SY_WIDEST_COUNT or count.shape[1] != k or count.shape[2] != 3:
         raise ValueError(f"a and b must have one length, and count k x k x 3, k up to {SY_WIDEST_COUNT}")
     if carry.shape[0] != k or carry.shape[1] != k or carry.shape[2] != 3:
         raise ValueError("carry must be as count")
-    if (label is None) == (y is None) or (label is None) != (label_place is None):
-        raise ValueError("give either label with label_place, or y")
-    if label is not None:
-        if label.shape[0] != n:
-            raise ValueError("label must have one entry a row")
-        label_at, place_at, n_labels = &label[0], &label_place[0], label_place.shape[0]
-    else:
-        if y.shape[0] != n:
-            raise ValueError("y must have one entry a row")
-        y_at = &y[0]
+    read_outcomes(n, label, label_place, y, &told)
     with nogil:
         done = sy_pair_count(
-            n, &a[0], &b[0], label_at, place_at, n_labels, y_at, k, &count[0, 0, 0], &carry[0, 0, 0])
+            n, &a[0], &b[0], told.label, told.place, told.n_labels, told.y, k, &count[0, 0, 0], &carry[0, 0, 0])
     return done
 
 
