@@ -11,6 +11,16 @@
 #define STEELYARD_LIKELIHOOD_H
 #include "common.h"
 
+/* The sum of a chunk, whose entries beyond its rows are 0: eight partial ones, the same bits from every instruction set. */
+SY_CLONES
+static double sy_chunk_sum(const double *x) {
+    double s[8] = {0};
+    for (ptrdiff_t i = 0; i < SY_CHUNK; i += 8)
+        for (int l = 0; l < 8; l++)
+            s[l] += x[i + l];
+    return sy_eight(s);
+}
+
 /* log s(x) and s(x) without overflow: e = exp(-|x|), log s(x) = min(x, 0) - log1p(e). */
 static inline void logistic(double x, double *log_up, double *log_down, double *p, double *q) {
     const double e = sy_exp_negative(-fabs(x)), l = sy_log1p_unit(e), big = 1.0 / (1.0 + e), small = e * big;

@@ -28,7 +28,7 @@ double sy_pair_sums(ptrdiff_t n, int model, ptrdiff_t k, int has_position, const
                     double *score, double *diagonal, double *border, double *corner, double *h_eta) {
     const int has_tie = model == SY_DAVIDSON || model == SY_RAO_KUPPER, q = has_position + has_tie;
     double eta[SY_CHUNK], value[SY_CHUNK], d_eta[SY_CHUNK], d_tie[SY_CHUNK], h_cross[SY_CHUNK], h_tie[SY_CHUNK];
-    double total[8] = {0};
+    double total = 0.0;
     for (ptrdiff_t at = 0; at < n; at += SY_CHUNK) {
         const ptrdiff_t m = n - at < SY_CHUNK ? n - at : SY_CHUNK;
         const int32_t *up = a + at, *down = b + at;
@@ -37,9 +37,7 @@ double sy_pair_sums(ptrdiff_t n, int model, ptrdiff_t k, int has_position, const
             eta[i] = theta[up[i]] - theta[down[i]] + kappa * first[at + i];
         memset(value, 0, sizeof value);
         sy_likelihood(m, model, eta, outcomes + 3 * at, tie, value, d_eta, d_tie, h_eta + at, h_cross, h_tie);
-        for (ptrdiff_t i = 0; i < SY_CHUNK; i += 8)
-            for (int l = 0; l < 8; l++)
-                total[l] += value[i + l];
+        total += sy_chunk_sum(value);
         for (ptrdiff_t i = 0; i < m; i++) {
             score[up[i]] += d_eta[i];
             score[down[i]] -= d_eta[i];
@@ -64,7 +62,7 @@ double sy_pair_sums(ptrdiff_t n, int model, ptrdiff_t k, int has_position, const
                 corner[q * q - 1] += h_tie[i];
             }
     }
-    return sy_eight(total);
+    return total;
 }
 
 /* P(a wins) and P(tie) at n linear predictors; P(b wins) is what is left. */

@@ -81,9 +81,9 @@ ptrdiff_t sy_plain_keys(ptrdiff_t n, const int32_t *a, const int32_t *b, const i
     return n;
 }
 
-/* Counts plain rows: known, different arms, a hard label, no weights. Outcomes as places_of has them. Counts are k x k x 3 (win, tie, loss), k <= SY_WIDEST_COUNT, held as
-   count + 256 carry: the bytes that every row touches stay near the core.
-   Returns n, or a row up to which all are counted, with one that is not plain among the next SY_CHUNK. */
+/* Counts plain rows: known, different arms, a hard label, no weights. Outcomes as places_of has them. Counts are
+   k x k x 3 (win, tie, loss), k <= SY_WIDEST_COUNT, held as count + 256 carry: the bytes that every row touches stay
+   near the core. Returns n, or a row up to which all are counted, with one that is not plain among the next SY_CHUNK. */
 SY_CLONES
 ptrdiff_t sy_pair_count(ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label,
                         const uint8_t *label_place, ptrdiff_t n_labels, const double *y, ptrdiff_t k,

@@ -13,15 +13,6 @@ typedef struct {
     double d_eta[SY_CHUNK], d_tie[SY_CHUNK], h_eta[SY_CHUNK], h_cross[SY_CHUNK], h_tie[SY_CHUNK], work[SY_CHUNK];
 } chunk;
 
-SY_CLONES
-static double sum(const double *x) {
-    double s[LANES] = {0};
-    for (ptrdiff_t i = 0; i < SY_CHUNK; i += LANES)
-        for (int l = 0; l < LANES; l++)
-            s[l] += x[i + l];
-    return sy_eight(s);
-}
-
 /* sum over m rows of x y; x is 0 beyond m, y is not read there. */
 SY_CLONES
 static double dot(ptrdiff_t m, const double *x, const double *y) {
@@ -151,7 +142,7 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
             outcomes_of(m, model, y + at, weight ? weight + at : NULL, count ? count + at : NULL, s.outcomes);
             sy_likelihood(m, model, s.eta, s.outcomes, tie, s.value, s.d_eta, s.d_tie, s.h_eta, s.h_cross, s.h_tie);
         }
-        total += sum(s.value);
+        total += sy_chunk_sum(s.value);
         if (meat)
             moments(m, ties, count ? count + at : NULL, &s);
         if (by_eta) {
@@ -165,7 +156,7 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
         for (ptrdiff_t j = 0; j < d; j++)
             score[k + j] += dot(m, s.d_eta, z + j * n);
         if (ties)
-            score[p - 1] += sum(s.d_tie);
+            score[p - 1] += sy_chunk_sum(s.d_tie);
         if (!hessian)
             continue;
         if (k) {
@@ -181,7 +172,7 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
                 row[d] += dot(m, s.h_cross, z + j * n);
         }
         if (ties)
-            hessian[p * p - 1] += sum(s.h_tie);
+            hessian[p * p - 1] += sy_chunk_sum(s.h_tie);
     }
     return total;
 }

@@ -8,7 +8,7 @@ the strings.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -147,19 +147,26 @@ class Dictionary:
                 return self._encode_strings(column.cast(pl.String), out, teach)
             if not teach:
                 raise NewLabelError
-            self._learn_integers(values[done:])
+            self._by_integer = self._with_new(self._by_integer, values, lambda row: pl.Series(values[row]))
             encode_integers(values[done:], self._by_integer, codes[done:])
         return codes
 
-    def _learn_integers(self, values: NDArray[np.int32] | NDArray[np.int64]) -> None:
-        """Looks up every new integer once, as text; -2 stands where it may not be learned."""
+    def _with_new(
+        self, table: NDArray[np.int32], values: NDArray[Any], named: Callable[[NDArray[np.intp]], pl.Series]
+    ) -> NDArray[np.int32]:
+        """The codes by number with those of every new number, each looked up once, by its first row, as text.
+
+        named: some rows of the column that the numbers are of. -2 stands where a label may not be learned.
+        """
         high = int(values.max())
-        if high >= len(self._by_integer):
+        if high >= len(table):
             wider = np.full(high * 2 + 1, UNSEEN, np.int32)
-            wider[: len(self._by_integer)] = self._by_integer
-            self._by_integer = wider
-        new = np.unique(values[self._by_integer[values] == UNSEEN])
-        self._by_integer[new] = self._encode_strings(pl.Series(new).cast(pl.String))
+            wider[: len(table)] = table
+            table = wider
+        row = np.flatnonzero(table[values] == UNSEEN)
+        row = row[np.sort(np.unique(values[row], return_index=True)[1])]
+        table[values[row]] = self._encode_strings(named(row).cast(pl.String))
+        return table
 
     def _encode_categories(self, column: pl.Series, out: NDArray[np.int32] | None, teach: bool) -> NDArray[np.int32]:
         """By the numbers that categories have. Each new one is looked up once, as text."""
@@ -169,25 +176,18 @@ class Dictionary:
                 raise NewLabelError
             known = self._by_category = _Categories(column.dtype, column.head(1), np.empty(0, np.int32))
         codes = np.empty(len(column), np.int32) if out is None else out[: len(column)]
-        physical, nulls = column.to_physical(), column.null_count()
-        if nulls == len(column):
-            codes[:] = -1
-            return codes
-        filled = physical.fill_null(strategy="max") if nulls else physical  # with one that occurs
-        values = filled.cast(pl.UInt32).to_numpy().view(np.int32)
-        done = encode_integers(values, known.codes, codes)
-        if done < len(values):
+        there = column.drop_nulls()
+        values = there.to_physical().cast(pl.UInt32).to_numpy().view(np.int32)
+        own = codes if len(there) == len(column) else np.empty(len(there), np.int32)
+        if encode_integers(values, known.codes, own) < len(values):
             if not teach:
                 raise NewLabelError
-            table = np.full(max(int(values.max()) + 1, len(known.codes)), UNSEEN, np.int32)
-            table[: len(known.codes)] = known.codes
-            row = np.flatnonzero((table[values] == UNSEEN) & (column.is_not_null().to_numpy() if nulls else True))
-            row = row[np.sort(np.unique(values[row], return_index=True)[1])]  # the first of each, in row order
-            table[values[row]] = self._encode_strings(column.gather(row).cast(pl.String))
-            self._by_category = known._replace(codes=table)
-            encode_integers(values, table, codes)
-        if nulls:
-            codes[column.is_null().to_numpy()] = -1
+            known = known._replace(codes=self._with_new(known.codes, values, there.gather))
+            self._by_category = known
+            encode_integers(values, known.codes, own)
+        if own is not codes:
+            codes[:] = -1
+            codes[column.is_not_null().to_numpy()] = own
         return codes
 
     def __getstate__(self) -> dict[str, Any]:

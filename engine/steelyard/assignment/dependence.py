@@ -59,7 +59,7 @@ def dependence(model: SoftmaxModel, assigned: Assigned, clusters: tuple[str, ...
     if problem.k <= model.draws:
         reason = "only one of them could be drawn, so that nothing was left to chance"
         return Dependence(what, tuple(model.contexts.names), None, 0, None, "likelihood ratio", reason)
-    asked = (problem.k - 1) * problem.rank  # contexts that others tell ask for nothing
+    asked = (problem.k - 1) * model.problem.rank  # contexts that others tell ask for nothing
     try:
         shares = null.maximise(start)
         if clusters:

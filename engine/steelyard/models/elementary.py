@@ -1,7 +1,8 @@
 """exp, expm1, log and log1p without a branch, so that loops over a likelihood of one's own become vector loops.
 
-The C library's are called row by row. These are those of kernels/common.h, for all of the numbers: within 4e-16 of the
-true value (tested against mpmath), with the limits, infinities and NaN of the C library.
+The C library's are called row by row, as the kernels' own (common.h) would be from here. These are their like, compiled
+with what calls them, and for all of the numbers: within 4e-16 of the true value (tested against mpmath), with the
+limits, infinities and NaN of the C library.
 """
 
 from __future__ import annotations
