@@ -164,7 +164,9 @@ class Dictionary:
             wider[: len(table)] = table
             table = wider
         row = np.flatnonzero(table[values] == UNSEEN)
-        row = row[np.sort(np.unique(values[row], return_index=True)[1])]
+        new, first = values[row], np.empty(len(table), np.int32)
+        first[new[::-1]] = row[::-1]  # of rows of one number, the last to be written is the first
+        row = row[first[new] == row]
         table[values[row]] = self._encode_strings(named(row).cast(pl.String))
         return table
 

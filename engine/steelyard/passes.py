@@ -123,12 +123,6 @@ def cores() -> int:
     return len(_cores_by_name()) or os.cpu_count() or 1
 
 
-def over_cores(function: Callable[[T], S], items: Iterable[T]) -> list[S]:
-    """function(item) for every item, in order; for work that is on no rows: replicates, draws."""
-    with ThreadPoolExecutor(cores()) as pool:
-        return list(pool.map(function, items))
-
-
 def in_order(function: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
     """function(item) for every item, in order, on all cores; few results wait at any time."""
     if _busy():  # a pass within a pass: the threads are all taken

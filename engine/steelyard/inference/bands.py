@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from steelyard._native.bands import largest_contrast
-from steelyard.passes import cores, over_cores
+from steelyard.passes import cores, in_order
 
 DRAWS = 1000
 _ROUNDING = 1e-7  # of the arms' own errors
@@ -56,5 +56,5 @@ def _largest_contrasts(draws: Any, precision: Any) -> Any:
     def share(cut: tuple[int, int]) -> None:
         largest_contrast(draws[slice(*cut)], precision, largest[slice(*cut)])
 
-    over_cores(share, itertools.pairwise(cuts))
+    list(in_order(share, itertools.pairwise(cuts)))
     return largest

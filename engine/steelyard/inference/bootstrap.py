@@ -11,7 +11,7 @@ import polars as pl
 
 from steelyard._native.draws import multinomial
 from steelyard.errors import SteelyardError, check_level, whole
-from steelyard.passes import over_cores
+from steelyard.passes import in_order
 from steelyard.solve import one_blas_thread
 
 _NO_SCORE = "no finite score: see the table of the fit"
@@ -85,4 +85,4 @@ def multinomial_refits(counts: Any, arms: int, refit: Callable[[Any], Any], repl
             return np.full(arms, np.nan)
 
     with one_blas_thread():  # once for all of them: each refit asks for it too
-        return np.array(over_cores(replicate, range(replicates)))
+        return np.array(list(in_order(replicate, range(replicates))))

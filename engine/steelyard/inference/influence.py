@@ -13,7 +13,7 @@ import scipy  # its parts load when first used
 
 from steelyard._native.draws import normals
 from steelyard.errors import NotIdentifiedError, warn
-from steelyard.passes import over_cores
+from steelyard.passes import in_order
 from steelyard.solve import one_blas_thread
 
 FEW = 15  # clusters, or rows: what so few tell of has errors that are too small
@@ -56,7 +56,7 @@ class Influence:
             normals(seed, start, noise)
             np.matmul(noise, root, out=errors[start : start + len(noise)])
 
-        over_cores(fill, range(0, n, _DRAWN_TOGETHER))
+        list(in_order(fill, range(0, n, _DRAWN_TOGETHER)))
         return errors
 
 

@@ -14,7 +14,7 @@ from steelyard._native.pair_likelihood import MODELS, pair_hessian, pair_likelih
 from steelyard._native.pair_table import folded_cells
 from steelyard.inference.influence import Influence
 from steelyard.pairs import PairTable
-from steelyard.passes import over_cores
+from steelyard.passes import in_order
 from steelyard.solve import (
     STEP,
     TOLERANCE,
@@ -300,7 +300,7 @@ class Cells:
 
         total, square = np.zeros(k), np.zeros(k)
         for done in range(0, _MOST_BATCHES, 4):
-            for value, squared in over_cores(rest, range(done, done + 4)):
+            for value, squared in in_order(rest, range(done, done + 4)):
                 total += value
                 square += squared
             n = (done + 4) * _BATCH
