@@ -9,7 +9,7 @@ static uint8_t judge(int32_t a, int32_t b, int labelled, double y, double weight
     if (a == -1 || b == -1) return SY_NULL_ARM;
     if (a < 0 || b < 0) return SY_UNKNOWN_ARM;
     if (a == b) return SY_EQUAL_ARMS;
-    if (labelled && !(y >= 0.0 && y <= 1.0)) return SY_BAD_OUTCOME;
+    if (labelled & !((y >= 0.0) & (y <= 1.0))) return SY_BAD_OUTCOME; /* no branch on labels, which come in any order */
     if (!(weight == 0.0 || (weight >= 1e-50 && weight <= 1e50))) return SY_BAD_WEIGHT; /* squares stay finite */
     if (!(count >= 0.0 && count <= 9007199254740992.0 && count == floor(count))) return SY_BAD_COUNT;
     if (weight == 0.0 || count == 0.0) return SY_EMPTY;

@@ -2,6 +2,5 @@
 #define STEELYARD_COLUMN_MOMENTS_H
 #include <stddef.h>
 
-void sy_column_moments(ptrdiff_t n, ptrdiff_t d, const double *columns, const double *origin, const double *weight,
-                       const double *known, const double *y, double *sums);
+void sy_column_moments(ptrdiff_t n, const double *column, double origin, const double *weight, double sums[2]);
 #endif

@@ -15,6 +15,13 @@
 #define SY_CLONES
 #endif
 
+/* Loops of fixed lengths are worth little unless they become a part of the clone that calls them. */
+#ifdef __GNUC__
+#define SY_WITHIN static inline __attribute__((always_inline))
+#else
+#define SY_WITHIN static inline
+#endif
+
 enum sy_model { SY_BRADLEY_TERRY, SY_DAVIDSON, SY_RAO_KUPPER, SY_PROBIT };
 
 #define SY_CHUNK 256 /* rows kept in stack buffers between two vector loops */

@@ -9,7 +9,7 @@ typedef void (*sy_own)(ptrdiff_t n, const double *eta, const double *y, const do
                        double *d_eta, double *h_eta);
 
 double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdiff_t d, const int32_t *a,
-                         const int32_t *b, const double *columns, const double *offset, const double *y,
-                         const double *weight, const double *count, int meat, const double *parameter, double *by_eta,
-                         double *score, double *hessian);
+                         const int32_t *b, const double *const *columns, const double *origin, const double *offset,
+                         const double *y, const double *weight, const double *count, int meat,
+                         const double *parameter, double *by_eta, double *score, double *hessian);
 #endif

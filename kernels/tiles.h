@@ -6,13 +6,6 @@
 
 #define TILE_TOGETHER 4 /* vectors of parameters or of slopes whose sums stay in registers together */
 
-/* Loops of fixed lengths are worth little unless they become a part of the clone that calls them. */
-#ifdef __GNUC__
-#define SY_WITHIN static inline __attribute__((always_inline))
-#else
-#define SY_WITHIN static inline
-#endif
-
 /* m rows of d columns, one every `stride` numbers; 0 beyond m. */
 SY_CLONES
 static void tile_of(ptrdiff_t m, ptrdiff_t d, ptrdiff_t stride, const double *columns, double *x) {

@@ -138,9 +138,10 @@ def clean(block: Block, unlabelled: bool = False) -> tuple[Block, dict[str, tupl
     """The good rows of a block, the others by reason with first row numbers, and where the good rows stood."""
     kept, status, at = good_rows(block, unlabelled)
     bad = {}
-    for code in 1 + np.flatnonzero(np.bincount(status, minlength=1)[1:]):
+    for code, reason in enumerate(STATUS[1:], 1):
         where = np.flatnonzero(status == code)
-        bad[STATUS[code]] = (len(where), [int(block.start + i) for i in where[:_KEEP_ROWS]])
+        if len(where):
+            bad[reason] = (len(where), [int(block.start + i) for i in where[:_KEEP_ROWS]])
     return kept, bad, at
 
 

@@ -4,14 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def column_moments(
-    columns: NDArray[np.float64],
-    origin: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    known: NDArray[np.float64],
-    y: NDArray[np.float64],
-    sums: NDArray[np.float64],
-) -> None:
-    """Adds to sums (d, 5) those of columns (d, n) less their origin (d,), and of their squares."""
-    x = columns - origin[:, None]
-    sums += np.stack([x @ weight, x @ known, x @ y, x**2 @ weight, x**2 @ known], axis=1)
+def column_moments(column: NDArray[np.float64], origin: float, weight: NDArray[np.float64]) -> tuple[float, float]:
+    """The weighted sums of a column (n,) less its origin, and of its squares."""
+    x = column - origin
+    return float(weight @ x), float(weight @ x**2)

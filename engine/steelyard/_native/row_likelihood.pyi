@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ def row_likelihood(
     k: int,
     a: NDArray[np.int32],
     b: NDArray[np.int32],
-    columns: NDArray[np.float64],
+    columns: NDArray[np.float64] | Sequence[NDArray[np.float64]],
     offset: NDArray[np.float64] | None,
     y: NDArray[np.float64],
     weight: NDArray[np.float64] | None,
@@ -19,4 +21,5 @@ def row_likelihood(
     by_eta: NDArray[np.float64] | None,
     score: NDArray[np.float64],
     hessian: NDArray[np.float64] | None,
+    origin: NDArray[np.float64] | None = None,
 ) -> float: ...

@@ -18,7 +18,9 @@ from steelyard.models.row_problem import weights
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
 
-_CELLS = 1 << 17  # entries of columns that are made at a time where only their sums are wanted
+_CELLS = 1 << 19  # entries of columns that are made at a time where only their sums are wanted
+_FEW = 1 << 11  # rows that tell of most columns that they are no line in the outcome
+_LINE = 1 - 1e-9  # a correlation that is one
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,15 @@ class Contexts:
         others = [name for name in encoder.context if name not in self.numeric]
         return replace(encoder, context=(*self.numeric, *others), levels={**levels, **encoder.levels})
 
-    def raw(self, block: Block, out: Any, cut: slice = slice(None)) -> Any:
-        """The columns (d, rows) of some rows on the user's scale, written to out; NaN where a value was not there."""
-        at = len(self.numeric)
-        for to, column in zip(out[:at], block.context[:at], strict=True):
-            to[:] = column[cut]
-        self._indicators([codes[cut] for codes in block.levels], out[at:])
-        return out
+    def lying(self, block: Block, cut: slice = slice(None)) -> list[Any]:
+        """The d columns of some rows on the user's scale, doubles, as they lie where they can; NaN for a value that
+        was not there.
+        """
+        own = [np.ascontiguousarray(column[cut], np.float64) for column in block.context[: len(self.numeric)]]
+        levels = [codes[cut] for codes in block.levels]
+        made = np.empty((len(self.mean) - len(own), len(levels[0]) if levels else 0))
+        self._indicators(levels, made)
+        return [*own, *made]
 
     def _indicators(self, levels: Sequence[Any], out: Any) -> None:
         """Writes those of the columns of text, codes by column, to out."""
@@ -168,15 +172,16 @@ def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Ca
     coded = partial(_coded, places)
     d = len(encoder.context) + sum(len(values) - 1 for _, values in levels)
     raw = Contexts(tuple(encoder.context), tuple(levels), np.zeros(d), np.ones(d), unseen)
-    mean, scale, told = _moments(raw, blocks.map(coded))
+    mean, scale = _moments(raw, blocks.map(coded))
     constant = [name for name, s in zip(raw.terms, scale, strict=True) if s == 0.0]
     constant += [name for name, values in levels if len(values) < 2]
     if constant:
         raise LogError(
             f"context {constant[0]!r} is the same in every row: it can tell nothing. Leave it out of context=."
         )
-    _warn_of_outcomes(raw.terms, told)
-    return replace(raw, mean=mean, scale=scale), coded
+    contexts = replace(raw, mean=mean, scale=scale)
+    _warn_of_outcomes(contexts, blocks.map(coded))
+    return contexts, coded
 
 
 def _coded(places: list[Any], block: Block) -> Block:
@@ -187,52 +192,73 @@ def _level(i: int, block: Block) -> Any:
     return block.levels[i]
 
 
-@one_blas_thread()
-def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any, Any]:
-    """(d,) mean, standard deviation, and correlation with the outcome among labelled rows; one pass.
-
-    Taken about the first row, so that large numbers lose nothing.
-    """
+def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any]:
+    """(d,) weighted mean and standard deviation, in one pass about the first row: large numbers lose nothing."""
     d = len(raw.mean)
-    step = max(256, _CELLS // max(d, 1))
-    firsts = blocks.each(lambda block: raw.raw(block, np.empty((d, min(block.n, 1))), slice(0, 1)))
-    origin = next((first for first in firsts if first.shape[1]), None)
-    if origin is None:
+    step = max(256, _CELLS // max(d - len(raw.numeric), 8))
+    firsts = blocks.each(lambda block: raw.lying(block, slice(0, 1)) if block.n else None)
+    first = next((columns for columns in firsts if columns is not None), None)
+    if first is None:
         raise LogError("no row is left to fit to: every one is bad, or has no outcome")
-    origin = origin[:, 0].copy()
+    origin = np.concatenate([*first, np.empty(0)])
 
-    def one(block: Block) -> tuple[Any, Any]:
-        y, weight, sums = np.asarray(block.y), weights(block), np.zeros((d, 5))
-        known = np.isfinite(y) * 1.0
-        y = np.where(known > 0, y, 0.0)
+    def one(block: Block) -> tuple[float, Any]:
+        weight, sums = weights(block), np.zeros((d, 2))
         for start in range(0, block.n, step):
             cut = slice(start, start + step)
-            columns = raw.raw(block, np.empty((d, min(step, block.n - start))), cut)
-            column_moments(columns, origin, weight[cut], known[cut], y[cut], sums)
-        return np.array([weight.sum(), known.sum(), y.sum(), y @ y]), sums
+            beside = zip(raw.lying(block, cut), origin.tolist(), strict=True)
+            sums += np.reshape([column_moments(column, about, weight[cut]) for column, about in beside], (d, 2))
+        return float(weight.sum()), sums
 
     total, sums = (sum(part) for part in zip(*blocks.each(one), strict=True))
-    weighted, known, with_outcome, square, known_square = sums.T
-    mean = weighted / total[0]
-    variance = np.maximum(square / total[0] - mean**2, 0.0)
-    variance[variance <= 1e-14 * (square / total[0])] = 0.0
-    _, n, y, yy = total
-    told = np.zeros(d)
-    if n > 2 and yy - y**2 / n > 1e-12 * yy:
-        left = known_square - known**2 / n
-        varies = left > 1e-12 * known_square
-        told[varies] = (with_outcome - known * y / n)[varies] / np.sqrt(left[varies] * (yy - y**2 / n))
-    return origin + mean, np.sqrt(variance), told
+    mean, square = sums.T / total
+    variance = np.maximum(square - mean**2, 0.0)
+    variance[variance <= 1e-14 * square] = 0.0
+    return origin + mean, np.sqrt(variance)
 
 
-def _warn_of_outcomes(terms: Sequence[str], told: Any) -> None:
-    """Warns of a column that the outcome can be read off: it was hardly known before the answer."""
-    for name, r in zip(terms, told, strict=True):
-        if abs(r) > 1 - 1e-9:
-            warn(
-                f"context {name!r} tells the outcome in every row: was it known before the answer? A context that "
-                "came after it makes every weight and every estimate wrong.",
-            )
+@one_blas_thread()
+def _warn_of_outcomes(contexts: Contexts, blocks: Blocks) -> None:
+    """Warns of a column that the outcome can be read off, x = a + b y: it was hardly known before the answer.
+
+    A few rows of each block clear most columns of it.
+    """
+
+    def correlation(sums: Any) -> Any:
+        """(d,) 0 for a column that is the same in all rows, NaN where the outcome is."""
+        n, y, yy, x, xx, xy = sums
+        rest_y, rest = yy - y**2 / n, xx - x**2 / n
+        r = (xy - x * y / n) / np.sqrt(np.where(rest > 1e-12 * xx, rest, np.inf) * rest_y)
+        return np.where((n > 2) & (rest_y > 1e-12 * yy), r, np.nan)
+
+    def one(rows: int | None, block: Block) -> Any:
+        """(6, d) sums over the first labelled rows of a block, of 1, y, y^2, x, x^2, x y."""
+        sums = np.zeros((6, len(contexts.mean)))
+        for _, part in block.where(np.flatnonzero(np.isfinite(np.asarray(block.y)))[:rows]).pieces(_FEW):
+            x = (np.array(contexts.lying(part)) - contexts.mean[:, None]) / contexts.scale[:, None]
+            y = np.asarray(part.y) - 0.5
+            sums[:3] += np.array([part.n, y.sum(), y @ y])[:, None]
+            sums[3:] += x.sum(axis=1), (x**2).sum(axis=1), x @ y
+        return sums
+
+    ends = blocks.each(lambda block: [end.reduce(np.asarray(block.y), initial=np.nan) for end in (np.fmin, np.fmax)])
+    low, high = np.array([*ends]).T
+    if not (
+        len(contexts.mean) and np.fmin.reduce(low) < np.fmax.reduce(high)
+    ):  # nothing to read an outcome off, or one
+        return
+    with np.errstate(divide="ignore", invalid="ignore"):
+        telling = np.ones(len(contexts.mean), bool)
+        for sums in blocks.each(partial(one, _FEW)):
+            telling &= ~(np.abs(correlation(sums)) <= _LINE)
+            if not telling.any():
+                return
+        telling = np.abs(correlation(np.sum([*blocks.each(partial(one, None))], axis=0))) > _LINE
+    for j in np.flatnonzero(telling):
+        warn(
+            f"context {contexts.terms[j]!r} tells the outcome in every row: was it known before the answer? A context "
+            "that came after it makes every weight and every estimate wrong.",
+        )
 
 
 def target_log(log: PreferenceLog, target: Any) -> PreferenceLog:

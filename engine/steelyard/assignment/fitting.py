@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from steelyard.assignment.models import Classified, Frequency, Logged, SoftmaxMo
 from steelyard.assignment.softmax import PRECISION, SoftmaxProblem, Solved
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError, warn
-from steelyard.models.row_problem import RowProblem, weights
+from steelyard.models.row_problem import Apart, RowProblem, weights
 from steelyard.models.told_apart import identified
 from steelyard.spill import Blocks
 
@@ -58,19 +59,17 @@ def softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -
         )
     d, k = 1 + len(contexts.mean), assigned.classes
     draws = 2 if assigned.kind == "pair" and assigned.pairs is None else 1
-    designed = blocks.map(
-        lambda block: replace(block, columns=contexts.matrix(block), context=(), levels=(), design=None)
-    )
     if draws == 2:
         _refuse_ever_present(blocks, assigned)
     two = k == 2 and draws == 1
+    designed = (blocks.later if two else blocks.map)(partial(_designed, contexts))  # two classes are fitted without
     problem = SoftmaxProblem(designed, k, d, spec.ridge)
     told = [] if spec.ridge or two else problem.told()
     if told:
         names = [contexts.terms[j - 1] for j in told if j]
         raise NotIdentifiedError(f"the context columns {names} tell each other: leave some out, or shrink by ridge=")
     try:
-        solved = _logistic(contexts, designed, spec.ridge) if two else problem.maximise(_constants(designed, k, d))
+        solved = _logistic(contexts, blocks, spec.ridge) if two else problem.maximise(_constants(designed, k, d))
     except (ConvergenceError, NotIdentifiedError) as error:
         if spec.ridge:
             raise
@@ -81,6 +80,10 @@ def softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -
     if not spec.ridge and model.separated():
         raise NotIdentifiedError(_separated(assigned))
     return model
+
+
+def _designed(contexts: Contexts, block: Block) -> Block:
+    return replace(block, columns=contexts.matrix(block), context=(), levels=(), design=None)
 
 
 def _refuse_ever_present(blocks: Blocks, assigned: Assigned) -> None:
@@ -112,16 +115,31 @@ def _constants(blocks: Blocks, k: int, d: int) -> Any:
 
 
 def _logistic(contexts: Contexts, blocks: Blocks, ridge: float) -> Solved:
-    """Two classes: the row likelihood without arms, Newton with the whole Hessian."""
+    """Two classes: the row likelihood without arms. Few columns are read as they lie, less their means."""
     names = ("intercept", *contexts.terms)
-    penalty = np.full(len(names), ridge)
-    penalty[0] = 0.0
-    rows = blocks.map(lambda block: replace(block, y=block.drawn[0].astype(np.float64)))
-    problem, start, place, *_ = identified(RowProblem(rows, 0, names, "bradley-terry", penalty), 0.0)
+    rows = RowProblem(blocks, 0, names, "bradley-terry", np.append(0.0, np.full(len(names) - 1, ridge)))
+    lying, unit = rows.narrow and not any(blocks.each(lambda block: block.design is not None)), np.ones(len(names))
+    if lying:
+        unit = np.append(1.0, contexts.scale)
+        rows = replace(rows, penalty=rows.penalty * unit**2, apart=Apart(np.append(0.0, contexts.mean), unit))
+
+    def row(block: Block) -> Block:
+        columns = None if lying else contexts.matrix(block)
+        context = (_ones(block.n), *contexts.lying(block)) if lying else ()
+        bare = replace(block, y=block.drawn[0].astype(np.float64), features=None, levels=(), design=None)
+        return replace(bare, columns=columns, context=context)
+
+    problem, start, place, *_ = identified(replace(rows, blocks=blocks.map(row)), 0.0)
     estimate, _ = problem.climb(start, None, PRECISION)
     gamma = np.zeros((2, len(names)))
-    gamma[1, list(place)] = estimate.parameter
+    gamma[1, list(place)] = estimate.parameter * unit[list(place)]
     return Solved(gamma, estimate.log_likelihood, estimate.iterations, estimate.gradient_norm)
+
+
+@lru_cache(maxsize=2)
+def _ones(n: int) -> Any:
+    """The constant of blocks of n rows: one for all stays near the core."""
+    return np.ones(n)
 
 
 def shares(assigned: Assigned, contexts: Contexts | None, blocks: Blocks) -> Frequency:

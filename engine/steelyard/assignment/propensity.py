@@ -414,9 +414,9 @@ class LabelPropensity(_ByContext):
     def of_rows(self, blocks: Blocks, encoder: Encoder, dropped: dict[str, int], log: PreferenceLog) -> Propensity:
         """The propensity of rows that are encoded already, as :meth:`asked_of` says."""
         contexts, coded = _columns(blocks, encoder, self.unseen)
-        known = np.concatenate([*blocks.each(lambda block: np.unique(np.isfinite(np.asarray(block.y))))])
-        if known.all() or not known.any():
-            every = "every" if known.all() else "no"
+        rows, known = np.sum([*blocks.each(lambda block: (block.n, np.isfinite(np.asarray(block.y)).sum()))], axis=0)
+        if known in (0, rows):
+            every = "every" if known else "no"
             raise LogError(
                 f"{log.name}: {every} row is labelled: there is nothing to model, and no label propensity to fit"
             )

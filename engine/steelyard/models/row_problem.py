@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +56,7 @@ class RowProblem:
     blocks: of good rows; codes below k; columns (d, n), or where there are more than NARROW and no scores,
     perhaps features (n, d), float32 or float64. penalty: (p,) r in r/2 parameter^2 on the summed log-likelihood.
     own: a likelihood in place of the model's. nuisances: what was estimated before and entered the weights;
-    rest: rows that it was estimated on and that this fit leaves out.
+    rest: rows that it was estimated on and that this fit leaves out. apart: of columns that are not in `columns`.
     """
 
     blocks: Blocks
@@ -67,6 +67,7 @@ class RowProblem:
     own: Likelihood | None = None
     nuisances: Sequence[Nuisance] = ()
     rest: Sequence[Blocks] = ()
+    apart: Apart | None = None
 
     @property
     def d(self) -> int:
@@ -90,6 +91,11 @@ class RowProblem:
         return self.k + self.d + self.ties
 
     @property
+    def narrow(self) -> bool:
+        """Whether the kernel reads columns; of more without scores BLAS reads a few rows at a time."""
+        return self.k > 0 or self.d <= NARROW
+
+    @property
     def matrix_free(self) -> bool:
         """Whether there are so many scores and columns that no matrix (p, p) is held."""
         return self.size > cells.WIDEST_DENSE
@@ -97,7 +103,7 @@ class RowProblem:
     @cached_property
     def totals(self) -> Totals:
         """What is counted of the rows before anything is fitted; one pass."""
-        return Totals(*(sum(part) for part in zip(*self.blocks.each(_totals), strict=True)))
+        return Totals(*(sum(part) for part in zip(*self.blocks.each(partial(_totals, self.apart)), strict=True)))
 
     def sums(self, parameter: Any, meat: bool = False) -> tuple[float, Any, Any]:
         """One pass: log-likelihood, score (p,), and Hessian, or the second moments of the row scores, (p, p)."""
@@ -128,16 +134,15 @@ class RowProblem:
         return total, score
 
     def _evaluate(self, block: Block, *asked: Any) -> float:
-        fused = block.features is None and (self.k or self.d <= NARROW)
-        return self._narrow(block, *asked) if fused else self._wide(block, *asked)
+        return self._narrow(block, *asked) if block.features is None and self.narrow else self._wide(block, *asked)
 
     def _narrow(self, block: Block, parameter: Any, meat: bool, by_eta: Any, score: Any, matrix: Any) -> float:
         """All in the kernel; matrix (p, p), its upper triangle, or None."""
         assert block.y is not None
-        assert block.columns is not None
+        columns: Any = block.columns if self.apart is None else block.context
         return row_likelihood(
-            self._code, self._own, self.k, block.a, block.b, block.columns, None, block.y, block.weight, block.count,
-            meat, parameter, by_eta, score, matrix,
+            self._code, self._own, self.k, block.a, block.b, columns, None, block.y, block.weight, block.count,
+            meat, parameter, by_eta, score, matrix, None if self.apart is None else self.apart.origin,
         )  # fmt: skip
 
     def _wide(self, block: Block, parameter: Any, meat: bool, by_eta: Any, score: Any, matrix: Any) -> float:
@@ -183,8 +188,9 @@ class RowProblem:
             step = min(_THINNED, self.totals.rows // (_ROWS_A_COLUMN * self.d))
         if step < _THINNED // 2:
             return self
-        kept = self.blocks.each(lambda block: block.where(slice(None, None, step)))
-        return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / step + 1.0)
+        together = self.apart.together if self.apart is not None else lambda block: block
+        kept = self.blocks.each(lambda block: together(block.where(slice(None, None, step))))
+        return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / step + 1.0, apart=None)
 
     def maximise(self, start: Any, information: Any = None, near: Any = None) -> tuple[Estimate, Influence | None]:
         """The maximum, from `start` (p,), and the model-based influence, whose meat is the information itself.
@@ -385,12 +391,31 @@ class RowProblem:
         def some(block: Block) -> Block:
             columns, features = block.columns, block.features
             return replace(block, columns=None if columns is None else np.ascontiguousarray(columns[kept]),
-                           features=None if features is None else np.ascontiguousarray(features[:, kept]))  # fmt: skip
+                           features=None if features is None else np.ascontiguousarray(features[:, kept]),
+                           context=tuple(block.context[j] for j in kept) if self.apart else block.context)  # fmt: skip
 
         places = [*range(self.k), *(self.k + j for j in kept), *range(self.k + self.d, self.size)]
         return replace(
-            self, blocks=self.blocks.map(some), names=tuple(self.names[j] for j in kept), penalty=self.penalty[places]
-        )
+            self, blocks=self.blocks.map(some), names=tuple(self.names[j] for j in kept), penalty=self.penalty[places],
+            apart=self.apart and Apart(self.apart.origin[kept], self.apart.spread[kept]),
+        )  # fmt: skip
+
+
+class Apart(NamedTuple):
+    """What is known of d columns (n,), doubles, that lie apart in the blocks' `context`: they are read as they lie.
+
+    origin: (d,) what the kernel takes off each. spread: (d,) their root mean squares about it.
+    """
+
+    origin: Any
+    spread: Any
+
+    def together(self, block: Block) -> Block:
+        """The block with them as `columns`, less the origin."""
+        columns = np.empty((len(self.origin), block.n))
+        for to, column, origin in zip(columns, block.context, self.origin, strict=True):
+            np.subtract(column, origin, out=to)
+        return replace(block, columns=columns, context=())
 
 
 class Totals(NamedTuple):
@@ -402,9 +427,12 @@ class Totals(NamedTuple):
     squares: Any
 
 
-def _totals(block: Block) -> Totals:
+def _totals(apart: Apart | None, block: Block) -> Totals:
     comparisons = block.n if block.count is None else float(block.count.sum())
-    squares = sum(np.einsum("nd,nd->d", wide, wide) for _, wide in widened(block))
+    if apart is not None:
+        squares = block.n * apart.spread**2
+    else:
+        squares = sum(np.einsum("nd,nd->d", wide, wide) for _, wide in widened(block))
     return Totals(block.n, comparisons, float(weights(block).sum()), squares)
 
 
