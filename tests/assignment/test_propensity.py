@@ -11,7 +11,8 @@ import statsmodels.api as sm
 import steelyard as sy
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
-from steelyard.assignment import softmax
+from steelyard import blocks
+from steelyard.assignment import contexts, softmax
 from steelyard.models import row_problem
 from steelyard.spill import joined
 
@@ -293,6 +294,39 @@ def test_a_context_that_tells_the_outcome_is_warned_of():
     with warnings.catch_warnings():  # of an outcome that is always the same, nothing can be said
         warnings.simplefilter("error")
         sy.PairPropensity().fit(scanned(frame.with_columns(y=pl.lit(1.0)), ["x0", "verdict"]))
+
+
+@pytest.mark.parametrize("change", [None, 5, 299])
+def test_few_rows_only_clear_a_context(monkeypatch, change):
+    monkeypatch.setattr(contexts, "_FEW", 4)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 64)
+    y = np.repeat([0.0, 1.0], 150)  # the same in the first rows of every block
+    told = 3.0 - 2.0 * y
+    if change is not None:
+        told[change] += 1e-3
+    frame = simulated(n=300).with_columns(y=pl.Series(y), told=pl.Series(told))
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        sy.PairPropensity(method="pairs").fit(scanned(frame, ["x0", "told"]))
+    assert ["'told' tells the outcome" in str(warning.message) for warning in shown] == [True] * (change is None)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("limit", [1 << 18, 256])
+def test_two_groups_of_contexts_in_any_units_equal_scikit_learn(monkeypatch, limit):
+    monkeypatch.setattr(row_problem, "_LONG", limit)
+    frame = simulated().filter(pl.col("group") != "v")
+    names = ["x0", "x1", "x2", "level"]
+    units = {"x0": 1e8 + 10.0 * pl.col("x0"), "x1": 1e-9 * pl.col("x1"), "x2": (1000 * pl.col("x2")).cast(pl.Int64)}
+    odd = frame.with_columns(**units)
+    fit = sy.GroupPropensity(ridge=0.7).fit(scanned(odd, names))
+    raw = odd.select(*names[:3], *(pl.col("level").eq(v).cast(pl.Float64).alias(v) for v in "qrs")).to_numpy()
+    columns = (raw - raw.mean(axis=0)) / raw.std(axis=0)
+    peer = LogisticRegression(C=1 / 0.7, tol=1e-12, max_iter=10000).fit(columns, odd["group"])
+    want = peer.predict_proba(columns)[np.arange(len(odd)), odd["group"].eq("w").cast(pl.Int8)]
+    np.testing.assert_allclose(fit.probability(scanned(odd, names)), want, atol=1e-6)
+    slopes = fit.coefficients()["estimate"].to_numpy()[1:]
+    np.testing.assert_allclose(slopes * raw.std(axis=0), peer.coef_[0], atol=1e-5)
 
 
 def test_one_line_is_warned_once():

@@ -101,6 +101,26 @@ def test_one_block_or_many_and_no_hessian():
     assert not alone[2].any()
 
 
+@pytest.mark.parametrize("k", [0, 3])
+def test_columns_that_lie_apart_are_read_less_their_origin(k):
+    d, n = 6, 700
+    a, b, z, offset, y, weight, count = block(8, n, k, d, "davidson")
+    origin, parameter = np.random.default_rng(3).normal(1e3, 1.0, d), np.linspace(0.1, 0.5, size(k, d, "davidson"))
+    moved = z + origin[:, None]
+    less = moved - origin[:, None]  # what subtraction leaves
+    asked = []
+    for columns, about in ((less, None), ([column.copy() for column in moved], origin)):
+        by_eta, score, matrix = np.zeros((4, n)), np.zeros(len(parameter)), np.zeros((len(parameter),) * 2)
+        value = native.row_likelihood(MODELS["davidson"], 0, k, a, b, columns, offset, y, weight, count, False,
+                                      parameter, by_eta, score, matrix, about)  # fmt: skip
+        asked.append((value, by_eta, score, matrix))
+    for x, want in zip(*asked, strict=True):
+        np.testing.assert_array_equal(x, want)
+    with pytest.raises(ValueError, match="origin must"):
+        native.row_likelihood(1, 0, k, a, b, z, offset, y, weight, count, False, parameter, by_eta, score, matrix,
+                              origin[1:])  # fmt: skip
+
+
 def test_wrong_shapes_and_codes():
     a, b, z, _, y, *_ = block(7, 20, 3, 2, "bradley-terry", weighted=False)
     score, matrix = np.zeros(5), np.zeros((5, 5))
