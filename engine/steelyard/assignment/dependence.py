@@ -14,6 +14,7 @@ from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.inference.clusters import ClusterSums, refuse_nulls, summed
 from steelyard.inference.influence import squared_rows
+from steelyard.spill import settled
 
 if TYPE_CHECKING:
     from steelyard.assignment.assigned import Assigned
@@ -53,7 +54,7 @@ class Dependence:
 def dependence(model: SoftmaxModel, assigned: Assigned, clusters: tuple[str, ...]) -> Dependence:
     """The test of a fitted softmax model, on its own rows. clusters: name of the cluster column, if there is one."""
     what = {"pair": "the pair shown", "group": "the rater's group", "label": "whether a row is labelled"}[assigned.kind]
-    problem = replace(model.problem, ridge=0.0)
+    problem = replace(model.problem, ridge=0.0, blocks=settled(model.problem.blocks))
     null = replace(problem, blocks=problem.blocks.map(_constant), d=1)
     start = np.zeros((problem.k, 1))
     if problem.k <= model.draws:

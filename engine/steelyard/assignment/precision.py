@@ -108,28 +108,41 @@ def _never_or_always(model: SoftmaxModel) -> Any:
     more than one class of twenty is so, the others too, which stand against all.
     """
     problem, k = model.problem, model.problem.k
+    two = _of_two_values(model)
 
-    def one(block: Block) -> tuple[Any, Any, Any]:
+    def one(block: Block) -> tuple[Any, Any]:
         drawn, sides = np.zeros((2, problem.d, k)), np.zeros((2, problem.d))
-        powers = np.zeros((4, problem.d))
-        for cut, part in block.pieces(PIECE):
-            z = np.asarray(part.columns)
-            powers += [(z**power).sum(axis=1) for power in (1, 2, 3, 4)]
-            for side, at in enumerate((z > 0, z <= 0)):
-                sides[side] += at.sum(axis=1)
-                for codes in block.drawn:
-                    for j in range(1, problem.d):
-                        drawn[side, j] += np.bincount(codes[cut][at[j]], minlength=k)
-        return drawn, sides, powers
+        for j in two:
+            column = np.asarray(block.columns)[j]
+            for side, at in enumerate((column > 0, column <= 0)):
+                sides[side, j] = at.sum()
+                drawn[side, j] = sum(np.bincount(codes[at], minlength=k) for codes in block.drawn)
+        return drawn, sides
 
-    drawn, sides, powers = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
-    m, m2, m3, m4 = powers / problem.rows
-    third, fourth, variance = m3 - 3 * m * m2 + 2 * m**3, m4 - 4 * m * m3 + 6 * m**2 * m2 - 3 * m**4, m2 - m**2
-    gap = fourth * variance - third**2 - variance**3  # Pearson: 0 for two values alone
-    two = (variance > 1e-9) & (np.abs(gap) <= 1e-6 * fourth * variance)
-    lone = (two[:, None] & ((drawn == 0) | (drawn == sides[:, :, None])).any(axis=0)).T
+    lone = np.zeros((k, problem.d), bool)
+    if len(two):
+        drawn, sides = (sum(part)[:, two] for part in zip(*problem.blocks.each(one), strict=True))
+        lone[:, two] = ((drawn == 0) | (drawn == sides[:, :, None])).any(axis=0).T
     lone |= lone.sum(axis=0) * 20 > k
     return lone[model.free]
+
+
+def _of_two_values(model: SoftmaxModel) -> Any:
+    """Places of the columns that have two values, by their first four moments."""
+    problem = model.problem
+
+    def one(block: Block) -> Any:
+        sums = np.zeros((4, problem.d))
+        for _, part in block.pieces(PIECE):
+            z = np.asarray(part.columns)
+            square = z * z
+            sums += z.sum(axis=1), square.sum(axis=1), (square * z).sum(axis=1), (square * square).sum(axis=1)
+        return sums
+
+    m, m2, m3, m4 = sum(problem.blocks.each(one)) / problem.rows
+    third, fourth, variance = m3 - 3 * m * m2 + 2 * m**3, m4 - 4 * m * m3 + 6 * m**2 * m2 - 3 * m**4, m2 - m**2
+    gap = fourth * variance - third**2 - variance**3  # Pearson: 0 for two values alone
+    return np.flatnonzero((variance > 1e-9) & (np.abs(gap) <= 1e-6 * fourth * variance))
 
 
 def _by_cluster(model: SoftmaxModel, cluster: str, width: int, scores: Callable[[Block], Any]) -> tuple[Any, int]:
