@@ -87,6 +87,21 @@ def test_more_labels_than_the_cache_has_slots():
     assert store.encode(0, pl.Series(strings), True, codes) == len(strings)
     np.testing.assert_array_equal(codes, np.arange(30_000) % 9000)
     assert store.labels() == strings[:9000]
+    some = [None if i % 7 == 3 else f"stranger {i}" if i % 7 == 5 else text for i, text in enumerate(strings[5:])]
+    want = [-1 if i % 7 == 3 else -2 if i % 7 == 5 else (i + 5) % 9000 for i in range(len(some))]
+    found = np.empty(len(some) + 3, np.int32)
+    column = pl.Series([None, "n 0", None, *some])  # its bits of what is null start within a byte
+    assert store.encode(0, column, False, found) == len(column)
+    np.testing.assert_array_equal(found[3:], want)
+    assert store.encode(0, column[3:], False, found[3:]) == len(some)
+    np.testing.assert_array_equal(found[3:], want)
+
+
+def test_no_room_where_few_views_come_twice():
+    strings = [f"a long label number {i}" for i in range(20_000)]
+    store, codes = Store(1 << 14, 1 << 20), np.empty(20_000, np.int32)
+    assert store.encode(0, pl.Series(strings), True, codes) == 1 << 14
+    np.testing.assert_array_equal(codes[: 1 << 14], np.arange(1 << 14))
 
 
 def test_growing_by_rehash_keeps_codes():

@@ -116,6 +116,11 @@ def test_columns_that_lie_apart_are_read_less_their_origin(k):
         asked.append((value, by_eta, score, matrix))
     for x, want in zip(*asked, strict=True):
         np.testing.assert_array_equal(x, want)
+    by_eta, score, matrix = np.zeros((4, n)), np.zeros(len(parameter)), np.zeros((len(parameter),) * 2)
+    value = twin.row_likelihood(MODELS["davidson"], 0, k, a, b, moved, offset, y, weight, count, False, parameter,
+                                by_eta, score, matrix, origin)  # fmt: skip
+    for x, want in zip(asked[0], (value, by_eta, score, matrix), strict=True):
+        np.testing.assert_allclose(x, want, rtol=1e-9, atol=1e-9)
     with pytest.raises(ValueError, match="origin must"):
         native.row_likelihood(1, 0, k, a, b, z, offset, y, weight, count, False, parameter, by_eta, score, matrix,
                               origin[1:])  # fmt: skip

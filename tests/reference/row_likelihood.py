@@ -11,7 +11,7 @@ from tests.reference.pair_likelihood import pair_likelihood
 
 def row_likelihood(
     model: int, own: int, k: int, a: Any, b: Any, columns: Any, offset: Any, y: Any, weight: Any, count: Any,
-    meat: bool, parameter: Any, by_eta: Any, score: Any, hessian: Any,
+    meat: bool, parameter: Any, by_eta: Any, score: Any, hessian: Any, origin: Any = None,
 ) -> float:  # fmt: skip
     n, ties = len(y), model in (1, 2)
     d, p = len(columns), len(score)
@@ -20,7 +20,7 @@ def row_likelihood(
         if k:
             design[i, a[i]] += 1.0
             design[i, b[i]] -= 1.0
-        design[i, k : k + d] = columns[:, i]
+        design[i, k : k + d] = np.array([column[i] for column in columns]) - (0.0 if origin is None else origin)
     eta = design @ parameter + (0.0 if offset is None else offset)
     w, c = (np.ones(n) if values is None else values for values in (weight, count))
     tie = ties & (y == 0.5)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy  # its parts load when first used
 
+from steelyard._native.row_squares import row_squares
 from steelyard.blocks import Block
 from steelyard.errors import LogError
 from steelyard.inference.influence import cluster_sets
@@ -38,16 +39,19 @@ def summed(
     cluster: (n,) codes. arms: a, b, and the score entry of a, each (n,); b's is its negative. columns: the entries
     of d columns, (rows, d) for each slice of the block's rows.
     """
-    occurring, place = np.unique(cluster, return_inverse=True)
-    high = int(occurring[-1]) + 1 if len(occurring) else 0
+    high = int(cluster.max(initial=-1)) + 1
+    occurs, place = np.zeros(high, bool), np.empty(high, np.int32)
+    occurs[cluster] = True
+    occurring = np.flatnonzero(occurs)
+    place[occurring] = np.arange(len(occurring), dtype=np.int32)
     by_arm = scipy.sparse.csr_array((high, k))
     if arms is not None:
         a, b, entry = arms
         where = (np.concatenate([cluster, cluster]), np.concatenate([a, b]))
         by_arm = scipy.sparse.coo_array((np.concatenate([entry, -entry]), where), shape=(high, k)).tocsr()
     sums = np.zeros((len(occurring), d))
-    for cut, entries in columns:
-        here, row = np.unique(place[cut], return_inverse=True)
+    for cut, entries in columns if d else ():
+        here, row = np.unique(place[cluster[cut]], return_inverse=True)
         member = scipy.sparse.coo_array((np.ones(len(row)), (row, np.arange(len(row)))), shape=(len(here), len(row)))
         sums[here] += member.tocsr() @ entries
     return Part(by_arm, occurring, sums)
@@ -98,9 +102,10 @@ class ClusterSums:
     def squared(self) -> Any:
         """(k + d, k + d) sum over the clusters of s s'."""
         self._merge()
-        arms, columns = self._arms, self._columns
+        arms, columns, own = self._arms, self._columns, np.zeros((self._arms.shape[1],) * 2)
+        row_squares(arms.indptr.astype(np.int64), arms.indices.astype(np.int32), arms.data, own)
         across = arms.T @ columns
-        return np.block([[(arms.T @ arms).toarray(), across], [across.T, columns.T @ columns]])
+        return np.block([[own + own.T - np.diag(np.diag(own)), across], [across.T, columns.T @ columns]])
 
 
 def squared_sums(
