@@ -1,7 +1,7 @@
 """Side by side with everyone: every job, every peer's fastest path, in one run.
 
 `make bench` writes benchmarks/RESULTS.md and its figures. Wall times of a job are taken in rounds, each contender once
-a round, so that a busy machine is busy for all; a process of its own per contender tells peak memory. Accuracy is
+a round, so that a busy machine is busy for all, and none before the last one's threads rest; a process of its own per contender tells peak memory. Accuracy is
 against an exact optimum or an estimate by hand, never against ourselves.
 """
 
@@ -33,6 +33,7 @@ from benchmarks.jobs import sandwich_by_hand, styled_file
 HERE = Path(__file__).parent
 JOBS = [*jobs.JOBS, *causal_jobs.JOBS]
 MISSING = (ImportError, PackageNotFoundError)
+REST = 0.3  # seconds before each run: the threads of some BLAS go on waiting for work, on the next contender's cores
 PEERS = ("evalica", "choix", "arena-rank", "arenakit", "scikit-learn", "statsmodels", "glum", "doubleml", "econml")
 
 
@@ -63,6 +64,7 @@ def timed(job: Job, scale: float) -> list[Timed]:
         there.append((contender, found))
     for _ in range(job.rounds):
         for contender, found in there:
+            time.sleep(REST)
             start = time.perf_counter()
             contender.run()
             found.seconds.append(time.perf_counter() - start)
