@@ -1,8 +1,8 @@
 """Side by side with everyone: every job, every peer's fastest path, in one run.
 
 `make bench` writes benchmarks/RESULTS.md and its figures. Wall times of a job are taken in rounds, each contender once
-a round, so that a busy machine is busy for all, and none before the last one's threads rest; a process of its own per contender tells peak memory. Accuracy is
-against an exact optimum or an estimate by hand, never against ourselves.
+a round, so that a busy machine is busy for all, and none before the threads of the last one rest; a process of its own
+per contender tells peak memory. Accuracy is against an exact optimum or an estimate by hand, never against ourselves.
 """
 
 from __future__ import annotations
