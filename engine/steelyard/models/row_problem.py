@@ -190,7 +190,7 @@ class RowProblem:
             return self
         together = self.apart.together if self.apart is not None else lambda block: block
         kept = self.blocks.each(lambda block: together(block.where(slice(None, None, step))))
-        return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / step + 1.0, apart=None)
+        return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / step + self.scale**2, apart=None)
 
     def maximise(self, start: Any, information: Any = None, near: Any = None) -> tuple[Estimate, Influence | None]:
         """The maximum, from `start` (p,), and the model-based influence, whose meat is the information itself.
