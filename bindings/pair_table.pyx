@@ -19,6 +19,9 @@ cdef extern from "pair_table.h":
         ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label,
         const uint8_t *label_place, ptrdiff_t n_labels, const double *y, ptrdiff_t k,
         uint8_t *count, uint32_t *carry) nogil
+    ptrdiff_t sy_square_cells(
+        ptrdiff_t k, const double *count, const int32_t *order, const int32_t *name, int32_t *a, int32_t *b,
+        double *sums) nogil
     ptrdiff_t sy_sorted_cells(
         ptrdiff_t n, const int64_t *keys, const int64_t *count, int32_t *a, int32_t *b, double *sums) nogil
     ptrdiff_t sy_folded_cells(
@@ -111,6 +114,23 @@ def pair_count(
         done = sy_pair_count(
             n, &a[0], &b[0], told.label, told.place, told.n_labels, told.y, k, &count[0, 0, 0], &carry[0, 0, 0])
     return done
+
+
+def square_cells(
+    const double[:, :, ::1] count, const int32_t[::1] order, const int32_t[::1] name, int32_t[::1] a, int32_t[::1] b,
+    double[:, ::1] sums,
+):
+    cdef ptrdiff_t k = order.shape[0], room = k * (k - 1), i, cells
+    cdef bint bad = count.shape[0] != k or count.shape[1] != k or count.shape[2] != 3 or name.shape[0] != k
+    for i in range(k):
+        bad |= order[i] < 0 or order[i] >= k
+    if bad or a.shape[0] != room or b.shape[0] != room or sums.shape[0] != room or sums.shape[1] != 3:
+        raise ValueError("count must be k x k x 3, order and name of k arms, and a, b and sums have room for k (k - 1)")
+    if not room:
+        return 0
+    with nogil:
+        cells = sy_square_cells(k, &count[0, 0, 0], &order[0], &name[0], &a[0], &b[0], &sums[0, 0])
+    return cells
 
 
 def sorted_cells(

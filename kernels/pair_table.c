@@ -109,6 +109,25 @@ ptrdiff_t sy_pair_count(ptrdiff_t n, const int32_t *a, const int32_t *b, const i
     return n;
 }
 
+/* Counts (k x k x 3) of ordered pairs to cells: pair by pair of the k arms as `order` has them, each way that occurs. What
+   stands i-th in it is named name[i]. a, b, sums: room for k (k - 1) cells. Returns how many there are. */
+ptrdiff_t sy_square_cells(ptrdiff_t k, const double *count, const int32_t *order, const int32_t *name, int32_t *a,
+                          int32_t *b, double *sums) {
+    ptrdiff_t cell = 0;
+    for (ptrdiff_t i = 0; i < k; i++)
+        for (ptrdiff_t j = i + 1; j < k; j++)
+            for (int flip = 0; flip < 2; flip++) {
+                const ptrdiff_t x = flip ? j : i, z = flip ? i : j;
+                const double *own = count + 3 * (order[x] * k + order[z]);
+                if (own[0] + own[1] + own[2] == 0.0)
+                    continue;
+                a[cell] = name[x];
+                b[cell] = name[z];
+                memcpy(sums + 3 * cell++, own, 3 * sizeof(double));
+            }
+    return cell;
+}
+
 /* n sorted keys, (low << 33 | high << 3 | flip << 2 | place), each of count rows (NULL: one), to cells: a and b, who is
    high where flip, and sums (win, tie, loss) by place. a, b, sums: room for n cells. Returns how many there are. */
 ptrdiff_t sy_sorted_cells(ptrdiff_t n, const int64_t *keys, const int64_t *count, int32_t *a, int32_t *b,

@@ -14,6 +14,8 @@ ptrdiff_t sy_plain_keys(ptrdiff_t n, const int32_t *a, const int32_t *b, const i
 ptrdiff_t sy_pair_count(ptrdiff_t n, const int32_t *a, const int32_t *b, const int32_t *label,
                         const uint8_t *label_place, ptrdiff_t n_labels, const double *y, ptrdiff_t k,
                         uint8_t *count, uint32_t *carry);
+ptrdiff_t sy_square_cells(ptrdiff_t k, const double *count, const int32_t *order, const int32_t *name, int32_t *a,
+                          int32_t *b, double *sums);
 ptrdiff_t sy_sorted_cells(ptrdiff_t n, const int64_t *keys, const int64_t *count, int32_t *a, int32_t *b,
                           double *sums);
 ptrdiff_t sy_folded_cells(ptrdiff_t n, ptrdiff_t width, const int32_t *a, const int32_t *b, const double *values,

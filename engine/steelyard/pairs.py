@@ -62,11 +62,9 @@ class PairTable:
 
     def frame(self) -> pl.DataFrame:
         """One row a cell: a b position win tie loss comparisons; position: whether being shown first counts."""
-        names = self.arms.to_numpy()
         return pl.DataFrame(
             {
-                "a": pl.Series(names[self.a].tolist(), dtype=pl.String),
-                "b": pl.Series(names[self.b].tolist(), dtype=pl.String), "position": self.first > 0,
+                "a": self.arms.gather(self.a), "b": self.arms.gather(self.b), "position": self.first > 0,
                 **{outcome: self.sums[:, j] for j, outcome in enumerate(("win", "tie", "loss"))},
                 "comparisons": self.rows.astype(np.int64),
             }

@@ -139,6 +139,21 @@ def test_sorted_cells_equal_twin(n, arms, far, counted, seed):
 
 
 @settings(max_examples=80, deadline=None)
+@given(k=st.integers(0, 9), share=st.floats(0.0, 1.0), seed=seeds)
+def test_square_cells_equal_twin(k, share, seed):
+    rng = np.random.default_rng(seed)
+    count = rng.integers(0, 2**40, (k, k, 3)) * (rng.random((k, k, 3)) < share) * (1.0 - np.eye(k)[:, :, None])
+    names = np.sort(rng.permutation(2 * k)[:k]).astype(np.int32)
+    columns = frozen(count, rng.permutation(k).astype(np.int32), names)
+    room = max(k * (k - 1), 0)
+    got, want = ([np.full(room, -1, np.int32), np.full(room, -1, np.int32), np.full((room, 3), -1.0)] for _ in range(2))
+    m = native.square_cells(*columns, *got)
+    assert m == twin.square_cells(*columns, *want)
+    for mine, twins in zip(got, want, strict=True):
+        np.testing.assert_array_equal(mine[:m], twins[:m])
+
+
+@settings(max_examples=80, deadline=None)
 @given(n=st.integers(0, 60), arms=st.integers(2, 9), width=st.integers(1, 4), seed=seeds)
 def test_folded_cells_equal_twin(n, arms, width, seed):
     rng = np.random.default_rng(seed)
@@ -229,6 +244,10 @@ def test_wrong_lengths():
         (native.pair_count, (a, a, None, None, y, np.zeros((2, 2, 2), np.uint8), more)),
         (native.pair_count, (a, a, None, None, y, table, more[:1])),
         (native.pair_count, (a, a, None, None, y, np.zeros((2, 3, 3), np.uint8), more)),
+        (native.square_cells, (np.zeros((2, 2, 3)), np.arange(2, dtype=np.int32), a[:2], a[:2], a[:2], sums)),
+        (native.square_cells, (np.zeros((2, 2, 3)), np.arange(1, 3, dtype=np.int32), a[:2], a[:2], a[:2], sums[:2])),
+        (native.square_cells, (np.zeros((2, 3, 3)), np.arange(2, dtype=np.int32), a[:2], a[:2], a[:2], sums[:2])),
+        (native.square_cells, (np.zeros((2, 2, 3)), np.arange(2, dtype=np.int32), a[:1], a[:2], a[:2], sums[:2])),
         (native.sorted_cells, (keys, None, a, a, sums)),
         (native.sorted_cells, (keys, one, np.zeros(4, np.int32), np.zeros(4, np.int32), sums)),
         (native.sorted_cells, (keys, None, np.zeros(4, np.int32), np.zeros(4, np.int32), sums[:3])),

@@ -1,5 +1,7 @@
 """Twins of bindings/pair_table.pyx."""
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -94,6 +96,24 @@ def pair_count(
         total = int(count[cell]) + 256 * int(carry[cell]) + 1
         count[cell], carry[cell] = total % 256, total // 256
     return done
+
+
+def square_cells(
+    count: NDArray[np.float64],
+    order: NDArray[np.int32],
+    name: NDArray[np.int32],
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    sums: NDArray[np.float64],
+) -> int:
+    """Counts (k, k, 3) of ordered pairs to the cells (a, b) that occur, both ways of a pair side by side; how many."""
+    m, k = 0, len(order)
+    for i, j in itertools.combinations(range(k), 2):
+        for x, z in ((i, j), (j, i)):
+            if count[order[x], order[z]].any():
+                a[m], b[m], sums[m] = name[x], name[z], count[order[x], order[z]]
+                m += 1
+    return m
 
 
 def sorted_cells(

@@ -31,6 +31,14 @@ def pair_count(
     count: NDArray[np.uint8],
     carry: NDArray[np.uint32],
 ) -> int: ...
+def square_cells(
+    count: NDArray[np.float64],
+    order: NDArray[np.int32],
+    name: NDArray[np.int32],
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    sums: NDArray[np.float64],
+) -> int: ...
 def sorted_cells(
     keys: NDArray[np.int64],
     count: NDArray[np.int64] | None,
