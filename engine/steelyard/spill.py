@@ -72,10 +72,6 @@ class Blocks:
             return Blocks([*self.each(change)])
         return replace(self, changes=(*self.changes, change))
 
-    def later(self, change: Callable[[Block], Block]) -> Blocks:
-        """The blocks with a change made whenever they are read: one that makes them larger, for few passes."""
-        return Blocks([Later(part, (change,)) for part in self.parts]) if self.in_memory else self.map(change)
-
     def each(self, function: Callable[[Block], S]) -> Iterator[S]:
         """function(block) for every block, in order, on all cores."""
         if self.place is not None:

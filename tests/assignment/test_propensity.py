@@ -311,6 +311,32 @@ def test_few_rows_only_clear_a_context(monkeypatch, change):
     assert ["'told' tells the outcome" in str(warning.message) for warning in shown] == [True] * (change is None)
 
 
+@pytest.mark.parametrize("told", [lambda y: 2 * y + 1, lambda y: np.round(1e6 * y), lambda y: y.astype(np.float32)])
+def test_a_context_that_tells_scores_in_order_is_warned_of(monkeypatch, told):
+    monkeypatch.setattr(contexts, "_FEW", 64)
+    y = np.sort(np.random.default_rng(1).random(20_000))  # the first ones hardly differ
+    frame = pl.DataFrame({"a": ["x", "y"] * 10_000, "b": ["y", "z"] * 10_000, "y": y, "told": told(y)})
+    with pytest.warns(UserWarning, match="'told' tells the outcome"):
+        sy.PairPropensity(method="pairs").fit(sy.scan(frame, a="a", b="b", outcome="y", context="told"))
+
+
+def test_contexts_that_change_after_a_fit_are_told():
+    frame = simulated().filter(pl.col("group") != "v").with_columns(pl.col("y").fill_null(0.5))
+    x = frame["x0"].to_numpy().copy()
+    log = sy.scan({**{name: frame[name].to_numpy() for name in ("a", "b", "y", "group")}, "x": x}, a="a", b="b",
+                  outcome="y", group="group", context="x")  # fmt: skip
+    fit = sy.GroupPropensity().fit(log)
+    told = fit.coefficients()
+    x *= 2.0
+    if fit.blocks.parts[0].context[0][0] == x[0]:  # the log shares the array's memory
+        for asked in (fit.coefficients, fit.dependence):
+            with pytest.raises(sy.LogError, match="not what they were when the propensity was fitted"):
+                asked()
+        x /= 2.0
+    assert fit.coefficients().equals(told)
+    assert pickle.loads(pickle.dumps(fit)).coefficients().equals(told)
+
+
 @pytest.mark.peers
 @pytest.mark.parametrize("limit", [1 << 18, 256])
 def test_two_groups_of_contexts_in_any_units_equal_scikit_learn(monkeypatch, limit):

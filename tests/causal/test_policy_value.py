@@ -266,3 +266,20 @@ def test_uniform_is_over_arms_that_some_row_compares():
     roles |= {"context": "s0", "on_bad": "drop"}
     one, two = (sy.PolicyValue("0").fit(sy.scan(rows, **roles)) for rows in (frame, pl.concat([frame, ghost])))
     assert (one.value, one.se) == pytest.approx((two.value, two.se), rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:cluster column")
+def test_an_error_that_crossing_clusters_cancel_is_no_interval():
+    """Every rater answers every prompt once: what two columns add can be less than what their crossing takes away."""
+    rng, size = np.random.default_rng(91), 16
+    rater, prompt = (v.ravel() for v in np.meshgrid(range(size), range(size)))
+    n = len(rater)
+    pair, y = rng.integers(0, 3, n), (rng.random(n) < 0.6) * 1.0
+    frame = pl.DataFrame({"a": np.array(list("xxy"))[pair], "b": np.array(list("yzz"))[pair], "y": y,
+                          "t": np.where(rng.random(n) < 0.5, "u", "v"), "rater": rater, "prompt": prompt})  # fmt: skip
+    log = sy.scan(frame, a="a", b="b", outcome="y", context="t", cluster=["rater", "prompt"])
+    fit = sy.PolicyValue("x", "y", folds=1).fit(log)
+    assert fit.se == 0.0
+    estimator, value, *interval, reason = fit.table().row(0)
+    assert (estimator, value, interval) == ("doubly robust", fit.value, [None] * 3)
+    assert "no interval" in reason

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
 
 _CELLS = 1 << 19  # entries of columns that are made at a time where only their sums are wanted
-_FEW = 1 << 11  # rows that tell of most columns that they are no line in the outcome
+_FEW, _NEARLY = 1 << 11, 0.9  # rows that tell of most columns, by a correlation below that, that they are no line
 _LINE = 1 - 1e-9  # a correlation that is one
 
 
@@ -30,6 +30,7 @@ class Contexts:
     numeric: names. levels: name and sorted values of each column of text; the first value is the reference.
     mean, scale: (d,) of the raw columns, numeric ones first, then an indicator for each other value.
     unseen: what a value that was not there does: "raise", or "other" (it counts as the average of all values).
+    origin: (d,) near the mean. sums: of each block that these were learned from, as :meth:`summed` gives them.
     """
 
     numeric: tuple[str, ...]
@@ -37,6 +38,8 @@ class Contexts:
     mean: Any
     scale: Any
     unseen: str = "raise"
+    origin: Any = field(default=None, repr=False)
+    sums: tuple[Any, ...] = field(default=(), repr=False)
 
     @property
     def terms(self) -> list[str]:
@@ -62,6 +65,28 @@ class Contexts:
         made = np.empty((len(self.mean) - len(own), len(levels[0]) if levels else 0))
         self._indicators(levels, made)
         return [*own, *made]
+
+    def summed(self, block: Block) -> Any:
+        """(1 + d, 2) the weight and the rows of a block; of each column, less the origin, the weighted sum and that of
+        its square.
+        """
+        weight, sums = weights(block), np.zeros((1 + len(self.origin), 2))
+        sums[0] = weight.sum(), block.n
+        step = max(256, _CELLS // max(len(self.origin) - len(self.numeric), 8))
+        for start in range(0, block.n, step):
+            cut = slice(start, start + step)
+            for j, column in enumerate(self.lying(block, cut)):
+                sums[1 + j] += column_moments(column, self.origin[j], weight[cut])
+        return sums
+
+    def unchanged(self, i: int, block: Block) -> Block:
+        """The i-th block that this was learned from. LogError where its columns, which lie in the log, have changed."""
+        if not np.array_equal(self.summed(block), self.sums[i]):
+            raise LogError(
+                f"the contexts of rows from {block.start} on are not what they were when the propensity was fitted: "
+                "fit it again, or scan a copy of what you go on to change"
+            )
+        return block
 
     def _indicators(self, levels: Sequence[Any], out: Any) -> None:
         """Writes those of the columns of text, codes by column, to out."""
@@ -172,14 +197,13 @@ def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Ca
     coded = partial(_coded, places)
     d = len(encoder.context) + sum(len(values) - 1 for _, values in levels)
     raw = Contexts(tuple(encoder.context), tuple(levels), np.zeros(d), np.ones(d), unseen)
-    mean, scale = _moments(raw, blocks.map(coded))
-    constant = [name for name, s in zip(raw.terms, scale, strict=True) if s == 0.0]
+    contexts = _moments(raw, blocks.map(coded))
+    constant = [name for name, s in zip(raw.terms, contexts.scale, strict=True) if s == 0.0]
     constant += [name for name, values in levels if len(values) < 2]
     if constant:
         raise LogError(
             f"context {constant[0]!r} is the same in every row: it can tell nothing. Leave it out of context=."
         )
-    contexts = replace(raw, mean=mean, scale=scale)
     _warn_of_outcomes(contexts, blocks.map(coded))
     return contexts, coded
 
@@ -192,29 +216,19 @@ def _level(i: int, block: Block) -> Any:
     return block.levels[i]
 
 
-def _moments(raw: Contexts, blocks: Blocks) -> tuple[Any, Any]:
-    """(d,) weighted mean and standard deviation, in one pass about the first row: large numbers lose nothing."""
-    d = len(raw.mean)
-    step = max(256, _CELLS // max(d - len(raw.numeric), 8))
+def _moments(raw: Contexts, blocks: Blocks) -> Contexts:
+    """With weighted mean and standard deviation, in one pass about the first row: large numbers lose nothing."""
     firsts = blocks.each(lambda block: raw.lying(block, slice(0, 1)) if block.n else None)
     first = next((columns for columns in firsts if columns is not None), None)
     if first is None:
         raise LogError("no row is left to fit to: every one is bad, or has no outcome")
-    origin = np.concatenate([*first, np.empty(0)])
-
-    def one(block: Block) -> tuple[float, Any]:
-        weight, sums = weights(block), np.zeros((d, 2))
-        for start in range(0, block.n, step):
-            cut = slice(start, start + step)
-            beside = zip(raw.lying(block, cut), origin.tolist(), strict=True)
-            sums += np.reshape([column_moments(column, about, weight[cut]) for column, about in beside], (d, 2))
-        return float(weight.sum()), sums
-
-    total, sums = (sum(part) for part in zip(*blocks.each(one), strict=True))
-    mean, square = sums.T / total
+    about = replace(raw, origin=np.concatenate([*first, np.empty(0)]))
+    sums = tuple(blocks.each(about.summed))
+    (total, _), *of_columns = sum(sums)
+    mean, square = np.reshape(of_columns, (-1, 2)).T / total
     variance = np.maximum(square - mean**2, 0.0)
     variance[variance <= 1e-14 * square] = 0.0
-    return origin + mean, np.sqrt(variance)
+    return replace(about, mean=about.origin + mean, scale=np.sqrt(variance), sums=sums)
 
 
 @one_blas_thread()
@@ -232,11 +246,12 @@ def _warn_of_outcomes(contexts: Contexts, blocks: Blocks) -> None:
         return np.where((n > 2) & (rest_y > 1e-12 * yy), r, np.nan)
 
     def one(rows: int | None, block: Block) -> Any:
-        """(6, d) sums over the first labelled rows of a block, of 1, y, y^2, x, x^2, x y."""
+        """(6, d) sums over the first labelled rows of a block, of 1, y, y^2, x, x^2, x y; of few about the first."""
         sums = np.zeros((6, len(contexts.mean)))
         for _, part in block.where(np.flatnonzero(np.isfinite(np.asarray(block.y)))[:rows]).pieces(_FEW):
-            x = (np.array(contexts.lying(part)) - contexts.mean[:, None]) / contexts.scale[:, None]
-            y = np.asarray(part.y) - 0.5
+            columns, y = np.array(contexts.lying(part)), np.asarray(part.y)
+            x = (columns - (columns[:, :1] if rows else contexts.mean[:, None])) / contexts.scale[:, None]
+            y = y - (y[:1] if rows else 0.5)
             sums[:3] += np.array([part.n, y.sum(), y @ y])[:, None]
             sums[3:] += x.sum(axis=1), (x**2).sum(axis=1), x @ y
         return sums
@@ -250,7 +265,7 @@ def _warn_of_outcomes(contexts: Contexts, blocks: Blocks) -> None:
     with np.errstate(divide="ignore", invalid="ignore"):
         telling = np.ones(len(contexts.mean), bool)
         for sums in blocks.each(partial(one, _FEW)):
-            telling &= ~(np.abs(correlation(sums)) <= _LINE)
+            telling &= ~(np.abs(correlation(sums)) <= _NEARLY)
             if not telling.any():
                 return
         telling = np.abs(correlation(np.sum([*blocks.each(partial(one, None))], axis=0))) > _LINE

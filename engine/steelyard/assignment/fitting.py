@@ -17,7 +17,7 @@ from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError, warn
 from steelyard.models.row_problem import Apart, RowProblem, weights
 from steelyard.models.told_apart import identified
-from steelyard.spill import Blocks
+from steelyard.spill import Blocks, Later
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -62,7 +62,7 @@ def softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -
     if draws == 2:
         _refuse_ever_present(blocks, assigned)
     two = k == 2 and draws == 1
-    designed = (blocks.later if two else blocks.map)(partial(_designed, contexts))  # two classes are fitted without
+    designed = _designs_later(contexts, blocks) if two else blocks.map(partial(_designed, contexts))
     problem = SoftmaxProblem(designed, k, d, spec.ridge)
     told = [] if spec.ridge or two else problem.told()
     if told:
@@ -80,6 +80,14 @@ def softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -
     if not spec.ridge and model.separated():
         raise NotIdentifiedError(_separated(assigned))
     return model
+
+
+def _designs_later(contexts: Contexts, blocks: Blocks) -> Blocks:
+    """Designs made whenever they are asked for: two classes are fitted without, and little else asks."""
+    design, parts = partial(_designed, contexts), [part for part in blocks.parts if isinstance(part, Block)]
+    if not blocks.in_memory or len(contexts.sums) != len(parts) or any(part.design is not None for part in parts):
+        return blocks.map(design)
+    return Blocks([Later(part, (partial(contexts.unchanged, i), design)) for i, part in enumerate(parts)])
 
 
 def _designed(contexts: Contexts, block: Block) -> Block:

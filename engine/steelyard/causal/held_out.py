@@ -14,7 +14,7 @@ from steelyard.blocks import Block
 from steelyard.causal.contextual import ContextualProblem
 from steelyard.causal.folds import fold_slices, refuse_lone
 from steelyard.errors import NotIdentifiedError, OverlapError, SteelyardError
-from steelyard.spill import changed, joined
+from steelyard.spill import changed, joined, settled
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -70,7 +70,7 @@ def _of_two(model: SoftmaxModel, folds: int) -> list[Any]:
         none = np.empty((0, block.n))
         return replace(block, y=y, features=None, design=none, levels=(), clusters=(), propensity=None)
 
-    parts = model.problem.blocks.map(ready).split(folds, view=True)
+    parts = settled(model.problem.blocks).map(ready).split(folds, view=True)
     penalty = np.where(np.arange(model.problem.d) > 0, model.problem.ridge, 0.0)
     fit = ContextualProblem(parts, (), 0, model.problem.d, penalty, model.gamma[1] - model.gamma[0]).fit()
     return [_at(model, np.stack([np.zeros(model.problem.d), beta])) for beta in fit.held_beta]

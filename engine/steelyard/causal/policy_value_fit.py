@@ -24,6 +24,7 @@ from steelyard.spill import Blocks
 if TYPE_CHECKING:
     from steelyard.causal.policy_value import PolicyValue
 
+_FLAT = "no spread: nothing was left to chance, or what clusters that cross add and take away cancels; no interval"
 _LARGEST = 1e50  # of a value in a file
 
 
@@ -104,8 +105,9 @@ class PolicyValueFit:
         check_level(level)
         reach = quantile(level) * self.se
         alone = "no interval: right only if this half is, and its error is not known"
+        interval = (self.se, self.value - reach, self.value + reach, None)
         rows = [
-            ("doubly robust", self.value, self.se, self.value - reach, self.value + reach, None),
+            ("doubly robust", self.value, *(interval if self.se > 0.0 else (None, None, None, _FLAT))),
             ("outcome model alone", self.model, None, None, None, alone),
             ("weights alone", self.weights, None, None, None, alone),
         ]
