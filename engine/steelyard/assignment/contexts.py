@@ -258,9 +258,8 @@ def _warn_of_outcomes(contexts: Contexts, blocks: Blocks) -> None:
 
     ends = blocks.each(lambda block: [end.reduce(np.asarray(block.y), initial=np.nan) for end in (np.fmin, np.fmax)])
     low, high = np.array([*ends]).T
-    if not (
-        len(contexts.mean) and np.fmin.reduce(low) < np.fmax.reduce(high)
-    ):  # nothing to read an outcome off, or one
+    one_outcome = not np.fmin.reduce(low) < np.fmax.reduce(high)
+    if one_outcome or not len(contexts.mean):
         return
     with np.errstate(divide="ignore", invalid="ignore"):
         telling = np.ones(len(contexts.mean), bool)

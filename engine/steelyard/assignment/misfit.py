@@ -15,7 +15,7 @@ from steelyard.spill import Blocks
 
 _CELLS = 1 << 22  # probabilities of pairs that are made at a time
 _ROWS, _COST = 4096, 1 << 27  # rows that the expected counts are taken from, and how many probabilities they may cost
-_COUNTED = 1 << 26  # rows times columns that pairs are counted by
+_COUNTED = 1 << 23  # rows times columns that pairs are counted by
 _CLUSTERED = 1 << 18  # rows whose clusters tell how often one pair is met again
 _FEWEST = 400  # rows with a value of a context from which what is expected there is known well enough
 _SURE, _MUCH = 6.0, 0.05  # standard errors, and share of the comparisons, beyond which it warns
@@ -113,9 +113,7 @@ def _compared(sums: list[Any], again: float, labels: tuple[str, ...], where: str
 
 def _some(block: Block, step: int) -> Block:
     """One row of so many, by chance: contexts may take turns."""
-    if step < 2:
-        return block
-    return block.where(np.sort(np.random.default_rng(block.start).integers(0, block.n, -(-block.n // step))))
+    return block if step < 2 else block.where(np.random.default_rng(block.start).random(block.n) < 1.0 / step)
 
 
 def _pair(block: Block, k: int) -> Any:
