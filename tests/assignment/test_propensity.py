@@ -355,6 +355,18 @@ def test_two_groups_of_contexts_in_any_units_equal_scikit_learn(monkeypatch, lim
     np.testing.assert_allclose(slopes * raw.std(axis=0), peer.coef_[0], atol=1e-5)
 
 
+def test_units_of_contexts_cost_no_steps(monkeypatch):
+    monkeypatch.setattr(row_problem, "_LONG", 256)  # the rough start by some rows is shrunk in the columns' own units
+    frame = simulated().filter(pl.col("group") != "v")
+    fits = [sy.GroupPropensity(ridge=0.0).fit(scanned(frame.with_columns(pl.col(NUMERIC) * unit), NUMERIC))
+            for unit in (1.0, 1e-6, 1e6)]  # fmt: skip
+    assert len({fit.iterations for fit in fits}) == 1
+    one, *others = (fit.probability(scanned(frame.with_columns(pl.col(NUMERIC) * unit), NUMERIC))
+                    for fit, unit in zip(fits, (1.0, 1e-6, 1e6), strict=True))  # fmt: skip
+    for other in others:
+        np.testing.assert_allclose(other, one, rtol=1e-7)
+
+
 def test_one_line_is_warned_once():
     frame = simulated(n=300).with_columns(y=pl.col("y").fill_null(1.0)).with_columns(verdict=2 * pl.col("y") + 1)
     log = scanned(frame, ["verdict", "x0"])
