@@ -17,6 +17,7 @@ import polars as pl
 
 from steelyard._native.encode_integers import UNSEEN, encode_integers
 from steelyard._native.encode_views import CACHE_WORDS, encode_views, rehash
+from steelyard._native.parquet_pages import page_numbers
 from steelyard.errors import LogError
 
 if TYPE_CHECKING:
@@ -41,6 +42,64 @@ def is_label(kind: pl.DataType) -> bool:
 
 class NewLabelError(Exception):
     """A label has no code yet, and this is not the thread that gives codes."""
+
+
+class Words(NamedTuple):
+    """Text that rows name by number: views (m, 2) into the bytes of a page, and the code of each, once it has one."""
+
+    views: NDArray[np.uint64]
+    text: NDArray[np.uint8]
+    codes: NDArray[np.int32]
+    where: str  # for messages
+
+    @staticmethod
+    def of(views: NDArray[np.uint64], text: NDArray[np.uint8], where: str) -> Words:
+        return Words(views, text, np.full(len(views), UNSEEN, np.int32), where)
+
+
+class Stretch(NamedTuple):
+    """Some rows of a page: their words, and the bits of the words' numbers, to be read from a place on.
+
+    there: (rows,) which are not null; None: all.
+    """
+
+    rows: int
+    words: Words
+    bits: Any
+    width: int
+    place: NDArray[np.int64]
+    there: NDArray[np.bool_] | None
+
+
+class Numbered(NamedTuple):
+    """A column of text as numbers of words, stretch by stretch."""
+
+    stretches: list[Stretch]
+
+    def __len__(self) -> int:
+        return sum(part.rows for part in self.stretches)
+
+    @property
+    def dtype(self) -> pl.DataType:
+        return pl.String()
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """A batch of such columns, by name, which blocks read as they read a frame."""
+
+    height: int
+    named: dict[str, Numbered]
+
+    @property
+    def columns(self) -> list[str]:
+        return [*self.named]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.named[name]
+
+
+Batch = pl.DataFrame | TextBatch
 
 
 _own = threading.local()
@@ -86,12 +145,16 @@ class Dictionary:
         buffers = [None, pa.py_buffer(self._table.offsets), pa.py_buffer(self._table.arena)]
         return pl.Series(name, pa.Array.from_buffers(pa.large_string(), count, buffers), dtype=pl.String)
 
-    def encode(self, column: pl.Series, out: NDArray[np.int32] | None = None, teach: bool = True) -> NDArray[np.int32]:
+    def encode(
+        self, column: pl.Series | Numbered, out: NDArray[np.int32] | None = None, teach: bool = True
+    ) -> NDArray[np.int32]:
         """Codes of a column: -1 for null, -2 for a label that is unknown and may not be learned.
 
         out: room for the codes, at least as long as the column; it may go unused. teach: False where another thread
         may be teaching; raises NewLabelError for a label that would have to be learned first.
         """
+        if isinstance(column, Numbered):
+            return self._encode_numbered(column, out, teach)
         if column.dtype == pl.String:
             return self._encode_strings(column, out, teach)
         if column.dtype.is_integer():
@@ -124,12 +187,16 @@ class Dictionary:
         window = slice(array.offset, array.offset + len(array))
         rows = np.frombuffer(views, np.uint64).reshape(-1, 2)[window]
         valid = np.frombuffer(validity, np.uint8) if validity is not None and array.null_count else None
-        data = [np.frombuffer(buffer, np.uint8) for buffer in buffers]
+        self._encode_views(
+            rows, valid, array.offset, [np.frombuffer(buffer, np.uint8) for buffer in buffers], codes, learn
+        )
+
+    def _encode_views(
+        self, rows: NDArray[np.uint64], valid: Any, offset: int, data: list[Any], codes: NDArray[np.int32], learn: bool
+    ) -> None:
         done = 0
         while True:
-            done = encode_views(
-                done, rows, valid, array.offset, data, learn, *self._table, self._count, _view_cache(), codes
-            )
+            done = encode_views(done, rows, valid, offset, data, learn, *self._table, self._count, _view_cache(), codes)
             if done == len(rows):
                 return
             self._table = self._table.grown(len(self), int(rows[done, 0] & 0xFFFFFFFF))
@@ -147,16 +214,18 @@ class Dictionary:
                 return self._encode_strings(column.cast(pl.String), out, teach)
             if not teach:
                 raise NewLabelError
-            self._by_integer = self._with_new(self._by_integer, values, lambda row: pl.Series(values[row]))
+            self._by_integer = self._with_new(
+                self._by_integer, values, lambda row: self._encode_strings(pl.Series(values[row]).cast(pl.String))
+            )
             encode_integers(values[done:], self._by_integer, codes[done:])
         return codes
 
     def _with_new(
-        self, table: NDArray[np.int32], values: NDArray[Any], named: Callable[[NDArray[np.intp]], pl.Series]
+        self, table: NDArray[np.int32], values: NDArray[Any], coded: Callable[[NDArray[np.intp]], NDArray[np.int32]]
     ) -> NDArray[np.int32]:
         """The codes by number with those of every new number, each looked up once, by its first row, as text.
 
-        named: some rows of the column that the numbers are of. -2 stands where a label may not be learned.
+        coded: codes of some rows of the column that the numbers are of; -2 stands where a label may not be learned.
         """
         high = int(values.max())
         if high >= len(table):
@@ -167,8 +236,61 @@ class Dictionary:
         new, first = values[row], np.empty(len(table), np.int32)
         first[new[::-1]] = row[::-1]  # of rows of one number, the last to be written is the first
         row = row[first[new] == row]
-        table[values[row]] = self._encode_strings(named(row).cast(pl.String))
+        table[values[row]] = coded(row)
         return table
+
+    def _encode_numbered(self, column: Numbered, out: NDArray[np.int32] | None, teach: bool) -> NDArray[np.int32]:
+        """By the numbers that words have in a page. Each new one is looked up once, as text."""
+        rows = len(column)
+        codes = np.empty(rows, np.int32) if out is None else out[:rows]
+        start = 0
+        for part in column.stretches:
+            to = codes[start : start + part.rows]
+            own = to if part.there is None else np.empty(np.count_nonzero(part.there), np.int32)
+            self._encode_stretch(part, own, teach)
+            if part.there is not None:
+                to[:] = -1
+                to[part.there] = own
+            start += part.rows
+        return codes
+
+    def _encode_stretch(self, part: Stretch, codes: NDArray[np.int32], teach: bool) -> None:
+        """Codes of the rows that are not null, in the place of the numbers of their words."""
+        words = part.words
+        page_numbers(part.bits, part.width, part.place.copy(), len(codes), codes)
+        codes = codes[encode_integers(codes, words.codes, codes) :]
+        if len(codes) and words.codes.max(initial=UNSEEN) == UNSEEN:  # those that are known from other pages, at once
+            found = self._of_words(words, slice(None), learn=False)
+            np.copyto(
+                words.codes, found, where=(found >= 0) | (not self.learn)
+            )  # none that is learned meanwhile is lost
+            codes = codes[encode_integers(codes, words.codes, codes) :]
+        if not len(codes):
+            return
+        if not teach:
+            raise NewLabelError
+        if int(codes.max()) >= len(words.codes):
+            raise LogError(f"could not read {words.where}: it names word {codes.max()} of {len(words.codes)}")
+        known = len(self)
+        self._with_new(words.codes, codes, lambda row: self._of_words(words, codes[row], self.learn))
+        self._refuse_bytes(known, words.where)
+        codes[:] = words.codes[codes]
+
+    def _of_words(self, words: Words, which: Any, learn: bool) -> NDArray[np.int32]:
+        views = words.views[which]
+        codes = np.empty(len(views), np.int32)
+        self._encode_views(views, None, 0, [words.text], codes, learn)
+        return codes
+
+    def _refuse_bytes(self, known: int, where: str) -> None:
+        """Raises LogError where what was learned after the first `known` labels is no text."""
+        import pyarrow as pa
+
+        buffers = [None, pa.py_buffer(self._table.offsets), pa.py_buffer(self._table.arena)]
+        try:
+            pa.Array.from_buffers(pa.large_string(), len(self) - known, buffers, offset=known).validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise LogError(f"could not read {where}: {error}") from error
 
     def _encode_categories(self, column: pl.Series, out: NDArray[np.int32] | None, teach: bool) -> NDArray[np.int32]:
         """By the numbers that categories have. Each new one is looked up once, as text."""
@@ -184,7 +306,11 @@ class Dictionary:
         if encode_integers(values, known.codes, own) < len(values):
             if not teach:
                 raise NewLabelError
-            known = known._replace(codes=self._with_new(known.codes, values, there.gather))
+            known = known._replace(
+                codes=self._with_new(
+                    known.codes, values, lambda row: self._encode_strings(there.gather(row).cast(pl.String))
+                )
+            )
             self._by_category = known
             encode_integers(values, known.codes, own)
         if own is not codes:
@@ -352,18 +478,18 @@ class Encoder:
         whole = (codes if codes is None else codes.base for codes in (block.a, block.b, block.label))
         self._room += [room for room in whole if isinstance(room, np.ndarray) and len(room) == BLOCK_ROWS]
 
-    def _codes(self, dictionary: Dictionary, column: pl.Series, teach: bool) -> NDArray[np.int32]:
+    def _codes(self, dictionary: Dictionary, column: pl.Series | Numbered, teach: bool) -> NDArray[np.int32]:
         try:
             room = self._room.pop()
         except IndexError:
             room = np.empty(BLOCK_ROWS, np.int32)
         return dictionary.encode(column, room if len(column) <= BLOCK_ROWS else None, teach)
 
-    def block(self, batch: pl.DataFrame) -> Block:
+    def block(self, batch: Batch) -> Block:
         """The next rows of the log. The arrays hold until the block is recycled: copy what is to be kept."""
         return self.numbered(self.coded(batch, self.next_rows(batch)), batch)
 
-    def next_rows(self, batch: pl.DataFrame) -> int:
+    def next_rows(self, batch: Batch) -> int:
         """Takes note that a batch is the next of the log; its first row."""
         start, self.rows = self.rows, self.rows + batch.height
         return start
@@ -374,7 +500,7 @@ class Encoder:
         group = () if self.group is None else (self.group,)
         return sum(map(len, (self.arms, self.labels, *self.clusters.values(), *self.levels.values(), *group)))
 
-    def coded(self, batch: pl.DataFrame, start: int, teach: bool = True) -> Block:
+    def coded(self, batch: Batch, start: int, teach: bool = True) -> Block:
         """The rows of a batch from `start` on with their codes alone.
 
         Batch after batch, since labels are learned in row order; or with `teach` False on any thread, whatever the
@@ -391,7 +517,7 @@ class Encoder:
             group=None if self.group is None else self.group.encode(batch["group"], None, teach),
         )  # fmt: skip
 
-    def numbered(self, block: Block, batch: pl.DataFrame) -> Block:
+    def numbered(self, block: Block, batch: Batch) -> Block:
         """The block of a batch that is coded, with its numbers: what any thread can make, whatever the others do."""
         return replace(
             block, y=_outcomes(batch["outcome"]), weight=_optional(batch, "weight"), count=_optional(batch, "count"),
@@ -406,13 +532,13 @@ class Encoder:
         """The value of each outcome label met so far, NaN for one that is not an outcome."""
         return np.array([self.outcomes.get(text, np.nan) for text in self.labels.labels()] or [np.nan])
 
-    def _covariates(self, batch: pl.DataFrame) -> NDArray[np.float64]:
+    def _covariates(self, batch: Batch) -> NDArray[np.float64]:
         columns = np.empty((len(self.covariates or ()), batch.height))
         for name, to in zip(self.covariates or (), columns, strict=True):
             to[:] = _column(batch, "covariate", name)
         return columns
 
-    def _differences(self, batch: pl.DataFrame, start: int) -> Any:
+    def _differences(self, batch: Batch, start: int) -> Any:
         width = len(self.features)
         a, b = (_matrix(batch[f"feature_{side}"], width, f"features of {side}", start) for side in "ab")
         with np.errstate(invalid="ignore", over="ignore"):  # infinite or huge on both sides: a bad row, told later
@@ -441,7 +567,7 @@ def _outcomes(column: pl.Series) -> NDArray[np.float64] | None:
     return numbers(column.fill_nan(2.0) if some_nan else column)  # NaN: no outcome, yet no null
 
 
-def _column(batch: pl.DataFrame, role: str, name: str) -> NDArray[Any]:
+def _column(batch: Batch, role: str, name: str) -> NDArray[Any]:
     """(n,) a column of numbers, without a copy where it can be; float32 as it is."""
     column = batch[f"{role} {name}"]
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
@@ -479,7 +605,7 @@ def numbers(column: pl.Series) -> NDArray[np.float64]:
     return np.ascontiguousarray(values)
 
 
-def _optional(batch: pl.DataFrame, name: str) -> NDArray[np.float64] | None:
+def _optional(batch: Batch, name: str) -> NDArray[np.float64] | None:
     if name not in batch.columns:
         return None
     if not (batch[name].dtype.is_numeric() or batch[name].dtype == pl.Boolean):

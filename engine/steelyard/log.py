@@ -163,6 +163,23 @@ class PreferenceLog:
             .explode("outcome", "count")
         )  # fmt: skip
 
+    def text_columns(self, encoder: Encoder) -> dict[str, str]:
+        """As :meth:`selected`, the name in the files of each column, if all are text of Parquet files as it stands."""
+        local = all(file.lower().endswith((".parquet", ".pq")) and "=" not in file for file in self.files)
+        numbers = encoder.covariates or encoder.context or encoder.features or encoder.propensity
+        if not self.files or not local or numbers or set(self.roles) != {"a", "b", "outcome"}:
+            return {}
+        schema = self.schema()
+        columns = dict(self.roles)
+        for name in encoder.clusters:
+            columns[name] = pl.lit("") if "+" in name else self.cluster[int(name[8:])]
+        columns |= {f"level {name}": self._context(name) for name in encoder.levels}
+        if encoder.group is not None and self.group is not None:
+            columns["group"] = self.group
+        plain = {name: column for name, column in columns.items() if isinstance(column, str)}
+        text = len(plain) == len(columns) and all(schema.get(column) == pl.String for column in plain.values())
+        return plain if text else {}
+
     def _refuse_unlike(self, a: pl.DataType, b: pl.DataType) -> None:
         """Raises LogError where a and b are of types whose values are told in two ways, as 1 and 1.0 are."""
         alike = all(kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Null) for kind in (a, b))

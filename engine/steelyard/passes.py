@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import polars as pl
 
-from steelyard.blocks import Block, Encoder, NewLabelError, block_rows
+from steelyard.blocks import Batch, Block, Encoder, NewLabelError, block_rows
+from steelyard.pages import text_batches
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
@@ -84,17 +85,17 @@ def run_pass(
     known = threading.Event()  # the last block taught no label: the next is likely to hold none that is new
     with ThreadPoolExecutor(1) as learning, ThreadPoolExecutor(workers) as pool:
 
-        def mapped(block: Block, batch: pl.DataFrame) -> tuple[Block, S]:
+        def mapped(block: Block, batch: Batch) -> tuple[Block, S]:
             return block, kernel(encoder.numbered(block, batch))
 
-        def at_once(batch: pl.DataFrame, start: int) -> tuple[Block, S] | None:
+        def at_once(batch: Batch, start: int) -> tuple[Block, S] | None:
             try:
                 block = encoder.coded(batch, start, teach=False)
             except NewLabelError:
                 return None
             return mapped(block, batch)
 
-        def in_turn(batch: pl.DataFrame, start: int, tried: Future[Any] | None) -> Future[tuple[Block, S]]:
+        def in_turn(batch: Batch, start: int, tried: Future[Any] | None) -> Future[tuple[Block, S]]:
             if tried is not None and tried.result() is not None:
                 return tried
             before = encoder.learned
@@ -166,8 +167,13 @@ def _pool(process: int, where: frozenset[int], workers: int) -> ThreadPoolExecut
     return ThreadPoolExecutor(workers, "steelyard", lambda: setattr(_worker, "busy", True))
 
 
-def batches(log: PreferenceLog, encoder: Encoder, rows: slice | None = None) -> Iterator[pl.DataFrame]:
-    """The log's columns, or some rows of them, as frames of exactly as many rows as a block has, the last but less."""
+def batches(log: PreferenceLog, encoder: Encoder, rows: slice | None = None) -> Iterator[Batch]:
+    """The log's columns, or some rows of them, as batches of exactly as many rows as a block has, the last but less."""
+    text = log.text_columns(encoder) if rows is None else {}
+    straight = text_batches(log.files, text, block_rows(encoder.wide)) if text else None
+    if straight is not None:
+        yield from straight
+        return
     frame = log.selected(encoder)
     if rows is not None:
         frame = frame.slice(rows.start, None if rows.stop is None else rows.stop - rows.start)
