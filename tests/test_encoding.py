@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,7 @@ from steelyard.blocks import Dictionary, Encoder, NewLabelError
 ROWS = 97  # of a block, here
 
 
-def log_of(kind: str, seed: int) -> sy.log.PreferenceLog:
+def log_of(kind: str, seed: int, folder: Path) -> sy.log.PreferenceLog:
     """A log whose labels turn up one after the other, some in the last rows only."""
     rng = np.random.default_rng(seed)
     n = 60 * ROWS + 5
@@ -29,10 +30,14 @@ def log_of(kind: str, seed: int) -> sy.log.PreferenceLog:
     b = (a + rng.integers(1, known)) % known
     a, b = (pl.Series(codes) for codes in (a, b))
     if kind != "whole numbers":
-        text = {"text": pl.String, "categories": pl.Categorical}[kind]
+        text = {"categories": pl.Categorical}.get(kind, pl.String)
         a, b = (("arm of more than twelve letters " + codes.cast(pl.String)).cast(text) for codes in (a, b))
     frame = pl.DataFrame({"a": a, "b": b, "y": rng.choice(["a", "b", "tie"], n), "rater": rater})
-    return sy.scan(frame, a="a", b="b", outcome="y", outcomes={"a": 1, "b": 0, "tie": 0.5}, cluster="rater")
+    source: pl.DataFrame | Path = frame
+    if kind == "pages":
+        source = folder / f"{seed}.parquet"
+        frame.with_columns(pl.col("rater").cast(pl.String)).write_parquet(source, row_group_size=10 * ROWS + 3)
+    return sy.scan(source, a="a", b="b", outcome="y", outcomes={"a": 1, "b": 0, "tie": 0.5}, cluster="rater")
 
 
 @pytest.fixture(autouse=True)
@@ -60,12 +65,12 @@ def codes_of(block):
     return [column.copy() for column in (block.a, block.b, block.label, *block.clusters)], block.start
 
 
-@pytest.mark.parametrize("kind", ["text", "whole numbers", "categories"])
+@pytest.mark.parametrize("kind", ["text", "pages", "whole numbers", "categories"])
 @pytest.mark.parametrize("threads", [1, 8])
 @pytest.mark.usefixtures("late")
-def test_codes_are_those_of_one_thread_that_reads_row_by_row(kind, threads):
+def test_codes_are_those_of_one_thread_that_reads_row_by_row(kind, threads, tmp_path):
     for seed in range(3):
-        log = log_of(kind, seed)
+        log = log_of(kind, seed, tmp_path)
         alone, together = asked(log), asked(log)
         expected = [codes_of(alone.block(batch)) for batch in passes.batches(log, alone)]
         found = []

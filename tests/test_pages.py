@@ -171,9 +171,29 @@ def test_columns_without_a_dictionary_and_files_that_differ(tmp_path, monkeypatc
     assert pq.read_metadata(path).row_group(0).column(0).has_dictionary_page  # and plain pages behind it
     assert sy.BradleyTerry().fit(sy.scan(path, **ROLES)).table().equals(expected)
     assert taken == [False, False]
-    frame.rename({"a": "other"}).write_parquet(tmp_path / "more.parquet")
-    with pytest.raises(LogError):
-        sy.BradleyTerry().fit(sy.scan(tmp_path / "*.parquet", **ROLES))
+    frame.write_parquet(path)
+    for other in (frame.rename({"a": "other"}), frame.with_columns(more=1), frame.with_columns(topic=1)):
+        other.write_parquet(tmp_path / "more.parquet")
+        with pytest.raises(LogError, match="could not read"):
+            sy.BradleyTerry().fit(sy.scan(tmp_path / "*.parquet", **ROLES))
+    assert not any(taken)
+
+
+def test_a_folder_named_for_a_column_stands_over_the_file(tmp_path):
+    frame = battles()
+    for winner in ("a", "tie"):
+        (tmp_path / f"winner={winner}").mkdir()
+        frame.with_columns(winner=pl.lit("b")).write_parquet(tmp_path / f"winner={winner}" / "log.parquet")
+    pairs = sy.scan(tmp_path, **ROLES).pairs()
+    assert pairs["win"].sum() == pairs["tie"].sum() == frame.height
+    assert pairs["loss"].sum() == 0
+
+
+def test_nulls_behind_a_run_of_words(tmp_path):
+    for told in (["a"] * 40 + [None] * 40, [None] * 9 + ["a"] * 900, ["a", None] * 30, [None] * 50):
+        for version in ("1.0", "2.0"):
+            pq.write_table(pa.table({"text": pa.array(told, pa.string())}), tmp_path / "x", data_page_version=version)
+            assert read([tmp_path / "x"], rows=17) == {"text": told}
 
 
 def test_words_that_no_row_names_are_no_arms(tmp_path, monkeypatch):
