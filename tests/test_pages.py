@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 
 import numpy as np
@@ -218,6 +219,33 @@ def test_a_fit_that_knows_its_arms(tmp_path):
     logs = [sy.scan(source, **ROLES, context="topic", cluster="rater") for source in (path, frame)]
     one, two = (sy.DoublyRobust().fit(log).table() for log in logs)
     assert one.equals(two)
+
+
+def test_what_is_learned_while_another_thread_looks_stays(tmp_path, monkeypatch):
+    battles().write_parquet(tmp_path / "log.parquet")
+    (column,) = (batch["a"] for batch in text_batches([str(tmp_path / "log.parquet")], {"a": "a"}, 5000))
+    dictionary, learned, asked = Dictionary(), threading.Event(), threading.Event()
+    look, refuse = dictionary._of_words, dictionary._refuse_bytes
+
+    def looked(words, which, learn):
+        found = look(words, which, learn)
+        if threading.current_thread() is late:
+            asked.set()
+            learned.wait(10)
+        return found
+
+    def refused(*told):
+        refuse(*told)
+        learned.set()
+        late.join()
+
+    monkeypatch.setattr(dictionary, "_of_words", looked)
+    monkeypatch.setattr(dictionary, "_refuse_bytes", refused)
+    late = threading.Thread(target=dictionary.encode, args=(column, None, False))
+    late.start()
+    asked.wait(10)
+    codes = dictionary.encode(column)
+    assert pl.Series(dictionary.labels())[codes].equals(battles()["a"])
 
 
 def test_many_words_in_one_group(tmp_path, monkeypatch):

@@ -261,9 +261,8 @@ class Dictionary:
         codes = codes[encode_integers(codes, words.codes, codes) :]
         if len(codes) and words.codes.max(initial=UNSEEN) == UNSEEN:  # those that are known from other pages, at once
             found = self._of_words(words, slice(None), learn=False)
-            np.copyto(
-                words.codes, found, where=(found >= 0) | (not self.learn)
-            )  # none that is learned meanwhile is lost
+            final = (found >= 0) | (not self.learn)
+            np.copyto(words.codes, found, where=final)  # where another thread has learned one meanwhile, that stays
             codes = codes[encode_integers(codes, words.codes, codes) :]
         if not len(codes):
             return
