@@ -99,29 +99,30 @@ def _chunks(files: Sequence[str], columns: set[str]) -> dict[str, list[_Chunk]] 
         first = first or schema
         if not schema.equals(first):
             return None
+        leaves = [told.schema.column(i).path for i in range(told.num_columns)]
         for column in columns:
-            chunks = _in_file(file, column, told, schema)
+            chunks = _in_file(file, column, told, schema, leaves)
             if chunks is None:
                 return None
             found[column] += chunks
     return found
 
 
-def _in_file(file: str, column: str, told: Any, schema: Any) -> list[_Chunk] | None:
+def _in_file(file: str, column: str, told: Any, schema: Any, leaves: list[str]) -> list[_Chunk] | None:
+    """leaves: the path of each column that is stored."""
     import pyarrow as pa
 
-    leaves = [told.schema.column(i) for i in range(told.num_columns)]
-    places = [i for i, leaf in enumerate(leaves) if leaf.path == column]
-    if len(places) != 1 or schema.get_field_index(column) < 0:
+    if leaves.count(column) != 1 or schema.get_field_index(column) < 0:
         return None
-    kind, leaf = schema.field(column).type, leaves[places[0]]
+    place = leaves.index(column)
+    kind, leaf = schema.field(column).type, told.schema.column(place)
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     if not text or leaf.max_repetition_level or leaf.max_definition_level > 1:
         return None
     chunks = []
     with Path(file).open("rb", buffering=0) as source:
         for group in map(told.row_group, range(told.num_row_groups)):
-            part = group.column(places[0])
+            part = group.column(place)
             if part.compression not in _CODECS or not part.has_dictionary_page or part.num_values != group.num_rows:
                 return None
             chunk = _Chunk(
