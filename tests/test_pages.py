@@ -77,7 +77,7 @@ def test_what_duckdb_wrote(tmp_path):
     path = tmp_path / "log.parquet"
     duckdb.sql(f"COPY (SELECT 'arm ' || (i % 7) AS text FROM range(300000) t(i)) TO '{path}' (FORMAT parquet)")
     found = read([path], rows=1 << 17)
-    assert found is None or found["text"] == [f"arm {i % 7}" for i in range(300_000)]
+    assert found == {"text": [f"arm {i % 7}" for i in range(300_000)]}
 
 
 def test_an_empty_file(tmp_path):
