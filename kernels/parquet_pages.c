@@ -183,7 +183,8 @@ static int begun(ptrdiff_t n_bytes, const uint8_t *bytes, int width, int64_t *st
 }
 
 /* The next n numbers of `width` bits, 0 to 31, of runs of one number and of packed ones (Parquet's RLE). state
-   (SY_RUN_FIELDS): all 0 at first, and kept from call to call. numbers NULL: passes over them. Returns n, or less where the bytes have no more. */
+   (SY_RUN_FIELDS): all 0 at first, and kept from call to call. numbers NULL: passes over them. Returns n, or less where
+   the bytes have no more. */
 ptrdiff_t sy_page_numbers(ptrdiff_t n_bytes, const uint8_t *bytes, int width, ptrdiff_t n, int64_t *state,
                           int32_t *numbers) {
     ptrdiff_t done = 0;
