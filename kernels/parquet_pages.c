@@ -179,7 +179,7 @@ static int begun(ptrdiff_t n_bytes, const uint8_t *bytes, int width, int64_t *st
     }
     if (r.bad)
         state[SY_RUN_LEFT] = 0;
-    return state[SY_RUN_LEFT] > 0;
+    return !r.bad;
 }
 
 /* The next n numbers of `width` bits, 0 to 31, of runs of one number and of packed ones (Parquet's RLE). state
@@ -189,8 +189,9 @@ ptrdiff_t sy_page_numbers(ptrdiff_t n_bytes, const uint8_t *bytes, int width, pt
                           int32_t *numbers) {
     ptrdiff_t done = 0;
     while (done < n) {
-        if (state[SY_RUN_LEFT] == 0 && (state[SY_RUN_NEXT] >= n_bytes || !begun(n_bytes, bytes, width, state)))
-            return done;
+        while (state[SY_RUN_LEFT] == 0)
+            if (state[SY_RUN_NEXT] >= n_bytes || !begun(n_bytes, bytes, width, state))
+                return done;
         const ptrdiff_t m = n - done < state[SY_RUN_LEFT] ? n - done : (ptrdiff_t)state[SY_RUN_LEFT];
         ptrdiff_t i = 0;
         if (!numbers) {

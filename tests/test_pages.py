@@ -13,8 +13,8 @@ import pytest
 import steelyard as sy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from steelyard import passes
-from steelyard.blocks import Dictionary, Encoder
+from steelyard import pages, passes
+from steelyard.blocks import Dictionary, Encoder, Numbered, Words
 from steelyard.errors import LogError
 from steelyard.pages import text_batches
 
@@ -78,6 +78,15 @@ def test_what_duckdb_wrote(tmp_path):
     duckdb.sql(f"COPY (SELECT 'arm ' || (i % 7) AS text FROM range(300000) t(i)) TO '{path}' (FORMAT parquet)")
     found = read([path], rows=1 << 17)
     assert found == {"text": [f"arm {i % 7}" for i in range(300_000)]}
+
+
+@pytest.mark.parametrize("codec", ["SNAPPY", "BROTLI", "ZSTD", "GZIP"])
+def test_a_page_of_nulls_without_a_body(codec):
+    chunk = pages._Chunk("file", "text", 0, 9, 3, codec.lower(), nullable=True)
+    head = pages._Header(kind=3, size=2, stored=2, values=3, encoding=8, level_encoding=-1, levels=2, repeats=0,
+                         compressed=-1, length=5)  # fmt: skip
+    page = pages._page(chunk, Words.of(np.zeros((0, 2), np.uint64), np.zeros(0, np.uint8), "it"), head, b"\x06\x00")
+    assert Dictionary().encode(Numbered([page.take(3)])).tolist() == [-1, -1, -1]
 
 
 def test_an_empty_file(tmp_path):

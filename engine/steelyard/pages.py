@@ -184,8 +184,8 @@ def _plain(chunk: _Chunk, stored: Any, size: int) -> Any:
     """Bytes of a page as they were before they were compressed."""
     import pyarrow as pa
 
-    if chunk.codec is None:
-        return stored
+    if chunk.codec is None or size == 0:  # of nothing but nulls there may be nothing to take apart
+        return stored[:size]
     try:
         return memoryview(_codec(chunk.codec).decompress(pa.py_buffer(stored), size)).cast("B")
     except (pa.ArrowException, OSError) as error:

@@ -125,7 +125,5 @@ def _runs(data: bytes, width: int, enough: int) -> Iterator[tuple[int, int, Any]
                     return
         except _Bad:
             return
-        if not count:
-            return
         yield start, count, value
         start += count
