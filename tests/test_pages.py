@@ -171,6 +171,12 @@ def test_what_is_no_plain_text_is_polars_to_read(tmp_path, monkeypatch):
     assert not any(taken)
 
 
+def test_a_role_that_the_log_lacks_is_told_as_of_a_frame(tmp_path):
+    battles().write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(LogError, match="has no rater group"):
+        sy.GroupPropensity().fit(sy.scan(tmp_path / "log.parquet", **ROLES, context="topic"))
+
+
 def test_columns_without_a_dictionary_and_files_that_differ(tmp_path, monkeypatch):
     taken = route(monkeypatch)
     frame, path = battles(), tmp_path / "log.parquet"

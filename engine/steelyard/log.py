@@ -174,8 +174,8 @@ class PreferenceLog:
         for name in encoder.clusters:
             columns[name] = pl.lit("") if "+" in name else self.cluster[int(name[8:])]
         columns |= {f"level {name}": self._context(name) for name in encoder.levels}
-        if encoder.group is not None and self.group is not None:
-            columns["group"] = self.group
+        if encoder.group is not None:
+            columns["group"] = pl.lit("") if self.group is None else self.group  # selected() tells what is missing
         plain = {name: column for name, column in columns.items() if isinstance(column, str)}
         text = len(plain) == len(columns) and all(schema.get(column) == pl.String for column in plain.values())
         return plain if text else {}
