@@ -176,7 +176,7 @@ class BradleyTerry:
             raise NotIdentifiedError(f"the log knows {k} arm; a comparison needs two")
         played = np.bincount(cells.a, cells.rows, k) + np.bincount(cells.b, cells.rows, k)
         if self.ridge:
-            return played > 0, [None if games else "no usable comparison" for games in played]
+            return played > 0, [None if games else "no usable comparison" for games in played.tolist()]
         group = strong_components(k, cells.a, cells.b, cells.sums)
         sizes = np.bincount(group)
         weight = np.bincount(group, weights=played)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +31,8 @@ from steelyard.solve import (
 
 WIDEST_DENSE = 4000  # parameters up to which the Hessian is a dense matrix
 _ROUGH = 1e-4  # of the residual, at which a Newton step is near enough; at more, trees of arms do not converge
+_PART = 1 << 17  # edges at least that are summed on a thread; and four to an arm, so that adding up parts costs little
+_MOST_PARTS = 8
 _BATCH = 8  # draws solved together beyond
 _MOST_BATCHES = 128
 
@@ -347,17 +350,20 @@ class _SparseProblem:
     """Newton's pieces on the graph Laplacian of the cells: only edges, diagonals and a border are held.
 
     The border is the few dense columns of the position effect and the tie parameter; it is solved for by its
-    Schur complement.
+    Schur complement. Edges are summed in a few parts, as many whatever the number of cores, added up in order.
     """
 
     def __init__(self, cells: Cells) -> None:
         self.cells = cells
         self.k = len(cells.arms)
         self.edge: Any = np.zeros(len(cells.a))
-        self.diagonal: Any = np.empty(self.k)
-        self.border: Any = np.empty((self.k, cells.size - self.k))
-        self.corner: Any = np.empty((cells.size - self.k,) * 2)
+        self.diagonal: Any
+        self.border: Any
+        self.corner: Any
         self._rows: tuple[Any, Any, Any] | None = None
+        m = len(cells.a)
+        cuts = np.linspace(0, m, min(max(m // max(_PART, 4 * self.k), 1), _MOST_PARTS) + 1).astype(int)
+        self._parts = [slice(*cut) for cut in itertools.pairwise(cuts)]
 
     def point(self, parameter: Any) -> Point:
         """The solver there holds until the next point is asked for."""
@@ -370,27 +376,43 @@ class _SparseProblem:
 
     def evaluate(self, parameter: Any) -> tuple[float, Any]:
         """Log-likelihood and score (p,) without the ridge; takes the curvatures there as the Laplacian's weights."""
-        cells, score = self.cells, np.zeros(self.cells.size)
-        self._rows = None
+        cells, k, q = self.cells, self.k, self.cells.size - self.k
         theta, position, tie = cells.split(parameter)
-        self.diagonal[:], self.border[:], self.corner[:] = cells.ridge, 0.0, 0.0
-        value = pair_sums(
-            MODELS[cells.model], cells.position, cells.a, cells.b, cells.first, cells.sums, theta, position, tie,
-            score, self.diagonal, self.border, self.corner, self.edge,
-        )  # fmt: skip
-        self.corner += np.triu(self.corner, 1).T
-        return value, score
+
+        def summed(i: int) -> tuple[Any, ...]:
+            part, diagonal = self._parts[i], np.full(k, cells.ridge if i == 0 else 0.0)
+            score, border, corner = np.zeros(k + q), np.zeros((k, q)), np.zeros((q, q))
+            value = pair_sums(
+                MODELS[cells.model], cells.position, cells.a[part], cells.b[part], cells.first[part], cells.sums[part],
+                theta, position, tie, score, diagonal, border, corner, self.edge[part],
+            )  # fmt: skip
+            return value, score, diagonal, border, corner
+
+        parts = zip(*in_order(summed, range(len(self._parts))), strict=True)
+        value, score, self.diagonal, self.border, corner = map(sum, parts)
+        self.corner, self._rows = corner + np.triu(corner, 1).T, None
+        return float(value), score
 
     def product(self, x: Any) -> Any:
         """(k, r) the scores' own part times x."""
-        x, cells = np.ascontiguousarray(x), self.cells
-        out = np.empty_like(x)
+        x = np.ascontiguousarray(x)
         if x.shape[1] == 1:
-            laplacian_edges(cells.a, cells.b, self.edge, cells.ridge, x[:, 0], out[:, 0])
-        else:
-            self._rows = self._rows or self._by_rows()
-            laplacian_rows(*self._rows, self.diagonal, x, out)
+            return self._along_edges(x[:, 0])[:, None]
+        self._rows, out = self._rows or self._by_rows(), np.empty_like(x)
+        laplacian_rows(*self._rows, self.diagonal, x, out)
         return out
+
+    def _along_edges(self, x: Any) -> Any:
+        """(k,) the same of one vector (k,)."""
+        cells, parts = self.cells, self._parts
+        sums = np.empty((len(parts), self.k))
+
+        def add(i: int) -> None:
+            part, ridge = parts[i], cells.ridge if i == 0 else 0.0
+            laplacian_edges(cells.a[part], cells.b[part], self.edge[part], ridge, x, sums[i])
+
+        list(in_order(add, range(len(parts))))
+        return sums[0] if len(parts) == 1 else sums.sum(axis=0)
 
     def _by_rows(self) -> tuple[Any, Any, Any]:
         """Where each arm's neighbours start, who they are, and the weights of the edges to them."""
