@@ -349,18 +349,26 @@ class ScoreFit(Fit):
             why[j] = self._unsettled if missed else FLAT
         if self.psi is None:
             why = [reason or _MANY_ARMS.format(100 * self.spread_error) for reason in why]
-        frame = pl.DataFrame(
+        order = np.argsort(-self.score, kind="stable")  # those without a score, NaN, come last
+        floats = {
+            "score": zero + unit * self.score,
+            "se": unit * se,
+            "low": zero + unit * low,
+            "high": zero + unit * high,
+        }
+        ranks = {"rank": rank, "rank_low": rank_low, "rank_high": rank_high}
+        return pl.DataFrame(
             {
-                "arm": self.pairs.arms, "score": zero + unit * self.score, "se": unit * se,
-                "low": zero + unit * low, "high": zero + unit * high, "rank": rank, "rank_low": rank_low,
-                "rank_high": rank_high, "comparisons": self._comparisons(), "reason": pl.Series(why, dtype=pl.String),
+                "arm": self.pairs.arms.gather(order),
+                **{name: pl.Series(values[order], nan_to_null=True) for name, values in floats.items()},
+                **{
+                    name: pl.Series(values[order]).set(pl.Series(values[order] == 0), None)
+                    for name, values in ranks.items()
+                },
+                "comparisons": self._comparisons()[order],
+                "reason": pl.Series([why[j] for j in order], dtype=pl.String),
             }
-        )  # fmt: skip
-        ranks = ("rank", "rank_low", "rank_high")
-        return frame.with_columns(
-            pl.col("score", "se", "low", "high").fill_nan(None),
-            *(pl.when(pl.col(name) > 0).then(pl.col(name)).alias(name) for name in ranks),
-        ).sort("score", descending=True, nulls_last=True, maintain_order=True)
+        )
 
     def _comparisons(self) -> Any:
         pairs, k = self.pairs, len(self.score)
