@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 import steelyard as sy
 from steelyard import passes
-from steelyard.blocks import Dictionary, Encoder, NewLabelError
+from steelyard.blocks import Encoder
+from steelyard.dictionary import Dictionary, NewLabelError
 
 ROWS = 97  # of a block, here
 

@@ -14,7 +14,8 @@ import steelyard as sy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from steelyard import pages, passes
-from steelyard.blocks import Dictionary, Encoder, Numbered, Words
+from steelyard.blocks import Encoder
+from steelyard.dictionary import Dictionary, Numbered, Words
 from steelyard.errors import LogError
 from steelyard.pages import text_batches
 

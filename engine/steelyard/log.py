@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from steelyard.blocks import is_label
+from steelyard.dictionary import is_label
 from steelyard.errors import LogError, said
 from steelyard.formats import FORMATS, OUTCOMES, as_mapped, worth
 from steelyard.sources import broken, opened, reader, scanned_by

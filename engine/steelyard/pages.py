@@ -24,7 +24,8 @@ from steelyard._native.parquet_pages import (
     page_numbers,
     page_words,
 )
-from steelyard.blocks import Numbered, Stretch, TextBatch, Words
+from steelyard.blocks import TextBatch
+from steelyard.dictionary import Numbered, Stretch, Words
 from steelyard.errors import LogError
 
 _DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # types of pages

@@ -11,8 +11,9 @@ import polars as pl
 
 from steelyard._native.clean_rows import clean_rows
 from steelyard._native.pair_table import pair_table as pair_sums
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.blocks import Block, Encoder
 from steelyard.counters import Hashed, Plain, Square
+from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError
 from steelyard.graph import components
 from steelyard.passes import elsewhere, run_pass

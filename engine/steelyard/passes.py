@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import polars as pl
 
-from steelyard.blocks import Batch, Block, Encoder, NewLabelError, block_rows
+from steelyard.blocks import Batch, Block, Encoder, block_rows
+from steelyard.dictionary import NewLabelError
 from steelyard.pages import text_batches
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import polars as pl
 
-from steelyard.blocks import Block, Dictionary, Encoder, block_rows
+from steelyard.blocks import Block, Encoder, block_rows
+from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, SteelyardError, whole
 from steelyard.log import PreferenceLog
 from steelyard.models.likelihood import Likelihood

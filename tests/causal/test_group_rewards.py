@@ -149,8 +149,9 @@ def shrunk(x: Any, y: Any, w: Any, penalty: Any) -> Any:
 
 def folds_of(log: sy.PreferenceLog, folds: int, seed: int) -> Any:
     """The fold of every row, as the estimators draw them."""
-    from steelyard.blocks import Dictionary, Encoder
+    from steelyard.blocks import Encoder
     from steelyard.causal.folds import folded
+    from steelyard.dictionary import Dictionary
     from steelyard.inference.clusters import cluster_names
     from steelyard.rows import read_rows
 

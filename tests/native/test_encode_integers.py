@@ -5,7 +5,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from steelyard._native import encode_integers as native
-from steelyard.blocks import Dictionary
+from steelyard.dictionary import Dictionary
 
 from tests.native import frozen
 from tests.reference import encode_integers as twin

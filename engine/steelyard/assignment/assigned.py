@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.blocks import Block, Encoder
+from steelyard.dictionary import Dictionary
 
 Kind = Literal["pair", "group", "label"]
 _TABLE = 1 << 20  # entries of a table of all pairs, in a fifth of the time of a search

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from steelyard._native.column_moments import column_moments
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.blocks import Block, Encoder
+from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, warn
 from steelyard.log import PreferenceLog, scan
 from steelyard.models.row_problem import weights

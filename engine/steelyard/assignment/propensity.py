@@ -20,7 +20,8 @@ from steelyard.assignment.fitting import fitted_model, pairs_shown
 from steelyard.assignment.misfit import Misfit, misfit
 from steelyard.assignment.models import Logged, SoftmaxModel
 from steelyard.assignment.precision import standard_errors
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.blocks import Block, Encoder
+from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, check_level, within
 from steelyard.inference.clusters import cluster_names
 from steelyard.log import needs_log

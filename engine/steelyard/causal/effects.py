@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 import scipy  # its parts load when first used
 
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.blocks import Block, Encoder
+from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, NotIdentifiedError, check_level
 from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names, squared_sums

@@ -26,13 +26,14 @@ from steelyard.assignment.contexts import (
 )
 from steelyard.assignment.propensity import GroupPropensity, Propensity
 from steelyard.assignment.weighing import toward, weigh_rows
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.blocks import Block, Encoder
 from steelyard.causal.contextual import WIDEST, Contextual, ContextualProblem
 from steelyard.causal.folds import fold_slices, folded, refuse_lone
 from steelyard.causal.group_rewards_fit import GroupRewardsFit, GroupRow
 from steelyard.causal.held_out import held_out, shown
 from steelyard.causal.outcomes import sigmoid
 from steelyard.causal.prepared import check_settings
+from steelyard.dictionary import Dictionary
 from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError, warn
 from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names, squared_sums

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.blocks import Block, Encoder
 from steelyard.causal.outcomes import sigmoid
 from steelyard.causal.policy_value_fit import PolicyTerms, Terms, estimand
+from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, OverlapError
 from steelyard.inference.clusters import cluster_names
 from steelyard.log import several

@@ -18,7 +18,7 @@ from steelyard.assignment.contexts import Contexts, context_encoder, learned, se
 from steelyard.assignment.propensity import PairPropensity, Propensity
 from steelyard.assignment.weighing import toward, weigh_rows
 from steelyard.assignment.weights import Weights
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.blocks import Block, Encoder
 from steelyard.causal.contextual import refuse_wide
 from steelyard.causal.folds import MOST, folded, ordered, refuse_lone_arms
 from steelyard.causal.held_out import held_out, shown
@@ -31,6 +31,7 @@ from steelyard.causal.outcomes import (
     contextual,
     score_columns,
 )
+from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, warn, whole, within
 from steelyard.graph import components
 from steelyard.inference.clusters import cluster_names

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.blocks import Block, Encoder
+from steelyard.dictionary import Dictionary
 from steelyard.errors import NotIdentifiedError
 from steelyard.graph import strong_components
 from steelyard.inference import Bootstrap, Influence

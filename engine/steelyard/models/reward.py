@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from steelyard.blocks import NARROW, Block, Dictionary, Encoder
+from steelyard.blocks import NARROW, Block, Encoder
+from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.inference import Bootstrap, Influence
 from steelyard.inference.bootstrap import check_replicates

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.blocks import Block, Encoder
+from steelyard.dictionary import Dictionary
 from steelyard.errors import NotIdentifiedError
 from steelyard.inference import Bootstrap
 from steelyard.inference.audit import fewest_rows

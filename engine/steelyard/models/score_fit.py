@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 
 from steelyard._native.pair_likelihood import MODELS, pair_likelihood, pair_outcomes
-from steelyard.blocks import Block, Dictionary, Encoder
+from steelyard.blocks import Block, Encoder
+from steelyard.dictionary import Dictionary
 from steelyard.errors import NotIdentifiedError, check_level
 from steelyard.inference import Influence, arm_critical, rank_sets
 from steelyard.inference.bands import DRAWS
