@@ -116,6 +116,35 @@ class PreferenceLog:
         Cluster columns are named cluster_0, cluster_1, ...; "cluster_0+cluster_1" is their intersection.
         """
         schema = self.schema()
+        expressions = [expression.alias(name) for name, expression in self._read(encoder, schema).items()]
+        if not self.tallies:
+            return self.source.select(expressions)
+        present = [name for name in self.tallies if name in schema]
+        if len(present) < 2:
+            raise LogError(
+                f"{self.name}: format 'pairs' needs the count columns {list(self.tallies)}; found {present} "
+                f"among {schema.names()}. Rename the columns, or give a=, b=, outcome= and count= to scan."
+            )
+        wins, losses, *ties = present
+        counts = [pl.col(wins), pl.col(losses), pl.sum_horizontal(ties) if ties else pl.lit(0)]
+        tally = pl.concat_list([c.cast(pl.Float64) for c in counts]).alias("count")
+        return (
+            self.source.select(*expressions, pl.lit(pl.Series([[1.0, 0.0, 0.5]])).first().alias("outcome"), tally)
+            .explode("outcome", "count")
+        )  # fmt: skip
+
+    def text_columns(self, encoder: Encoder) -> dict[str, str]:
+        """As :meth:`selected`, the name in the files of each column, if all are text of Parquet files as it stands."""
+        local = all(file.lower().endswith((".parquet", ".pq")) and "=" not in file for file in self.files)
+        if not self.files or not local or self.tallies:
+            return {}
+        schema = self.schema()
+        names = {role: _own_name(expression) for role, expression in self._read(encoder, schema).items()}
+        text = {role: name for role, name in names.items() if name is not None and schema.get(name) == pl.String}
+        return text if len(text) == len(names) else {}
+
+    def _read(self, encoder: Encoder, schema: pl.Schema) -> dict[str, pl.Expr]:
+        """What is read for each role."""
         roles = {name: _expression(column, schema, name) for name, column in self.roles.items()}
         kinds = {role: schema[column] if isinstance(column, str) else self._kind(roles[role], role)
                  for role, column in self.roles.items() if role in ("a", "b", "outcome")}  # fmt: skip
@@ -146,39 +175,7 @@ class PreferenceLog:
                 raise LogError(f"column role 'position' holds {kind}, but true or false belong there")
             shown = roles["position"].fill_nan(None) if kind.is_float() else roles["position"]
             roles["position"] = shown.cast(pl.Boolean).fill_null(value=False)
-        expressions = [expression.alias(name) for name, expression in roles.items()]
-        if not self.tallies:
-            return self.source.select(expressions)
-        present = [name for name in self.tallies if name in schema]
-        if len(present) < 2:
-            raise LogError(
-                f"{self.name}: format 'pairs' needs the count columns {list(self.tallies)}; found {present} "
-                f"among {schema.names()}. Rename the columns, or give a=, b=, outcome= and count= to scan."
-            )
-        wins, losses, *ties = present
-        counts = [pl.col(wins), pl.col(losses), pl.sum_horizontal(ties) if ties else pl.lit(0)]
-        tally = pl.concat_list([c.cast(pl.Float64) for c in counts]).alias("count")
-        return (
-            self.source.select(*expressions, pl.lit(pl.Series([[1.0, 0.0, 0.5]])).first().alias("outcome"), tally)
-            .explode("outcome", "count")
-        )  # fmt: skip
-
-    def text_columns(self, encoder: Encoder) -> dict[str, str]:
-        """As :meth:`selected`, the name in the files of each column, if all are text of Parquet files as it stands."""
-        local = all(file.lower().endswith((".parquet", ".pq")) and "=" not in file for file in self.files)
-        numbers = encoder.covariates or encoder.context or encoder.features or encoder.propensity
-        if not self.files or not local or numbers or set(self.roles) != {"a", "b", "outcome"}:
-            return {}
-        schema = self.schema()
-        columns = dict(self.roles)
-        for name in encoder.clusters:
-            columns[name] = pl.lit("") if "+" in name else self.cluster[int(name[8:])]
-        columns |= {f"level {name}": self._context(name) for name in encoder.levels}
-        if encoder.group is not None:
-            columns["group"] = pl.lit("") if self.group is None else self.group  # selected() tells what is missing
-        plain = {name: column for name, column in columns.items() if isinstance(column, str)}
-        text = len(plain) == len(columns) and all(schema.get(column) == pl.String for column in plain.values())
-        return plain if text else {}
+        return roles
 
     def _refuse_unlike(self, a: pl.DataType, b: pl.DataType) -> None:
         """Raises LogError where a and b are of types whose values are told in two ways, as 1 and 1.0 are."""
@@ -220,7 +217,7 @@ class PreferenceLog:
         kind = self._kind(expression, role)
         if not is_label(kind):
             raise LogError(f"column role {role!r} holds {kind}: give text, numbers or dates, one column for each entry")
-        if kind.is_integer():
+        if kind.is_integer() or kind == pl.String:
             return expression
         return (expression.fill_nan(None) if kind.is_float() else expression).cast(pl.String)
 
@@ -454,6 +451,12 @@ def _name(column: Column) -> str:
         return column.meta.output_name()
     except pl.exceptions.PolarsError as error:
         raise LogError(f"{column} is not one column: name them one by one ({error})") from error
+
+
+def _own_name(expression: pl.Expr) -> str | None:
+    """The column that an expression is, if it is one as it stands."""
+    plain = expression.meta.is_column_selection() and not expression.meta.has_multiple_outputs()
+    return expression.meta.output_name() if plain else None
 
 
 def several(columns: Any, role: str = "columns") -> tuple[Any, ...]:
