@@ -6,12 +6,14 @@ maximises the concave dual  lambda' T - sum_i b_i exp(...), whose gradient is wh
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from steelyard._native.cell_moments import cell_moments, wide, work_size
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError
 from steelyard.models.cells import WIDEST_DENSE
@@ -80,11 +82,12 @@ def _margin(coefficient: Any, members: Any, x: Any) -> Any:
 @one_blas_thread()
 def balance(
     blocks: Blocks, members: Members, design: Members, base: Members, goal: Any, names: tuple[str, ...],
-    counted: bool = False, drift: Callable[[Block], Any] | None = None,
+    counted: bool = False, drift: Callable[[Block], Any] | None = None, pairs: bool = False,
 ) -> Balancing:  # fmt: skip
     """Solves for the weights; goal: (M, D) moments, the first of each member its total. names: of the members.
 
-    counted, drift: as :class:`Balancing` has them. Raises OverlapError where no weights reach the goal.
+    counted, drift: as :class:`Balancing` has them. pairs: whether a row belongs to two members. Raises OverlapError
+    where no weights reach the goal.
     """
     shape = goal.shape
     if goal.size > WIDEST_DENSE:
@@ -95,16 +98,16 @@ def balance(
     def evaluate(flat: Any) -> Point:
         coefficient = flat.reshape(shape)
 
-        def one(block: Block) -> tuple[float, Any, Any]:
+        def one(block: Block) -> tuple[float, Any]:
             which, x = members(block), design(block)
             with np.errstate(over="ignore"):
                 w = weights(block) * base(block) * np.exp(_margin(coefficient, which, x))
-            return float(w.sum()), *_moments(which, x, w if np.isfinite(w).all() else np.zeros(block.n), shape[0])
+            return float(w.sum()), _second_moments(which, x, w if np.isfinite(w).all() else np.zeros(block.n), shape[0])
 
-        total, moment, curve = (sum(part) for part in zip(*blocks.each(one), strict=True))
-        last[0] = curve
+        total, second = functools.reduce(_added, blocks.each(one))
+        moment, last[0] = _moments(second, shape[0], pairs)
         value = float((coefficient * goal).sum()) - total
-        return Point(value if np.isfinite(value) else -np.inf, (goal - moment).ravel(), dense_solver(curve))
+        return Point(value if np.isfinite(value) else -np.inf, (goal - moment).ravel(), dense_solver(last[0]))
 
     try:
         solution = newton(evaluate, np.zeros(goal.size), n, _EXACT)
@@ -114,33 +117,34 @@ def balance(
             f"means: they lie outside what the rows show, or some have too few rows ({error}). Use fewer or coarser "
             "contexts, or kind='overlap'."
         ) from error
-    evaluate(solution.parameter)
     return Balancing(members, design, base, solution.parameter.reshape(shape), last[0], goal, n, counted, drift)
 
 
-def _moments(members: Any, x: Any, w: Any, size: int) -> tuple[Any, Any]:
-    """(M, D) sums of w z, and (M D, M D) of w z z', through the second moments of each cell of members."""
-    d, n = x.shape
-    low, high = members.min(axis=0), members.max(axis=0)
-    code = (low.astype(np.int64) * size + high).astype(np.min_scalar_type(size * size))  # short ones sort faster
-    order = np.argsort(code, kind="stable")
-    cells, place = np.unique(code[order], return_inverse=True)
-    first, second = np.zeros((len(cells), d)), np.zeros((len(cells), d, d))
-    step = max(1, (1 << 20) // (d * d))
-    for start in range(0, n, step):
-        rows = order[start : start + step]
-        few, own = x[:, rows], place[start : start + step]
-        weighted = few * w[rows]
-        starts = np.flatnonzero(np.diff(own, prepend=-1))
-        first[own[starts]] += np.add.reduceat(weighted, starts, axis=1).T
-        for c in range(d):
-            second[own[starts], c] += np.add.reduceat(weighted[c] * few, starts, axis=1).T
-    i, j = np.divmod(cells.astype(np.int64), size)
-    moment, curve = np.zeros((size, d)), np.zeros((size, d, size, d))
-    np.add.at(moment, i, first)
-    for one, other in [(i, i)] + [(j, j), (i, j), (j, i)] * (len(members) > 1):
-        for c in range(d):
-            np.add.at(curve[:, c], (one, other), second[:, c])
-    if len(members) > 1:
-        np.add.at(moment, j, first)
-    return moment, curve.reshape(size * d, size * d)
+def _added(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(x + y for x, y in zip(one, other, strict=True))
+
+
+def _second_moments(members: Any, x: Any, w: Any, size: int) -> Any:
+    """(cells, D, D) sums of w x x', upper triangles; cells: the members, or the pairs of them below a diagonal."""
+    d, cells = len(x), size
+    if len(members) == 1:
+        cell = members[0]
+    else:
+        low, high = members.min(axis=0), members.max(axis=0)
+        cell, cells = high * (high - 1) // 2 + low, size * (size - 1) // 2
+    second = np.zeros((cells, d, wide(d)))
+    cell_moments(cell.astype(np.int32), x, w, second, np.empty(work_size(d)))
+    return second[:, :, :d]
+
+
+def _moments(second: Any, size: int, pairs: bool) -> tuple[Any, Any]:
+    """(M, D) sums of w z, and (M D, M D) of w z z', from those of x x' in each cell."""
+    second = np.triu(second) + np.triu(second, 1).swapaxes(1, 2)
+    d = second.shape[1]
+    curve = np.zeros((size, d, size, d))
+    if pairs:
+        high, low = np.tril_indices(size, -1)
+        curve[low, :, high], curve[high, :, low] = second, second
+        second = np.stack([second[(low == m) | (high == m)].sum(axis=0) for m in range(size)])
+    curve[np.arange(size), :, np.arange(size)] = second
+    return second[:, 0], curve.reshape(size * d, size * d)  # D starts with ones

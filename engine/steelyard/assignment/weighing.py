@@ -259,7 +259,8 @@ def _balanced(made: Weights, blocks: Blocks) -> Balancing:
     def base(block: Block) -> Any:
         return block.drawn[0] * 1.0 if assigned.kind == "label" else np.ones(block.n)
 
-    return balance(blocks, members, contexts.matrix, base, np.outer(totals, means), labels, counted, drift)
+    goal, pairs = np.outer(totals, means), assigned.kind == "pair"
+    return balance(blocks, members, contexts.matrix, base, goal, labels, counted, drift, pairs)
 
 
 def _tilted_means(contexts: Contexts, toward: Balancing, blocks: Blocks) -> Any:

@@ -1,0 +1,17 @@
+"""Twin of bindings/cell_moments.pyx."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def cell_moments(
+    cell: NDArray[np.int32],
+    columns: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    second: NDArray[np.float64],
+    work: NDArray[np.float64],
+) -> None:
+    """Adds to second (cells, d, wide): the sums of weight z z' over the rows of each cell."""
+    d = len(columns)
+    for row, own in enumerate(cell):
+        second[own, :, :d] += weight[row] * np.outer(columns[:, row], columns[:, row])
