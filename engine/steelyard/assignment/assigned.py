@@ -55,7 +55,7 @@ class Assigned:
         a, b = (np.where(known, codes, -1) for codes in (block.a, block.b))
         if self.pairs is None:
             return a, b
-        key = np.where(known, np.minimum(a, b).astype(np.int64) * k + np.maximum(a, b), -1)
+        key = np.where(known, pair_number(k, a, b), -1)
         keys = self.pairs[:, 0].astype(np.int64) * k + self.pairs[:, 1]
         if k * k <= _TABLE:
             place = np.full(k * k + 1, -1, np.int32)  # the last of them, which -1 asks for, is no pair's
@@ -70,3 +70,8 @@ class Assigned:
             return list(self.labels)
         pairs = combinations(range(len(self.labels)), 2) if self.pairs is None else self.pairs
         return [f"{self.labels[i]} | {self.labels[j]}" for i, j in pairs]
+
+
+def pair_number(k: int, a: Any, b: Any) -> Any:
+    """(n,) int64: the lower of two arms times k plus the higher."""
+    return np.minimum(a, b).astype(np.int64) * k + np.maximum(a, b)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.assignment.assigned import Assigned
+from steelyard.assignment.assigned import Assigned, pair_number
 from steelyard.assignment.contexts import Contexts
 from steelyard.assignment.models import Classified, Frequency, Logged, SoftmaxModel
 from steelyard.assignment.softmax import PRECISION, SoftmaxProblem, Solved
@@ -31,7 +31,7 @@ def pairs_shown(blocks: Blocks, k: int) -> Any:
     """(P, 2) the pairs that occur, codes of the lower arm first, sorted."""
 
     def one(block: Block) -> Any:
-        return np.unique(np.minimum(block.a, block.b).astype(np.int64) * k + np.maximum(block.a, block.b))
+        return np.unique(pair_number(k, block.a, block.b))
 
     keys = np.unique(np.concatenate(list(blocks.each(one))))
     return np.stack([keys // k, keys % k], axis=1).astype(np.int32)

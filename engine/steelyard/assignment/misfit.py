@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from steelyard.assignment.assigned import pair_number
 from steelyard.assignment.models import SoftmaxModel
 from steelyard.blocks import Block
 from steelyard.errors import warn
@@ -71,7 +72,7 @@ def misfit(model: SoftmaxModel, blocks: Blocks, labels: tuple[str, ...]) -> Misf
 
     def one(block: Block) -> tuple[Any, ...]:
         few, block = _some(block, thin), _some(block, rows * sets // _COUNTED)
-        pair, seen, square = _pair(block, k), np.zeros((sets, len(low))), np.zeros(sets)
+        pair, seen, square = pair_number(k, *block.drawn), np.zeros((sets, len(low))), np.zeros(sets)
         for j, w in enumerate(members(block)):
             seen[j] = np.bincount(pair, w, k * k).reshape(k, k)[low, high]
             square[j] = w @ (w if block.count is None else w / block.count)
@@ -116,11 +117,6 @@ def _some(block: Block, step: int) -> Block:
     return block if step < 2 else block.where(np.random.default_rng(block.start).random(block.n) < 1.0 / step)
 
 
-def _pair(block: Block, k: int) -> Any:
-    """(n,) the pair that was drawn, as lower arm times k plus higher."""
-    return np.minimum(*block.drawn).astype(np.int64) * k + np.maximum(*block.drawn)
-
-
 def _met_again(blocks: Blocks, k: int, rows: int) -> float:
     """How much more the counts of pairs vary than by rows: pairs that a cluster meets again and again were drawn once.
 
@@ -134,7 +130,8 @@ def _met_again(blocks: Blocks, k: int, rows: int) -> float:
             return np.empty(0, np.int64), np.empty((2, 0))
         at = np.flatnonzero(block.clusters[0] % every == 0)
         w, count = weights(block)[at], 1.0 if block.count is None else block.count[at]
-        return block.clusters[0][at].astype(np.int64) * k * k + _pair(block, k)[at], np.array([w, w * w / count])
+        pair = pair_number(k, *block.drawn)[at]
+        return block.clusters[0][at].astype(np.int64) * k * k + pair, np.array([w, w * w / count])
 
     keys, w = (np.concatenate(part, axis=-1) for part in zip(*blocks.each(one), strict=True))
     if not len(keys):

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steelyard._native.label_sums import label_sums, work_size
+from steelyard.assignment.assigned import pair_number
 from steelyard.assignment.balancing import Balancing
 from steelyard.blocks import Block
 from steelyard.causal.folds import fold_slices
@@ -210,7 +211,7 @@ class Pairwise:
             for _, part, table in self.parts(block):
                 t, h, e, judged_h, judged_e = self.residual(part, table)
                 c = np.ones(part.n) if part.count is None else part.count
-                pair, side = _pair(part, k), np.where(part.a < part.b, 1.0, -1.0)
+                pair, side = pair_number(k, part.a, part.b).astype(np.int32), np.where(part.a < part.b, 1.0, -1.0)
                 w = self.omega.take(pair) * h
                 e, judged_e = e * side, judged_e * side
                 each = (h, h * e, h * (e + judged_e), h * h, (h > 0) * 1.0, judged_h, judged_h * judged_e, judged_h**2)
@@ -231,7 +232,8 @@ class Pairwise:
         for at, part, table in self.parts(block):
             t, h, e, judged_h, judged_e = self.residual(part, table)
             pair = np.minimum(part.a, part.b), np.maximum(part.a, part.b)
-            side, omega, alone = np.where(part.a < part.b, 1.0, -1.0), self.omega.take(_pair(part, self.k)), None
+            side, alone = np.where(part.a < part.b, 1.0, -1.0), None
+            omega = self.omega.take(pair_number(self.k, part.a, part.b))
             sums, means = table.sums(self.omega, t * (1.0 if part.count is None else part.count))
             sums *= t
             if judged is not None and alone_answers is not None:
@@ -340,7 +342,3 @@ def centre_of(omega: Any, means: Any) -> Any:
     """(K,) the sum over opponents of omega times the mean, means (K, K) an upper triangle."""
     upper = np.triu(omega, 1)
     return (upper * means).sum(axis=1) + (upper * (1.0 - means)).sum(axis=0)
-
-
-def _pair(block: Block, k: int) -> Any:
-    return np.minimum(block.a, block.b) * np.int32(k) + np.maximum(block.a, block.b)
