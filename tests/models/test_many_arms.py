@@ -59,8 +59,27 @@ def test_equals_the_dense_fit(monkeypatch, spec, more):
         assert one.se == pytest.approx(other.se, rel=1e-7)
     table = sparse.table()
     assert table["se"].null_count() == K
-    assert set(table["reason"]) == {"beyond 4,000 arms beside covariates: ask for a contrast"}
+    assert set(table["reason"]) == {"beyond 4,000 arms beside covariates or clusters: ask for a contrast"}
     assert table.select("arm", "rank").equals(dense.table().select("arm", "rank"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "more"),
+    [
+        (sy.BradleyTerry(), {}),
+        (sy.BradleyTerry(ties="davidson", position=True), {"position": "first"}),
+        (sy.BradleyTerry(ridge=0.5), {"weight": "w"}),
+    ],
+)
+def test_clusters_without_covariates_equal_the_dense_fit(monkeypatch, spec, more):
+    log = scanned(simulated(8, 1500, ties=0.2), (), cluster="rater", **more)
+    dense, sparse = both(monkeypatch, spec, log)
+    assert sparse.psi is None
+    assert sparse.n == dense.n
+    np.testing.assert_allclose(sparse.score, dense.score, atol=1e-8)
+    one, other = sparse.contrast("m00000", "m00005"), dense.contrast("m00000", "m00005")
+    assert one.se == pytest.approx(other.se, rel=1e-7)
+    assert sparse.coefficients()["se"].to_list() == pytest.approx(dense.coefficients()["se"].to_list(), rel=1e-6)
 
 
 def test_a_long_log_starts_from_some_of_its_rows(monkeypatch):

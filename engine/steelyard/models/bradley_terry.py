@@ -104,7 +104,8 @@ class BradleyTerry:
     ) -> PairFit | RowFit:
         """Scores of every arm that the log identifies.
 
-        One pass, and one more for clusters; with covariates the rows are kept, and read once a Newton step.
+        One pass, and one more for clusters; with covariates, or clusters beyond 4,000 arms, the rows are kept, and read
+        once a Newton step.
 
         threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster. start: a fit of much
         the same log, say of all days but the last: the same maximum, in fewer steps over the rows
@@ -137,6 +138,8 @@ class BradleyTerry:
         fit = self.fit_table(pair_table(log, threads), kind)
         if kind != "cluster":
             return fit
+        if fit.psi is None:  # of so many arms that no covariance is held: contrasts then ask the rows
+            return fit_rows(self, log, (), kind, threads, fit)
         return replace(fit, psi=fit.influence_by_cluster(log, threads))
 
     def fit_table(self, pairs: PairTable, kind: str = "sandwich") -> PairFit:

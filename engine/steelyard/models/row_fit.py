@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from steelyard.models.bradley_terry import BradleyTerry
 
 
-_MANY_ARMS = "beyond 4,000 arms beside covariates: ask for a contrast"
+_MANY_ARMS = "beyond 4,000 arms beside covariates or clusters: ask for a contrast"
 
 
 @dataclass(frozen=True)
