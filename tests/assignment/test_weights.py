@@ -92,6 +92,27 @@ def test_a_target_frame_and_margins_are_met():
         fit.weights(log, target={"x9": {"p": 1.0}})
 
 
+@pytest.mark.parametrize("roles", [{"count": "n"}, {"weight": "n"}, {"format": "pairs"}])
+def test_rows_of_a_target_log_count_as_often_as_it_says(roles):
+    log = scanned(two_by_two(0.7), "x")
+    fit = sy.GroupPropensity(ridge=0.0).fit(log)
+    rows = pl.DataFrame({"a": ["m", "m"], "b": ["k", "k"], "y": [1.0, 0.0], "x": ["code", "prose"], "n": [9, 1],
+                         "n_a_wins": [5, 0], "n_b_wins": [4, 1]})  # fmt: skip
+    outcome = {} if "format" in roles else {"outcome": "y"}
+    weights = fit.weights(log, target=sy.scan(rows, a="a", b="b", **outcome, **roles)).frame()["weight"]
+    margins = fit.weights(log, target={"x": {"code": 0.9, "prose": 0.1}}).frame()["weight"]
+    np.testing.assert_allclose(weights, margins, rtol=1e-9)
+
+
+@pytest.mark.parametrize("role", ["count", "weight"])
+def test_a_log_is_its_own_target(role):
+    frame = two_by_two(0.7).with_columns(n=pl.when(pl.col("x") == "code").then(3).otherwise(1))
+    log = scanned(frame, "x", **{role: "n"})
+    fit = sy.GroupPropensity(ridge=0.0).fit(log)
+    weights, plain = (fit.weights(log, **target).frame()["weight"] for target in ({"target": log}, {}))
+    np.testing.assert_allclose(weights, plain, rtol=1e-9)
+
+
 @pytest.mark.parametrize("method", ["softmax", "pairs"])
 def test_overlap_weights_are_made_of_a_few_rows_at_a_time(monkeypatch, method):
     """Of every pair's probability no more is held at once."""

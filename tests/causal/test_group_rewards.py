@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import scipy.stats
 import steelyard as sy
 
 from tests.causal.test_tilt import jackknife
@@ -130,7 +131,12 @@ def test_equals_brute_force(clusters):
     np.testing.assert_allclose(fit.covariance, rows.T @ rows, rtol=1e-7, atol=1e-12)
     gap = np.array([[-1.0, 0, 1, 0], [0, -1.0, 0, 1]])
     difference, spread = gap @ fit.parameter[:4], gap @ (rows.T @ rows)[:4, :4] @ gap.T
-    assert fit.test_equal().statistic == pytest.approx(difference @ np.linalg.solve(spread, difference), rel=1e-6)
+    test, wald = fit.test_equal(), difference @ np.linalg.solve(spread, difference)
+    assert test.statistic == pytest.approx(wald, rel=1e-6)
+    units = len(sums) if clusters else len(frame)
+    assert test.p_value == pytest.approx(
+        scipy.stats.f.sf(wald * (units - 2) / (2 * (units - 1)), 2, units - 2), rel=1e-5
+    )
     h = 1 / e
     share = [h[c == g].sum() ** 2 / (h[c == g] ** 2).sum() / (c == g).sum() for g in range(2)]
     if not clusters:

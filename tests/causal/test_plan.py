@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -284,3 +285,35 @@ def test_a_plan_beats_an_even_spread_by_what_it_says():
     np.testing.assert_allclose(told, forecast, rtol=0.03)
     assert best[1] / best[0] == pytest.approx(plan.factor, rel=0.2)
     assert best[1] > 1.05 * best[0]
+
+
+def test_contexts_of_a_short_log_are_not_forecast_from_noise():
+    """The rarest of five arms: what contexts add to its error was told by a difference of squares, which is noise."""
+    theta, drawn_by = np.linspace(0.8, -0.8, 5), np.array([[0.4, -0.4, 0.2, -0.2, 0.0], [0.4, -0.3, -0.4, 0.3, 0.0]])
+    slope, liked = np.array([[0.5, -0.5, 0.3, -0.3, 0.0], [0.4, 0.2, -0.5, -0.3, 0.2]]), [0.8, 0.3, 0.0, -0.4, -0.7]
+
+    def compared(rng: Any, a: Any, b: Any, x: Any, topic: Any) -> pl.DataFrame:
+        score, row = theta + np.column_stack([x, topic]) @ slope, np.arange(len(a))
+        y = rng.random(len(a)) < 1 / (1 + np.exp(score[row, b] - score[row, a]))
+        return pl.DataFrame({"a": [f"m{i}" for i in a], "b": [f"m{i}" for i in b], "y": y * 1.0, "x": x,
+                             "topic": np.where(topic > 0, "u", "v")})  # fmt: skip
+
+    spec, contexts = sy.DoublyRobust(propensity=sy.PairPropensity(method="pairs"), folds=3), ["x", "topic"]
+    ratios = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        topic = np.where(rng.random(1500) < 0.6, 1.0, -1.0)
+        x = rng.normal(size=1500) + 0.4 * topic
+        noise = rng.gumbel(size=(1500, 5))
+        shown = np.argsort(-(liked + np.column_stack([x, topic]) @ drawn_by + noise), axis=1)[:, :2]
+        frame = compared(rng, *rng.permuted(shown, axis=1).T, x, topic)
+        plan = sy.plan(spec.fit(scanned(frame, context=contexts)), 9000, context="topic")
+        parts = [frame]
+        for own, value in (("u", 1.0), ("v", -1.0)):
+            pair = np.repeat(PAIRS, counts_of(plan.table.filter(topic=own)), axis=0)
+            of = np.full(len(pair), value)
+            parts.append(compared(rng, *rng.permuted(pair, axis=1).T, rng.normal(size=len(pair)) + 0.4 * of, of))
+        target = frame.select(contexts)  # collected by topic, the log itself has other shares
+        refit = replace(spec, target=target).fit(scanned(pl.concat(parts), context=contexts))
+        ratios.append(plan.forecast.sort("arm")["se_plan"][4] / refit.table().sort("arm")["se"][4])
+    assert np.mean(ratios) == pytest.approx(1.0, abs=0.12)

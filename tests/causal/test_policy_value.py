@@ -158,6 +158,8 @@ def test_a_saved_value_comes_back_and_tells_what_no_answer_supports(tmp_path):
     fit = sy.PolicyValue("uniform", "m3", propensity=BY_TOPIC, unsupported=0.3).fit(scanned(frame))
     assert fit.unsupported == pytest.approx(0.25)  # of four arms that differ from m3 one never met it
     assert "25.0 % of what they compare rests on the outcome model alone" in str(sy.card(fit))
+    ties = sy.PolicyValue("uniform", "m3", propensity=BY_TOPIC, unsupported=0.3).fit(scanned(frame.with_columns(y=0.5)))
+    assert ties.weights == pytest.approx(0.5)  # pairs that are never answered are not lost
     by_chance = sy.PolicyValue("uniform", "m3").fit(scanned(frame))  # a softmax gave the two a chance to meet
     assert by_chance.unsupported == 0.0
     assert "; 0.0 % of what they compare rests on the outcome model alone" in str(sy.card(by_chance))

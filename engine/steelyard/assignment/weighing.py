@@ -219,7 +219,7 @@ def _margins(contexts: Contexts, margins: Mapping[str, Mapping[Any, float]]) -> 
 
 
 def _means(contexts: Contexts, log: PreferenceLog, target: Any) -> Any:
-    """(d,) means of the context columns of a target frame."""
+    """(d,) means of the context columns of a target's rows."""
     source = target_log(log, target)
     columns = source.schema()
     used = {root: name for name, column in zip(log.context_names(), log.context, strict=True) if name in contexts.names
@@ -229,11 +229,8 @@ def _means(contexts: Contexts, log: PreferenceLog, target: Any) -> Any:
         raise LogError(f"the target frame lacks the columns {lacking} of the contexts; it has {columns.names()}")
     rows = read_rows(source, contexts.asked_of(Encoder({})), unlabelled=True)
 
-    def one(block: Block) -> tuple[int, Any]:
-        return block.n, contexts.matrix(block)[1:].sum(axis=1)
-
-    n, total = (sum(part) for part in zip(*rows.blocks.each(one), strict=True))
-    return contexts.mean + contexts.scale * total / n
+    total = np.sum(list(rows.blocks.each(lambda block: contexts.matrix(block) @ sampling_weights(block))), axis=0)
+    return contexts.mean + contexts.scale * total[1:] / total[0]
 
 
 def _balanced(made: Weights, blocks: Blocks) -> Balancing:

@@ -374,6 +374,7 @@ def _estimated(
         beta.append(estimate.parameter)
         breads.append(influence.bread)
         steps, norm = max(steps, estimate.iterations), max(norm, estimate.gradient_norm)
+    n = int(sum(ready.each(lambda block: block.n if block.count is None else float(block.count.sum()))))
     scores = _Scores(sums, beta, [list(known.place) for known in found], tilt).turned(ready)
     bread, at = np.zeros((scores.size, scores.size)), 0
     for part in breads:
@@ -382,17 +383,17 @@ def _estimated(
     bread[at:, at:] = np.eye(len(labels)) / sums.total
     if clusters:
         squares = [squared_sums(ready, cluster, scores.size, scores.counted) for cluster in clusters]
+        units = min(count for _, count in squares)
         psi = Influence(bread, *multiway([name for _, name, _ in clusters], *zip(*squares, strict=True)))
     else:
-        psi = Influence(bread, scores.meat(ready))
+        units, psi = n, Influence(bread, scores.meat(ready))
     rows, at = [], 0
     for group, known in enumerate(found):
         for j, feature in enumerate(features):
             place = at + known.place[j] if j in known.place else None
             rows.append(GroupRow(labels[group], feature, place, known.why.get(j)))
         at += len(known.place)
-    n = int(sum(ready.each(lambda block: block.n if block.count is None else float(block.count.sum()))))
     whose = "everyone's prompts" if spec.target is None else "the target's prompts (their means taken as known)"
     words = f"each group's rewards of response features, and its mean outcome, over {whose}"
     return GroupRewardsFit(spec, labels, rows, np.concatenate([*beta, sums.rewards]), psi, sums.share, sums.plain, n,
-                           steps, norm, naive, overlap, words, dropped)  # fmt: skip
+                           units, steps, norm, naive, overlap, words, dropped)  # fmt: skip

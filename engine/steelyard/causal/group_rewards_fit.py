@@ -36,16 +36,14 @@ class GroupRow(NamedTuple):
 
 
 class EqualityTest(NamedTuple):
-    """Wald test that every group has the same rewards: chi-square statistic, degrees of freedom, p-value."""
+    """Wald test that every group has the same rewards: statistic, degrees of freedom, p-value."""
 
     statistic: float
     df: int
     p_value: float
 
     def __str__(self) -> str:
-        return (
-            f"rewards equal over groups: chi-square {self.statistic:.1f} on {self.df} degrees, p = {self.p_value:.2g}"
-        )
+        return f"rewards equal over groups: Wald {self.statistic:.1f} on {self.df} degrees, p = {self.p_value:.2g}"
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ class GroupRewardsFit:
 
     rows: the coefficients. parameter: (p,) theirs, then the mean outcome of each group. psi: their influence.
     share: (G,) effective share of each group's rows. plain: (G,) mean outcome on its own prompts. n: comparisons.
+    units: of what the covariance was estimated: comparisons, or clusters, of the column that has fewest.
     naive: each group's rewards on its own prompts, where they are finite. overlap: what the propensity alone leaves of
     the log; a file does not keep it. estimand: in words.
     """
@@ -66,6 +65,7 @@ class GroupRewardsFit:
     share: Any
     plain: Any
     n: int
+    units: int
     iterations: int
     gradient_norm: float
     naive: RewardFit | None = field(repr=False)
@@ -144,7 +144,11 @@ class GroupRewardsFit:
         return Contrast(estimate, se, estimate - z * se, estimate + z * se, p_value(estimate / se))
 
     def test_equal(self, terms: Sequence[str] | None = None) -> EqualityTest:
-        """Wald test that every group has the same rewards of these terms (default: all that each group identifies)."""
+        """Wald test that every group has the same rewards of these terms (default: all that each group identifies).
+
+        Against Hotelling's T^2 with as many degrees as units less 1: the covariance was estimated, and of 40 clusters
+        a chi-square rejects 12 equal differences six times too often.
+        """
         known = {(row.group, row.term): row.place for row in self.rows}
         names = list(dict.fromkeys(row.term for row in self.rows)) if terms is None else list(terms)
         unknown = [name for name in names if (self.groups[0], name) not in known]
@@ -166,8 +170,12 @@ class GroupRewardsFit:
         rank = int(np.linalg.matrix_rank(spread, hermitian=True))
         if rank < len(gap):
             raise NotIdentifiedError(f"{len(gap)} differences with a covariance of rank {rank}: test fewer terms")
+        left = self.units - rank
+        if left < 1:
+            raise NotIdentifiedError(f"{len(gap)} differences from {self.units} clusters: test fewer terms")
         statistic = float(gap @ np.linalg.solve(spread, gap))
-        return EqualityTest(statistic, rank, float(scipy.stats.chi2.sf(statistic, rank)))
+        p_value = float(scipy.stats.f.sf(statistic * left / (rank * (self.units - 1)), rank, left))
+        return EqualityTest(statistic, rank, p_value)
 
     def _told(self, place: int, level: float) -> tuple[float, float, float, float, float]:
         value, se, z = float(self.parameter[place]), float(np.sqrt(self.covariance[place, place])), quantile(level)
@@ -197,7 +205,7 @@ class GroupRewardsFit:
         write_archive(path, "group-rewards", facts, arrays)
 
 
-_FACTS = ("groups", "n", "iterations", "gradient_norm", "estimand", "dropped")
+_FACTS = ("groups", "n", "units", "iterations", "gradient_norm", "estimand", "dropped")
 
 
 def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> GroupRewardsFit:
@@ -222,8 +230,8 @@ def _check(fit: GroupRewardsFit, arrays: dict[str, Any]) -> None:
         raise FormatError("groups, coefficients or an estimand without words")
     if sorted((row.group, row.term) for row in fit.rows) != sorted((g, term) for g in fit.groups for term in names):
         raise FormatError("groups that do not each have one coefficient of every term")
-    if not all(type(count) is int and count > 0 for count in (fit.n, fit.iterations)):
-        raise FormatError("a number of comparisons or steps that is none")
+    if not all(type(count) is int and count > 0 for count in (fit.n, fit.units, fit.iterations)):
+        raise FormatError("a number of comparisons, clusters or steps that is none")
     for _, _, place, reason in fit.rows:
         if (place is None) != isinstance(reason, str):
             raise FormatError("a coefficient without a place and a reason, or with both")

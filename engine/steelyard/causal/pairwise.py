@@ -251,6 +251,14 @@ class Pairwise:
                     own += turn @ scores
             yield at, part, t, sums, alone, means
 
+    def answered(self, found: Residuals, block: Block, table: Any) -> Any:
+        """(K, n) what the answers of a few rows alone add to E."""
+        _, h, e, *_ = self.residual(block, table)
+        pair = np.minimum(block.a, block.b), np.maximum(block.a, block.b)
+        omega, sums = self.omega.take(pair_number(self.k, block.a, block.b)), np.zeros((self.k, block.n))
+        found.answers(self.omega).added(sums, pair, omega, h, np.where(block.a < block.b, e, -e))
+        return sums
+
     def _counted(self, sums: Any, block: Block) -> None:
         """Adds the shift of a few rows to sums (K, n)."""
         a, b, n, each = block.a, block.b, np.arange(block.n), counts(block)

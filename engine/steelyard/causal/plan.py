@@ -248,20 +248,21 @@ def _of_means(fit: DoublyRobustFit, n: int, names: Sequence[str]) -> Plan:
         )
     more = _whole(_filled(size.ravel(), held.ravel(), n), n).reshape(size.shape)
     even = np.where(size > 0, n / (size > 0).sum(), 0.0)
-    square, rows = _squares(fit, len(cells), of)
+    square, beside, rows = _squares(fit, len(cells), of)
 
     def answers(count: Any) -> Any:
         """(cells, arms) variances of the scores from the answers; pairs without any do not count."""
         some = np.where(count > 0, np.maximum(count, 1.0), np.inf)
         return (spread / some) @ reach.T
 
-    beside = np.clip(square - answers(held), 0.0, None) * rows[:, None]  # of contexts: new comparisons bring some too
     now = np.diag(fit.covariance)
     if not (square.sum(axis=0) > 0).all():
         raise NotIdentifiedError("some scores have no spread: collect a few comparisons of each arm first")
     repeated = now / square.sum(axis=0)  # what clusters make of it
-    told = [repeated * (answers(held + new) + beside / np.maximum(rows + new.sum(axis=1), 1.0)[:, None]).sum(axis=0)
-            for new in (more, even)]  # fmt: skip
+    told = []
+    for new in (more, even):
+        left = rows / np.maximum(rows + new.sum(axis=1), 1.0)
+        told.append(repeated * (answers(held + new) + beside * left[:, None]).sum(axis=0))
     cell, pair = (axis.ravel() for axis in np.indices(size.shape))
     arms = fit.pairs.arms
     columns = {"a": arms.gather(main[i][pair]), "b": arms.gather(main[j][pair]),
@@ -332,26 +333,32 @@ def _by_cell(fit: DoublyRobustFit, cells: int, of: Any, a: Any, b: Any) -> tuple
     return total / total.sum(), np.clip(variance, _LEAST, None), held
 
 
-def _squares(fit: DoublyRobustFit, cells: int, of: Any) -> tuple[Any, Any]:
-    """(C, arms) the squared influence of the rows of each cell, and how many they are (C,)."""
+def _squares(fit: DoublyRobustFit, cells: int, of: Any) -> tuple[Any, Any, Any]:
+    """(C, arms) the squared influence of the rows of each cell, and of what they add beside answers; their number (C,).
+
+    What contexts add shrinks with the rows, whatever their pairs: new comparisons bring contexts too. As a difference
+    of the other two it would be mostly noise in a short log.
+    """
     problem, found = fit.problem, fit.residuals
     assert problem is not None
     assert found is not None
     bread, main = fit._known_influence().bread, fit.main
 
     def one(block: Block) -> tuple[Any, Any]:
-        square, rows = np.zeros((cells, int(main.sum()))), np.zeros(cells)
-        for _, part, t, e, *_ in problem.rows(block, found):
+        squares, rows = np.zeros((2, cells, int(main.sum()))), np.zeros(cells)
+        for (_, part, t, e, *_), (_, _, table) in zip(problem.rows(block, found), problem.parts(block), strict=True):
             cell, count = of(part), (np.ones(part.n) if part.count is None else part.count)
-            own = (bread @ (e - fit.centre[:, None] * t)[main]) ** 2 * count
+            own = e - fit.centre[:, None] * t
             rows += np.bincount(cell, count, cells)
-            for c in range(cells):
-                square[c] += own[:, cell == c].sum(axis=1)
-        return square, rows
+            for square, errors in zip(squares, (own, own - problem.answered(found, part, table)), strict=True):
+                each = (bread @ errors[main]) ** 2 * count
+                for c in range(cells):
+                    square[c] += each[:, cell == c].sum(axis=1)
+        return squares, rows
 
     with one_blas_thread():
-        square, rows = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
-    return square, rows
+        squares, rows = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
+    return *squares, rows
 
 
 def _filled(size: Any, held: Any, n: int) -> Any:

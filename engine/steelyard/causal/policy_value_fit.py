@@ -195,7 +195,7 @@ def valued(spec: PolicyValue, terms: PolicyTerms) -> PolicyValueFit:
     else:
         variance = sum(blocks.each(squared))
     same = found.same / found.total
-    alone = 0.5 * same + share * found.alone / found.size
+    alone = 0.5 * same + (1.0 - same) * found.alone / found.size  # pairs never answered: as the others on average
     unsupported = max(0.0, round(1.0 - share / (1.0 - same), 12)) if same < 1.0 else 0.0
     return PolicyValueFit(
         spec, float(model + share * residual), float(np.sqrt(variance)), float(model), float(alone), int(found.n),
