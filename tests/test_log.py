@@ -336,6 +336,20 @@ def test_names_in_text_stay_as_they_are_written(tmp_path):
         assert log.shards()[0][1].arms() == ["04", "4.1", "4.10"]
 
 
+def test_codes_in_text_keep_their_zeros(tmp_path):
+    """Arms, clusters and groups alike; not where a column is read as a number too."""
+    coded = FRAME.with_columns(pl.col("left", "right").replace_strict({"x": "01", "y": "1", "z": "2"}), rater=pl.Series(
+        ["7", "07"] * (FRAME.height // 2) + ["7"] * (FRAME.height % 2)), t=pl.lit("4.10"))  # fmt: skip
+    coded.write_csv(tmp_path / "log.csv")
+    roles = {**ROLES, "cluster": ["rater", pl.col("t")], "group": "rater"}
+    text, frame = sy.scan(tmp_path / "log.csv", **roles), sy.scan(coded, **roles)
+    assert text.arms() == frame.arms() == ["01", "1", "2"]
+    assert text.schema()["rater"] == text.schema()["t"] == pl.String
+    assert sy.scan(tmp_path / "log.csv", **ROLES, cluster="rater", context="rater").schema()["rater"] == pl.Int64
+    one_way = sy.scan(tmp_path / "log.csv", **{**ROLES, "a": pl.col("left") + 1})
+    assert one_way.schema()["right"] == pl.Int64
+
+
 def test_whole_numbers_in_text_stay_numbers(tmp_path):
     FRAME.with_columns(pl.col("left", "right").replace_strict({"x": 1, "y": 2, "z": 10})).write_csv(
         tmp_path / "log.csv"

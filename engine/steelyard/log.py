@@ -43,6 +43,7 @@ class PreferenceLog:
     armless: bool = False
     steady: bool = True  # read again it has the same rows in the same order
     mapped: bool = False  # outcomes were given, and are no default: numbers are labels too
+    written: tuple[str, ...] = ()  # columns that files of text are to give as they are written
 
     def schema(self) -> pl.Schema:
         """Column names and types of the source; reads metadata only."""
@@ -78,8 +79,7 @@ class PreferenceLog:
                 "output file, ending in .parquet"
             )
         root = os.path.commonpath([Path(file).parent for file in self.files])
-        names = [column for column in (self.roles["a"], self.roles["b"]) if isinstance(column, str)]
-        alone = [replace(self, source=reader([file], names), name=file, files=(file,)) for file in self.files]
+        alone = [replace(self, source=reader([file], self.written), name=file, files=(file,)) for file in self.files]
         return [(str(Path(shard.name).relative_to(root)), shard) for shard in alone]
 
     def refuse_own(self, *outputs: str | os.PathLike[str]) -> None:
@@ -415,8 +415,10 @@ def scan(
         raise LogError(f"several context columns are named {twice}: leave one out, or rename it with .alias()")
     read = [*roles.values(), group, propensity, *several(context, "context"), *several(cluster, "cluster"),
             *(covariates or {}).values()]  # fmt: skip
-    names = [column for column in (roles["a"], roles["b"]) if isinstance(column, str)]
-    frame, name, paths = opened(source, names, [column for column in read if isinstance(column, str)])
+    others = (roles["outcome"], weight, count, roles["position"], propensity, *(covariates or {}).values(),
+              *several(context), *(column for side in _sides(features) for column in several(side)))  # fmt: skip
+    written = _written([(roles["a"], roles["b"]), (group,), *((column,) for column in several(cluster))], others)
+    frame, name, paths = opened(source, written, [column for column in read if isinstance(column, str)])
     return PreferenceLog(
         source=frame,
         name=name,
@@ -434,6 +436,7 @@ def scan(
         armless=armless,
         steady=not isinstance(source, pl.LazyFrame),
         mapped=outcomes is not None and "outcome" in roles and not tallies,
+        written=written,
     )
 
 
@@ -457,6 +460,21 @@ def _own_name(expression: pl.Expr) -> str | None:
     """The column that an expression is, if it is one as it stands."""
     plain = expression.meta.is_column_selection() and not expression.meta.has_multiple_outputs()
     return expression.meta.output_name() if plain else None
+
+
+def _written(labels: Iterable[tuple[Column | None, ...]], others: Iterable[Column | None]) -> tuple[str, ...]:
+    """Columns that hold labels and nothing else: in a file of text 01 is not 1, and 4.10 not 4.1.
+
+    labels: those that stand together are read in one way.
+    """
+    told = {root for column in others if column is not None
+            for root in ([column] if isinstance(column, str) else column.meta.root_names())}  # fmt: skip
+    found = set[str]()
+    for together in labels:
+        named = {column if isinstance(column, str) else _own_name(column) for column in together if column is not None}
+        if None not in named and not named & told:
+            found |= {name for name in named if name is not None}
+    return tuple(sorted(found))
 
 
 def several(columns: Any, role: str = "columns") -> tuple[Any, ...]:

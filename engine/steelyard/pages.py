@@ -6,6 +6,7 @@ are what a block needs. Files that hold anything else are polars' to read.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,9 +36,13 @@ _LARGEST = 1 << 30  # bytes of a column in one group of rows, which are read at 
 
 
 class _Chunk(NamedTuple):
-    """A column in one group of rows of a file: its first byte, how many follow, its rows, whether some may be null."""
+    """A column in one group of rows of a file: its first byte, how many follow, its rows, whether some may be null.
+
+    stamp: tells whether the file is still the one that this was told of.
+    """
 
     file: str
+    stamp: tuple[int, ...]
     column: str
     at: int
     size: int
@@ -93,23 +98,29 @@ def _chunks(files: Sequence[str], columns: set[str]) -> dict[str, list[_Chunk]] 
     first: Any = None
     for file in files:
         try:
-            told = pq.read_metadata(file)
-            schema = told.schema.to_arrow_schema()
+            with Path(file).open("rb", buffering=0) as source:
+                told = pq.read_metadata(source)
+                schema = told.schema.to_arrow_schema()
+                first = first or schema
+                if not schema.equals(first):
+                    return None
+                leaves = [told.schema.column(i).path for i in range(told.num_columns)]
+                for column in columns:
+                    chunks = _in_file(source, column, told, schema, leaves)
+                    if chunks is None:
+                        return None
+                    found[column] += chunks
         except (pa.ArrowException, OSError):
             return None
-        first = first or schema
-        if not schema.equals(first):
-            return None
-        leaves = [told.schema.column(i).path for i in range(told.num_columns)]
-        for column in columns:
-            chunks = _in_file(file, column, told, schema, leaves)
-            if chunks is None:
-                return None
-            found[column] += chunks
     return found
 
 
-def _in_file(file: str, column: str, told: Any, schema: Any, leaves: list[str]) -> list[_Chunk] | None:
+def _stamp(source: FileIO) -> tuple[int, ...]:
+    told = os.fstat(source.fileno())
+    return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
+
+
+def _in_file(source: FileIO, column: str, told: Any, schema: Any, leaves: list[str]) -> list[_Chunk] | None:
     """leaves: the path of each column that is stored."""
     import pyarrow as pa
 
@@ -120,19 +131,18 @@ def _in_file(file: str, column: str, told: Any, schema: Any, leaves: list[str]) 
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     if not text or leaf.max_repetition_level or leaf.max_definition_level > 1:
         return None
-    chunks = []
-    with Path(file).open("rb", buffering=0) as source:
-        for group in map(told.row_group, range(told.num_row_groups)):
-            part = group.column(place)
-            if part.compression not in _CODECS or not part.has_dictionary_page or part.num_values != group.num_rows:
-                return None
-            chunk = _Chunk(
-                file, column, part.dictionary_page_offset, part.total_compressed_size, part.num_values,
-                _CODECS[part.compression], leaf.max_definition_level > 0,
-            )  # fmt: skip
-            if not 0 < chunk.size <= _LARGEST or not _has_numbers(source, chunk):
-                return None
-            chunks.append(chunk)
+    chunks, stamp = [], _stamp(source)
+    for group in map(told.row_group, range(told.num_row_groups)):
+        part = group.column(place)
+        if part.compression not in _CODECS or not part.has_dictionary_page or part.num_values != group.num_rows:
+            return None
+        chunk = _Chunk(
+            str(source.name), stamp, column, part.dictionary_page_offset, part.total_compressed_size,
+            part.num_values, _CODECS[part.compression], leaf.max_definition_level > 0,
+        )  # fmt: skip
+        if not 0 < chunk.size <= _LARGEST or not _has_numbers(source, chunk):
+            return None
+        chunks.append(chunk)
     return chunks
 
 
@@ -230,6 +240,8 @@ def _pages(chunks: Sequence[_Chunk]) -> Iterator[_Page]:
     for chunk in chunks:
         try:
             with Path(chunk.file).open("rb", buffering=0) as source:
+                if _stamp(source) != chunk.stamp:
+                    raise LogError(f"{chunk.file} changed while it was read: read it again when it is written")
                 data = memoryview(_bytes(source, chunk.at, chunk.size))
         except OSError as error:
             raise LogError(f"could not read {chunk.file}: {error}") from error

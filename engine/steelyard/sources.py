@@ -24,14 +24,16 @@ READERS: dict[str, Any] = {
     ".feather": pl.scan_ipc,
 }
 
+_TOLD_BY = 2000  # rows that tell what the columns of a file of text hold: a log may begin with rows without an answer
+
 Opened = tuple[pl.LazyFrame, str, tuple[str, ...]]
 
 
 def opened(source: Any, names: Sequence[str] = (), roles: Sequence[str] = ()) -> Opened:
     """The frame, what to call it in messages, and the local files that it is read from.
 
-    names: columns of names, which no file of text turns into fractions: 4.1 and 4.10 are two versions. roles: columns
-    that are read, and that no file may lack.
+    names: columns of labels, which CSV gives as they are written: 4.1 and 4.10 are two versions, 1 and 01 two codes.
+    roles: columns that are read, and that no file may lack.
     """
     if isinstance(source, pl.LazyFrame):
         return source, "the lazy frame", ()
@@ -134,6 +136,8 @@ def _scanned(paths: list[str], names: Sequence[str]) -> pl.LazyFrame:
     options: dict[str, Any] = {}
     if suffix in (".parquet", ".pq") and any(c in path for path in paths for c in "*="):
         options["hive_partitioning"] = True
+    if suffix in (".csv", ".ndjson", ".jsonl"):
+        options["infer_schema_length"] = _TOLD_BY
     frame: pl.LazyFrame = READERS[suffix](paths, **options)
     if suffix != ".csv" or not names:
         return frame
@@ -141,8 +145,8 @@ def _scanned(paths: list[str], names: Sequence[str]) -> pl.LazyFrame:
         told = frame.collect_schema()
     except pl.exceptions.PolarsError:  # told when it is read
         return frame
-    fractions = {name: pl.String for name in names if name in told and told[name].is_float()}
-    return pl.scan_csv(paths, schema_overrides=fractions) if fractions else frame
+    labels = {name: pl.String for name in names if told.get(name, pl.String) != pl.String}
+    return pl.scan_csv(paths, schema_overrides=labels, **options) if labels else frame
 
 
 def scanned_by(query: pl.LazyFrame, named: Sequence[Path]) -> set[Path]:
