@@ -38,6 +38,44 @@ def test_demo_writes_a_self_contained_report(tmp_path, monkeypatch):
     ).replace("https://matplotlib.org", "")
 
 
+def test_no_output_takes_the_place_of_a_file_that_is_read(log):
+    assert run.invoke(app, ["rank", log, *COLUMNS, "--save", "board.sy"]).exit_code == 0
+    pl.DataFrame({"topic": ["a", "b"]}).write_parquet("people.parquet")
+    kept = {name: Path(name).read_bytes() for name in ("board.sy", "people.parquet")}
+    weighed = ["--context", "topic", "--target", "people.parquet", "--out", "people.parquet"]
+    for job in (["predict", "board.sy", log, *COLUMNS, "--out", "board.sy"], ["weigh", log, *COLUMNS, *weighed],
+                ["debias", log, *COLUMNS, *weighed]):  # fmt: skip
+        result = run.invoke(app, job)
+        assert result.exit_code == 2
+        assert "is read beside the log: choose another name" in result.output
+    assert all(Path(name).read_bytes() == content for name, content in kept.items())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals and closed streams of POSIX")
+def test_streams_may_be_closed_and_who_is_ended_leaves_nothing(log, tmp_path):
+    for closed in (">&-", "2>&-"):
+        main = f"exec {sys.executable} -c 'from steelyard.cli import main; main()'"
+        words = f"{main} rank {log} {' '.join(COLUMNS)} --out board.csv {closed}"
+        assert subprocess.run(["/bin/sh", "-c", words], capture_output=True, check=False).returncode == 0
+        Path("board.csv").unlink()
+    code = """
+import os, signal
+from pathlib import Path
+from steelyard import cli
+from steelyard.result import replacing
+
+def app():
+    with replacing(Path("board.csv")) as path:
+        path.write_text("half")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+cli.app = app
+cli.main()
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 128 + 15
+    assert [path.name for path in tmp_path.iterdir()] == [log]
+
+
 def test_check_rank_and_predict(log):
     assert "usable comparisons" in run.invoke(app, ["check", log, *COLUMNS]).output
     options = ["--out", "board.parquet", "--save", "board.sy", "--report", "board.html", "--cluster", "left"]

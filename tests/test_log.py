@@ -336,6 +336,27 @@ def test_names_in_text_stay_as_they_are_written(tmp_path):
         assert log.shards()[0][1].arms() == ["04", "4.1", "4.10"]
 
 
+def test_whatever_goes_wrong_below_is_told_as_an_error_of_the_log():
+    log = sy.scan(FRAME, **ROLES)
+    with pytest.raises(sy.LogError, match="could not read the frame: it fell over"), log.reading():
+        raise pl.exceptions.PanicException("it fell over")
+    duckdb = pytest.importorskip("duckdb")
+    connection = duckdb.connect()
+    relation = connection.sql("SELECT 'x' AS left, 'y' AS right, 'left' AS winner")
+    connection.close()
+    with pytest.raises(sy.LogError, match="cannot be made a frame"):
+        sy.scan(relation, **ROLES)
+
+
+def test_outcomes_that_are_one_number_have_one_value():
+    with pytest.raises(ValueError, match="gives '1' two values"):
+        sy.scan(FRAME, **ROLES, outcomes={"1": 1.0, 1: 0.0})
+    frame = FRAME.with_columns(winner=pl.lit(2**53))
+    log = sy.scan(frame, **ROLES, outcomes={2**53 + 1: 1.0, 2**53: 0.0})
+    with pytest.raises(sy.LogError, match=r"gives two values to 9.0072e\+15, one of them as"):
+        log.pairs()
+
+
 def test_codes_in_text_keep_their_zeros(tmp_path):
     """Arms, clusters and groups alike; not where a column is read as a number too."""
     coded = FRAME.with_columns(pl.col("left", "right").replace_strict({"x": "01", "y": "1", "z": "2"}), rater=pl.Series(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -89,7 +90,7 @@ def _noting() -> Iterator[None]:
 @contextmanager
 def _working(what: str) -> Iterator[None]:
     """A bar on stderr that counts the rows read by every pass, while the work lasts."""
-    if not sys.stderr.isatty():  # a bar in a log file is noise, whatever FORCE_COLOR says
+    if sys.stderr is None or not sys.stderr.isatty():  # a bar in a log file is noise, whatever FORCE_COLOR says
         yield
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]}"))
@@ -107,31 +108,36 @@ def _working(what: str) -> Iterator[None]:
 
 
 def _print(table: Any) -> None:
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    if sys.stdout is not None:  # closed
+        Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
 @contextmanager
-def _outputs(log: str, *paths: Path | None, table: Path | None = None) -> Iterator[list[Path | None]]:
+def _outputs(
+    log: str, *paths: Path | None, table: Path | None = None, read: Path | None = None
+) -> Iterator[list[Path | None]]:
     """Temporary names for outputs, refused before anything is computed; they get their own when all are written.
 
-    The table's comes last.
+    The table's comes last. read: a file that is read beside the log, which no output may replace either.
     """
     if table is not None and table.suffix not in WRITERS:
         raise ValueError(f"--out {table}: the ending must be one of {', '.join(WRITERS)}")
     named = [path for path in (*paths, table) if path is not None]
     for path in named:
-        _writable(log, path)
+        _writable(log, path, read)
     if len({path.resolve() for path in named}) < len(named):
         raise ValueError(f"{', '.join(map(str, named))}: every output needs a name of its own")
     with ExitStack() as stack:
         yield [None if path is None else stack.enter_context(replacing(path)) for path in (*paths, table)]
 
 
-def _writable(log: str, path: Path) -> None:
+def _writable(log: str, path: Path, read: Path | None) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
     if "://" not in log and path.exists() and any(path.samefile(own) for own in matching(log)):
         raise ValueError(f"{path} is the log itself: choose another name for the output")
+    if read is not None and path.exists() and read.exists() and path.samefile(read):
+        raise ValueError(f"{path} is read beside the log: choose another name for the output")
 
 
 def _write(frame: pl.DataFrame, out: Path | None) -> None:
@@ -227,7 +233,9 @@ def weigh(
     report: Annotated[Path | None, typer.Option(help="write an HTML report on overlap and balance")] = None,
 ) -> None:  # fmt: skip
     """Write the weight of every row, in order, that turns the log into a target population."""
-    with _errors(), _outputs(log, out, report) as (written, page, _):
+    population = target if target in ("uniform", "log") else Path(target)
+    read = population if isinstance(population, Path) else None
+    with _errors(), _outputs(log, out, report, read=read) as (written, page, _):
         if out.suffix != ".parquet":
             raise ValueError(f"--out {out}: weights go to a file ending in .parquet")
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight, count=count,
@@ -238,7 +246,6 @@ def weigh(
             raise ValueError(f"--of must be 'pair', 'group' or 'label', not {of!r}")
         spec: Any = sy.PairPropensity(**shown) if of == "pair" else sy.GroupPropensity(ridge=ridge)
         spec = sy.LabelPropensity(ridge=ridge) if of == "label" else spec
-        population = target if target in ("uniform", "log") else Path(target)
         options: dict[str, Any] = {"kind": kind, "clip": clip, "trim": trim}
         with _working("weighing"), _noting():
             fit = spec.fit(scanned)
@@ -329,7 +336,7 @@ def debias(
     save: Annotated[Path | None, typer.Option(help="write the fit")] = None,
 ) -> None:  # fmt: skip
     """Doubly robust scores: what they would be if every pair were shown in every context alike."""
-    with _errors(), _outputs(log, report, save, table=out) as (page, saved, table):
+    with _errors(), _outputs(log, report, save, table=out, read=target) as (page, saved, table):
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight, count=count,
                         cluster=cluster, context=context, propensity=propensity, on_bad=on_bad)  # fmt: skip
         shown: dict[str, Any] = {"method": method, "strata": tuple(strata or ()), "ridge": ridge}
@@ -376,7 +383,7 @@ def predict(
 ) -> None:  # fmt: skip
     """Score every row of a log, in order, in bounded memory; a folder of files into a folder, file by file."""
     with _errors():
-        _writable(log, out)
+        _writable(log, out, model)
         scorer = _model(model)
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, position=position,
                         covariates=covariate)  # fmt: skip
@@ -408,5 +415,8 @@ def demo() -> None:
 
 
 def main() -> None:
-    """Entry point of the `steelyard` command."""
+    """Entry point of the `steelyard` command; whoever ends it leaves no half-written file behind."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     app()

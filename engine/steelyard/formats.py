@@ -10,6 +10,8 @@ from typing import Any
 
 import polars as pl
 
+from steelyard.errors import LogError
+
 OUTCOMES: dict[str, float] = {
     **dict.fromkeys(("a", "A", "model_a", "left", "home", "win", "a_wins", "response_a", "1", "true"), 1.0),
     **dict.fromkeys(("b", "B", "model_b", "right", "away", "loss", "b_wins", "response_b", "0", "false"), 0.0),
@@ -45,14 +47,26 @@ def worth(outcomes: Mapping[Any, float]) -> dict[str, float]:
     """What each label is worth, by its text; TypeError for anything but {label: number}."""
     if not isinstance(outcomes, Mapping) or not all(isinstance(value, Real) for value in outcomes.values()):
         raise TypeError(f"outcomes takes {{label: 1, 0, 0.5 or a number between}}, not {outcomes!r}")
-    return {str(key).lower() if isinstance(key, bool) else str(key): float(value) for key, value in outcomes.items()}
+    known: dict[str, float] = {}
+    for key, value in outcomes.items():
+        label = str(key).lower() if isinstance(key, bool) else str(key)
+        if known.setdefault(label, float(value)) != value:
+            raise ValueError(f"outcomes gives {label!r} two values, {known[label]} and {value}")
+    return known
 
 
 def as_mapped(outcome: pl.Expr, kind: pl.DataType, values: Mapping[str, float]) -> pl.Expr:
-    """A column of numbers as what they are worth; beyond [0, 1], which is no outcome, where they are no label."""
-    known = {}
+    """A column of numbers as what they are worth; beyond [0, 1], which is no outcome, where they are no label.
+
+    Raises LogError for labels that are one number and worth two.
+    """
+    known: dict[float, float] = {}
     for label, value in values.items():
         with suppress(ValueError):  # a label that is no number is in no such column
-            known[pl.Series([float(label)]).cast(pl.Float32 if kind == pl.Float32 else pl.Float64)[0]] = value
+            number = pl.Series([float(label)]).cast(pl.Float32 if kind == pl.Float32 else pl.Float64)[0]
+            if known.setdefault(number, value) != value:
+                raise LogError(
+                    f"outcomes gives two values to {number:g}, one of them as {label!r}: cast the column to text"
+                )
     mapped = outcome.cast(pl.Float64).replace_strict(known, default=2.0, return_dtype=pl.Float64)
     return pl.when(outcome.is_null()).then(None).otherwise(mapped)

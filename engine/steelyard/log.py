@@ -55,7 +55,7 @@ class PreferenceLog:
         """Whatever polars finds wrong with the source while it is read is a LogError, which names the file."""
         try:
             yield
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             file = broken(self.files) if len(self.files) > 1 else None
             raise LogError(f"could not read {file or self.name}: {said(error)}") from error
 

@@ -57,7 +57,7 @@ def opened(source: Any, names: Sequence[str] = (), roles: Sequence[str] = ()) ->
 def _frame(source: Any, name: str) -> Opened:
     try:
         return pl.DataFrame(source).lazy(), name, ()
-    except (pl.exceptions.PolarsError, TypeError, ValueError, NotImplementedError) as error:  # the last is pyarrow's
+    except (Exception, pl.exceptions.PanicException) as error:  # whatever the object, or who owns it, raises
         raise LogError(f"{name} cannot be made a frame: {error}") from error
 
 
@@ -165,6 +165,6 @@ def broken(files: Sequence[str]) -> str | None:
     for file in files:
         try:
             reader([file]).collect_schema()
-        except (pl.exceptions.PolarsError, OSError):
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
             return file
     return None

@@ -1,7 +1,7 @@
 """Blocks of encoded rows that an iterative fit reads again and again: in memory, or beyond that in a file.
 
-The file is Arrow IPC, one record batch of one row a block and one list a column, in a temporary folder. Its
-name is gone as soon as it is written, where the system allows, so that nothing is left behind whatever happens.
+The file is Arrow IPC, one record batch of one row a block and one list a column, in the folder for temporary files. It
+has no name there, where the system allows, so that nothing is left behind whatever happens.
 It is mapped into memory, not copied; what was mapped some blocks ago is let go, so that little of it is resident.
 """
 
@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -195,7 +194,7 @@ class Spill:
     def __init__(self) -> None:
         self._blocks: list[Block] = []
         self._bytes = 0
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._file: Any = None
         self._writer: Any = None
         self._like: Block | None = None
         self._written = 0
@@ -220,34 +219,30 @@ class Spill:
                 block = replace(block, place=np.arange(block.n, dtype=np.int32))
             batch = _batch(block)
             if self._writer is None:
-                self._folder, self._like = tempfile.TemporaryDirectory(prefix="steelyard-"), block
-                self._writer = pa.ipc.new_file(str(Path(self._folder.name) / "rows.arrow"), batch.schema)
+                self._file, self._like = tempfile.TemporaryFile(prefix="steelyard-"), block  # noqa: SIM115 (open until it is mapped)
+                self._writer = pa.ipc.new_file(self._file, batch.schema)
             self._check_room(_size(block))
             self._writer.write_batch(batch)
             self._written += block.n
         self._blocks = []
 
     def _check_room(self, needed: int) -> None:
-        assert self._folder is not None
-        free = shutil.disk_usage(self._folder.name).free
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
         if free < needed + _SPARE:
-            folder = self._folder.name
-            self._folder.cleanup()
+            self._file.close()
             raise OSError(
                 errno.ENOSPC,
-                f"the encoded rows of this log do not fit into {Path(folder).parent}: {self._written} rows are written "
+                f"the encoded rows of this log do not fit into {folder}: {self._written} rows are written "
                 f"and {free >> 20} MiB are left. Make room there, or name another folder in TMPDIR",
             )
 
     def _close(self) -> Any:
-        """The file, mapped, its name taken away."""
-        assert self._folder is not None
+        """The file, mapped."""
         self._writer.close()
-        with (Path(self._folder.name) / "rows.arrow").open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        with contextlib.suppress(OSError):  # some systems keep the name of a mapped file; the folder goes at exit then
-            self._folder.cleanup()
-        return mapped
+        self._file.flush()
+        with self._file as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _size(block: Block) -> int:

@@ -267,7 +267,11 @@ def test_rows_beyond_memory_give_the_same_bits_and_leave_no_file(monkeypatch, tm
     want = sy.BradleyTerry(ties="davidson", position=True).fit(log)
     monkeypatch.setattr(spill, "MOST_IN_MEMORY", 1000)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen: list[list[Path]] = []
+    monkeypatch.setattr(spill.Spill, "_check_room", lambda self, needed: seen.append(list(tmp_path.iterdir())))
     fit = sy.BradleyTerry(ties="davidson", position=True).fit(log)
+    assert not any(seen), seen  # nor a file that a killed fit would leave
+    assert seen
     assert fit.problem.blocks.changes
     assert not list(tmp_path.iterdir())
     assert (fit.estimate.parameter == want.estimate.parameter).all()
