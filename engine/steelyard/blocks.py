@@ -58,10 +58,10 @@ class Block:
     columns: (d, n) covariates, NaN where null. features: (n, m) those of a minus those of b, NaN where null.
     context: numeric context columns as they lie in the batch, each of its own type, to be read only. levels: codes of
     each context column of text, negative where null or unknown. group: codes of the rater's group. propensity: (n,)
-    logged, NaN where null. drawn: codes of what a propensity model says was assigned, by its own count. sampling: the
-    log's own weights, where `weight` holds more than those. design: (1 + d, n) what the contexts' model makes of them,
-    once it is made, or what else a model reads beside `columns`. fold: which rows are held out together; they stand
-    together, fold by fold.
+    logged, NaN where null. drawn: codes of what a propensity model says was assigned, by its own count. shown: codes of
+    both arms, by the count of a propensity of labels that hangs on them. sampling: the log's own weights, where
+    `weight` holds more than those. design: (1 + d, n) what the contexts' model makes of them, once it is made, or what
+    else a model reads beside `columns`. fold: which rows are held out together; they stand together, fold by fold.
     place: where the rows stood in the batch; None: where they stand.
     arms: how many arms the dictionary held when this block was encoded.
     """
@@ -85,6 +85,7 @@ class Block:
     group: NDArray[np.int32] | None = None
     propensity: NDArray[np.float64] | None = None
     drawn: tuple[NDArray[np.int32], ...] = ()
+    shown: tuple[NDArray[np.int32], ...] = ()
     sampling: NDArray[np.float64] | None = None
     design: NDArray[np.float64] | None = None
     fold: NDArray[np.int8] | None = None
@@ -119,6 +120,7 @@ class Block:
             context=tuple(cut(column) for column in self.context), group=cut(self.group),
             levels=tuple(cut(codes) for codes in self.levels),
             propensity=cut(self.propensity), drawn=tuple(cut(codes) for codes in self.drawn),
+            shown=tuple(cut(codes) for codes in self.shown),
             sampling=cut(self.sampling), design=cut(self.design), fold=cut(self.fold), place=cut(self.place),
         )  # fmt: skip
 

@@ -27,7 +27,7 @@ from steelyard.passes import Changes, Executor, cores, in_order
 S = TypeVar("S")
 MOST_IN_MEMORY = 3 << 27  # bytes of encoded rows that are kept in memory
 _FEW = 1 << 17  # numbers: a pass over so few (eight a row, and its features and contexts) is done before threads start
-_SEVERAL = ("clusters", "levels", "drawn", "context")  # tuples of arrays
+_SEVERAL = ("clusters", "levels", "drawn", "shown", "context")  # tuples of arrays
 _SPARE = 1 << 26  # bytes that the disk must have left
 _ARRAYS = (
     "a",

@@ -19,12 +19,19 @@ _TABLE = 1 << 20  # entries of a table of all pairs, in a fifth of the time of a
 class Assigned:
     """What was assigned. kind: "pair" of arms, rater's "group", or "label". labels: of arms, groups, or no and yes.
 
-    pairs: (P, 2) the pairs of arms that are classes, codes in order; None where arms are drawn one by one.
+    pairs: (P, 2) the pairs of arms that are classes, codes in order; None where arms are drawn one by one. shown: arms
+    by code, where a label hangs on who was shown.
     """
 
     kind: Kind
     labels: tuple[str, ...]
     pairs: Any = None
+    shown: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Arms by their codes in blocks; none where arms do not matter."""
+        return self.labels if self.kind == "pair" else self.shown
 
     @property
     def classes(self) -> int:
@@ -32,13 +39,15 @@ class Assigned:
 
     def asked_of(self, encoder: Encoder, learn: bool = False) -> Encoder:
         """The encoder, asked to code what is assigned as here. learn: other arms too, after these."""
-        if self.kind == "pair":
-            return replace(encoder, arms=Dictionary(list(self.labels), learn))
+        if self.known:
+            return replace(encoder, arms=Dictionary(list(self.known), learn))
         return replace(encoder, group=Dictionary(list(self.labels))) if self.kind == "group" else encoder
 
     def of(self, block: Block) -> Block:
         """The block with what was drawn, -1 where it is not known here; once it is there it stays."""
-        return block if block.drawn else replace(block, drawn=self._codes(block))
+        if block.drawn:
+            return block
+        return replace(block, drawn=self._codes(block), shown=self._both(block) if self.shown else ())
 
     def arms(self, block: Block) -> Any:
         """(2, n) codes of both arms of a block with what was drawn."""
@@ -49,13 +58,13 @@ class Assigned:
             assert block.group is not None
             return (block.group,)
         if self.kind == "label":
-            return (np.isfinite(np.asarray(block.y)).astype(np.int32),)
-        k = len(self.labels)
-        known = (block.a >= 0) & (block.a < k) & (block.b >= 0) & (block.b < k) & (block.a != block.b)
-        a, b = (np.where(known, codes, -1) for codes in (block.a, block.b))
+            labelled = np.isfinite(np.asarray(block.y)).astype(np.int32)
+            return (np.where(self._both(block)[0] < 0, -1, labelled) if self.shown else labelled,)
+        a, b = self._both(block)
         if self.pairs is None:
             return a, b
-        key = np.where(known, pair_number(k, a, b), -1)
+        k = len(self.labels)
+        key = np.where(a >= 0, pair_number(k, a, b), -1)
         keys = self.pairs[:, 0].astype(np.int64) * k + self.pairs[:, 1]
         if k * k <= _TABLE:
             place = np.full(k * k + 1, -1, np.int32)  # the last of them, which -1 asks for, is no pair's
@@ -63,6 +72,12 @@ class Assigned:
             return (place[key],)
         near = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
         return (np.where(keys[near] == key, near, -1).astype(np.int32),)
+
+    def _both(self, block: Block) -> tuple[Any, Any]:
+        """Codes of both arms, -1 where one is not known here or they are the same."""
+        k = len(self.known)
+        known = (block.a >= 0) & (block.a < k) & (block.b >= 0) & (block.b < k) & (block.a != block.b)
+        return np.where(known, block.a, -1), np.where(known, block.b, -1)
 
     def names(self) -> list[str]:
         """Of every class or pair, in the order of a model's `every`."""

@@ -31,6 +31,7 @@ class Contexts:
     numeric: names. levels: name and sorted values of each column of text; the first value is the reference.
     mean, scale: (d,) of the raw columns, numeric ones first, then an indicator for each other value.
     unseen: what a value that was not there does: "raise", or "other" (it counts as the average of all values).
+    arms: name and code of each arm that has an indicator too, of whether it is one of the two; they come last.
     origin: (d,) near the mean. sums: of each block that these were learned from, as :meth:`summed` gives them.
     """
 
@@ -41,11 +42,13 @@ class Contexts:
     unseen: str = "raise"
     origin: Any = field(default=None, repr=False)
     sums: tuple[Any, ...] = field(default=(), repr=False)
+    arms: tuple[tuple[str, int], ...] = ()
 
     @property
     def terms(self) -> list[str]:
         """Names of the raw columns (d)."""
-        return [*self.numeric, *(f"{name}={value}" for name, values in self.levels for value in values[1:])]
+        levels = [f"{name}={value}" for name, values in self.levels for value in values[1:]]
+        return [*self.numeric, *levels, *(f"arm {name}" for name, _ in self.arms)]
 
     @property
     def names(self) -> list[str]:
@@ -62,9 +65,9 @@ class Contexts:
         was not there.
         """
         own = [np.ascontiguousarray(column[cut], np.float64) for column in block.context[: len(self.numeric)]]
-        levels = [codes[cut] for codes in block.levels]
-        made = np.empty((len(self.mean) - len(own), len(levels[0]) if levels else 0))
-        self._indicators(levels, made)
+        levels, shown = ([codes[cut] for codes in several] for several in (block.levels, block.shown))
+        made = np.empty((len(self.mean) - len(own), len(block.a[cut])))
+        self._indicators(levels, shown, made)
         return [*own, *made]
 
     def summed(self, block: Block) -> Any:
@@ -89,14 +92,16 @@ class Contexts:
             )
         return block
 
-    def _indicators(self, levels: Sequence[Any], out: Any) -> None:
-        """Writes those of the columns of text, codes by column, to out."""
+    def _indicators(self, levels: Sequence[Any], shown: Sequence[Any], out: Any) -> None:
+        """Writes those of the columns of text, codes by column, and of both arms to out."""
         at = 0
         for (_, values), codes in zip(self.levels, levels, strict=False):
-            shown = out[at : at + len(values) - 1]
-            np.equal(codes, np.arange(1, len(values))[:, None], out=shown)
-            shown[:, codes < 0] = np.nan
+            own = out[at : at + len(values) - 1]
+            np.equal(codes, np.arange(1, len(values))[:, None], out=own)
+            own[:, codes < 0] = np.nan
             at += len(values) - 1
+        for row, (_, code) in zip(out[at:], self.arms, strict=True):
+            np.logical_or(shown[0] == code, shown[1] == code, out=row)
 
     def matrix(self, block: Block, order: Any = None) -> Any:
         """(1 + d, n): ones, then the columns with mean 0 and variance 1; as it is where a block brings it along.
@@ -117,7 +122,8 @@ class Contexts:
         matrix[0] = 1.0
         own = block.context[: len(self.numeric)]
         levels = block.levels if order is None else [codes.take(order) for codes in block.levels]
-        self._indicators(levels, matrix[1 + len(own) :])
+        shown = block.shown if order is None else [codes.take(order) for codes in block.shown]
+        self._indicators(levels, shown, matrix[1 + len(own) :])
         for j, (row, mean, scale) in enumerate(zip(matrix[1:], self.mean, self.scale, strict=True)):
             raw = row if j >= len(own) else own[j] if order is None else _moved(own[j], order, row)
             np.subtract(raw, mean, out=row)
@@ -185,9 +191,12 @@ def by_place(place: Any, block: Block) -> Block:
     return replace(block, group=place[np.asarray(block.group)])
 
 
-def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Callable[[Block], Block]]:
+def learned(
+    blocks: Blocks, encoder: Encoder, unseen: str, arms: tuple[tuple[str, int], ...] = ()
+) -> tuple[Contexts, Callable[[Block], Block]]:
     """The context columns as blocks hold them, and what codes the values of a block by their place.
 
+    arms: those with an indicator, as :class:`Contexts` has them, in blocks that know who was shown.
     Raises LogError for a column that is the same in every row; warns of one that tells the outcome.
     """
     levels, places = [], []
@@ -196,8 +205,8 @@ def learned(blocks: Blocks, encoder: Encoder, unseen: str) -> tuple[Contexts, Ca
         levels.append((name, labels))
         places.append(place)
     coded = partial(_coded, places)
-    d = len(encoder.context) + sum(len(values) - 1 for _, values in levels)
-    raw = Contexts(tuple(encoder.context), tuple(levels), np.zeros(d), np.ones(d), unseen)
+    d = len(encoder.context) + sum(len(values) - 1 for _, values in levels) + len(arms)
+    raw = Contexts(tuple(encoder.context), tuple(levels), np.zeros(d), np.ones(d), unseen, arms=arms)
     contexts = _moments(raw, blocks.map(coded))
     constant = [name for name, s in zip(raw.terms, contexts.scale, strict=True) if s == 0.0]
     constant += [name for name, values in levels if len(values) < 2]

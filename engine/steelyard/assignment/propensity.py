@@ -389,7 +389,11 @@ class LabelPropensity(_ByContext):
     Parameters
     ----------
     context, ridge, classifier, unseen : as in :class:`PairPropensity`
+    arms : whether it hangs on the two arms as well, P(labelled | x, a, b): each has an effect, the same in every
+        context. Contexts are then optional
     """
+
+    arms: bool = False
 
     def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> Propensity:
         """The propensity of being labelled; a null outcome is a row that was shown and not answered.
@@ -406,23 +410,40 @@ class LabelPropensity(_ByContext):
             return on(executor, self.fit, log)
         rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=_clusters(log)), log), threads,
                          unlabelled=True)  # fmt: skip
-        return self.of_rows(rows.blocks, rows.encoder, rows.pairs.dropped, log)
+        return self.of_rows(rows.blocks, rows.encoder, tuple(rows.pairs.arms.to_list()), rows.pairs.dropped, log)
 
     def asked_of(self, encoder: Encoder, log: PreferenceLog) -> Encoder:
         """The encoder, asked for the columns of a log that this reads."""
+        if self.arms and log.armless:
+            raise LogError(f"{log.name} was scanned without a= and b=: LabelPropensity(arms=True) needs them")
         return context_encoder(log, encoder, _wanted(self.context))
 
-    def of_rows(self, blocks: Blocks, encoder: Encoder, dropped: dict[str, int], log: PreferenceLog) -> Propensity:
-        """The propensity of rows that are encoded already, as :meth:`asked_of` says."""
-        contexts, coded = _columns(blocks, encoder, self.unseen)
+    def of_rows(
+        self, blocks: Blocks, encoder: Encoder, arms: tuple[str, ...], dropped: dict[str, int], log: PreferenceLog
+    ) -> Propensity:
+        """The propensity of rows that are encoded already, as :meth:`asked_of` says; a and b are codes of `arms`."""
+        assigned = Assigned("label", ("not labelled", "labelled"), shown=arms if self.arms else ())
+        blocks = blocks.map(assigned.of)
+        telling = _telling(blocks, arms) if self.arms else ()
+        if telling or encoder.context or encoder.levels:
+            contexts, coded = learned(blocks, encoder, self.unseen, telling)
+        else:
+            contexts, coded = _columns(blocks, encoder, self.unseen)
         rows, known = np.sum([*blocks.each(lambda block: (block.n, np.isfinite(np.asarray(block.y)).sum()))], axis=0)
         if known in (0, rows):
             every = "every" if known else "no"
             raise LogError(
                 f"{log.name}: {every} row is labelled: there is nothing to model, and no label propensity to fit"
             )
-        assigned = Assigned("label", ("not labelled", "labelled"))
-        return _fitted(self, assigned, contexts, blocks.map(coded), (coded,), dropped, log)
+        return _fitted(self, assigned, contexts, blocks.map(coded), (assigned.of, coded), dropped, log)
+
+
+def _telling(blocks: Blocks, arms: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    """Name and code of arms in some rows and not in all, without the first of them: the others stand against it."""
+    both = blocks.each(lambda block: np.bincount(np.concatenate(block.shown), minlength=len(arms)))
+    counts = np.sum([*both], axis=0)
+    told = np.flatnonzero((counts > 0) & (counts < counts.sum() // 2))[1:]
+    return tuple((arms[code], code) for code in told.tolist())
 
 
 # --- fitting -------------------------------------------------------------------------------------

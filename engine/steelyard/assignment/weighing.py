@@ -49,9 +49,9 @@ def weigh(
     """The weights of :meth:`Propensity.weights`, of rows that are read for them."""
     encoder = propensity.asked_of(Encoder(dict(needs_log(log).outcomes)), learn=True)
     rows = read_rows(log, encoder, unlabelled=True)
-    if propensity.assigned.kind == "pair":  # the table has sorted the arms; the propensity has its own order
+    if propensity.assigned.known:  # the table has sorted the arms; the propensity has its own order
         names = rows.pairs.arms.to_list()
-        order = {name: code for code, name in enumerate(propensity.assigned.labels)}
+        order = {name: code for code, name in enumerate(propensity.assigned.known)}
         code = np.array([order.get(name, -1) for name in names], np.int32)
         blocks = rows.blocks.map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
     else:
@@ -220,6 +220,8 @@ def _margins(contexts: Contexts, margins: Mapping[str, Mapping[Any, float]]) -> 
 
 def _means(contexts: Contexts, log: PreferenceLog, target: Any) -> Any:
     """(d,) means of the context columns of a target's rows."""
+    if contexts.arms:
+        raise ValueError("rows of a target show no arms: LabelPropensity(arms=True) takes margins, or no target")
     source = target_log(log, target)
     columns = source.schema()
     used = {root: name for name, column in zip(log.context_names(), log.context, strict=True) if name in contexts.names

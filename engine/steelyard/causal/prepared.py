@@ -237,7 +237,7 @@ def _propensities(spec: Any, log: PreferenceLog, rows: Rows, contexts: Contexts 
     if spec.labelled is None:
         return [propensity]
     own, view = seen_by(spec.labelled.asked_of(Encoder({}), log), rows.encoder)
-    labelled = spec.labelled.of_rows(rows.blocks.map(view), own, rows.pairs.dropped, log)
+    labelled = spec.labelled.of_rows(rows.blocks.map(view), own, arms, rows.pairs.dropped, log)
     return [propensity, replace(labelled, read=(view, *labelled.read))]
 
 

@@ -216,9 +216,11 @@ def _of_scores(fit: DoublyRobustFit) -> Card:
             "judge", "none: it is never trusted to be right, and only its agreement with the answers is used",
             "see judge_gain() for the variance that it saves",
         ))  # fmt: skip
-    if getattr(fit.spec, "labelled", None) is not None:
+    labelled = getattr(fit.spec, "labelled", None)
+    if labelled is not None:
+        given = "context and the two arms" if getattr(labelled, "arms", False) else "context"
         assumptions.append(Assumption(
-            "answers missing at random", "given context, whether a row was answered hangs on nothing that decides it",
+            "answers missing at random", f"given {given}, whether a row was answered hangs on nothing that decides it",
             f"{fit.n - int(fit.answered.sum() / 2):,} of {fit.n:,} rows have no answer; {_UNMEASURED}",
         ))  # fmt: skip
     numerics = {**_numerics(fit), "folds": fit.spec.folds} if hasattr(fit.spec, "folds") else _numerics(fit)
