@@ -105,3 +105,17 @@ def test_arms_that_are_not_known_or_tell_nothing():
     armless = sy.scan(frame, outcome="y", features=(["x"], ["has b"]), context="topic")
     with pytest.raises(sy.LogError, match="arms=True"):
         sy.LabelPropensity(arms=True).fit(armless)
+
+
+def test_arms_that_are_numbers_keep_their_codes():
+    """Twelve of them: as text 10 stands before 2, as a number after."""
+    rng = np.random.default_rng(4)
+    a = rng.integers(0, 12, 3000)
+    b = (a + rng.integers(1, 12, 3000)) % 12
+    known = rng.random(3000) < 1 / (1 + np.exp(0.3 * (a + b) - 3.0))
+    y = pl.Series(np.where(known, rng.integers(0, 2, 3000), np.nan), nan_to_null=True)
+    log = scanned(pl.DataFrame({"a": a, "b": b, "y": y}), ())
+    fit = sy.LabelPropensity(arms=True).fit(log)
+    product = fit.weights(log).frame()["weight"].to_numpy()[known] * fit.probability(log).to_numpy()[known]
+    np.testing.assert_allclose(product, product[0])
+    assert sy.BradleyTerry(weights=fit.weights(log)).fit(log).main.all()
