@@ -106,6 +106,25 @@ def test_forged_facts_and_arrays(parts, data):
     kept(lambda: used(place / "forged.sy"))
 
 
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda facts: facts["arms"].__setitem__(0, None),
+        lambda facts: facts["spec"].update(position=True),
+        lambda facts: facts.update(soft="x"),
+    ],
+)
+def test_what_would_fail_only_when_it_is_asked_is_refused_at_once(tmp_path, forge):
+    sy.BradleyTerry().fit(scanned()).save(tmp_path / "good.sy")
+    with zipfile.ZipFile(tmp_path / "good.sy") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    header = json.loads(members["result.json"])
+    forge(header["facts"])
+    written(members | {"result.json": json.dumps(header).encode()}, tmp_path / "bad.sy")
+    with pytest.raises(sy.FormatError):
+        sy.load(tmp_path / "bad.sy")
+
+
 def test_nothing_in_a_file_is_run(tmp_path):
     class Loud:
         def __reduce__(self):

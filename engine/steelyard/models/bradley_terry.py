@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from steelyard.errors import LogError, NotIdentifiedError, within
+from steelyard.errors import FormatError, LogError, NotIdentifiedError, within
 from steelyard.graph import reasons, separated, strong_components
 from steelyard.log import needs_log, several
 from steelyard.models.cells import Cells
@@ -222,7 +222,12 @@ class BradleyTerry:
 
 
 def _loaded_pairs(facts: dict[str, Any], arrays: dict[str, Any]) -> PairFit:
-    return PairFit(BradleyTerry(**loaded_spec(facts["spec"])), **loaded_scores(facts, arrays))
+    fit = PairFit(BradleyTerry(**loaded_spec(facts["spec"])), **loaded_scores(facts, arrays))
+    if len(fit.estimate.parameter) != fit.estimate.k + fit.spec.position + (
+        fit.spec.ties in ("davidson", "rao-kupper")
+    ):
+        raise FormatError("parameters that are not those of the model")
+    return fit
 
 
 def _loaded_rows(facts: dict[str, Any], arrays: dict[str, Any]) -> RowFit:

@@ -76,6 +76,8 @@ def loaded_spec(facts: dict[str, Any]) -> dict[str, Any]:
 def loaded_scores(facts: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
     """The fields of a ScoreFit from its archive, but for its spec."""
     told = {name: facts[name] for name in ("soft", "weighted", "dropped")}
+    if not all(isinstance(name, str) for name in facts["arms"]) or type(told["soft"]) is not int:
+        raise FormatError("arms that are no text, or a number of soft labels that is none")
     arms, m = pl.Series("arm", facts["arms"], pl.String), len(arrays["a"])
     require(arrays, "<i4", a=(m,), b=(m,))
     require(arrays, first=(m,), sums=(m, 3), squares=(m, 3), rows=(m,), score=(len(arms),))
@@ -85,6 +87,8 @@ def loaded_scores(facts: dict[str, Any], arrays: dict[str, Any]) -> dict[str, An
         raise FormatError("weights that are negative or no numbers")  # squares of soft labels may be negative
     if not ((arrays["rows"] >= 0) & (arrays["rows"] <= 2**53)).all():
         raise FormatError("counts that are negative, huge or no numbers")
+    if not arrays["rows"].any():
+        raise FormatError("a table without a comparison")
     if [reason is None for reason in facts["why"]] != np.isfinite(arrays["score"]).tolist():
         raise FormatError("arms without a score and a reason, or with both")
     pairs, estimate = PairTable(arms, **{name: arrays[name] for name in TABLE}, **told), loaded_estimate(facts, arrays)
@@ -135,6 +139,8 @@ def loaded_terms(facts: dict[str, Any], arrays: dict[str, Any]) -> list[Term]:
     """Terms as JSON brings them back."""
     terms = [(name, None if places is None else tuple(places), why) for name, places, why in facts["terms"]]
     free = len(arrays["parameter"]) - facts["estimate"]["k"]
+    if not all(isinstance(name, str) for name, *_ in terms):
+        raise FormatError("terms that are no text")
     if any(not 0 <= place < free for _, places, _ in terms for place in places or ()):
         raise FormatError("terms of parameters that are not there")
     return terms
