@@ -334,6 +334,7 @@ def test_a_file_that_changes_between_the_plan_and_the_reading(tmp_path):
     batches = text_batches([str(path)], {"a": "a"}, 100)
     other = battles().with_columns(a=pl.col("a").str.replace("x", "z"))  # pages of the same lengths, other words
     other.write_parquet(tmp_path / "new.parquet")
+    os.utime(tmp_path / "new.parquet", ns=(0, 0))
     (tmp_path / "new.parquet").replace(path)
     with pytest.raises(LogError, match=r"log.parquet changed while it was read"):
         list(batches)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +22,7 @@ import steelyard as sy
 from steelyard.passes import progress
 from steelyard.report import write_debias, write_overlap, write_report
 from steelyard.report.tables import check_table, frame_table, moved_most
-from steelyard.result import replacing
+from steelyard.result import discard_unfinished, replacing
 from steelyard.sources import matching
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Causal estimation for preference data.")
@@ -134,10 +136,10 @@ def _outputs(
 def _writable(log: str, path: Path, read: Path | None) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    if "://" not in log and path.exists() and any(path.samefile(own) for own in matching(log)):
-        raise ValueError(f"{path} is the log itself: choose another name for the output")
-    if read is not None and path.exists() and read.exists() and path.samefile(read):
-        raise ValueError(f"{path} is read beside the log: choose another name for the output")
+    for source, what in ((log, "the log itself"), (read, "read beside the log")):
+        local = source is not None and "://" not in str(source) and path.exists()
+        if local and any(path.samefile(own) for own in matching(str(source))):
+            raise ValueError(f"{path} is {what}: choose another name for the output")
 
 
 def _write(frame: pl.DataFrame, out: Path | None) -> None:
@@ -415,8 +417,27 @@ def demo() -> None:
 
 
 def main() -> None:
-    """Entry point of the `steelyard` command; whoever ends it leaves no half-written file behind."""
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    """Entry point of the `steelyard` command."""
+    if os.name == "posix":
+        _await_the_end([one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) == signal.SIG_DFL])
     app()
+
+
+def _await_the_end(numbers: list[signal.Signals]) -> None:
+    """A thread that takes unfinished outputs away, and ends the process, where a signal asks for its end.
+
+    A handler in Python would run in the main thread, and not before polars is done with what it is at.
+    """
+    told, telling = os.pipe()
+    os.set_blocking(telling, False)
+    signal.set_wakeup_fd(telling)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+
+    def ended() -> None:
+        while (number := os.read(told, 1)[0]) not in numbers:
+            pass  # others have handlers of their own
+        discard_unfinished()
+        os._exit(128 + number)
+
+    threading.Thread(target=ended, daemon=True).start()

@@ -50,8 +50,10 @@ def worth(outcomes: Mapping[Any, float]) -> dict[str, float]:
     known: dict[str, float] = {}
     for key, value in outcomes.items():
         label = str(key).lower() if isinstance(key, bool) else str(key)
-        if known.setdefault(label, float(value)) != value:
-            raise ValueError(f"outcomes gives {label!r} two values, {known[label]} and {value}")
+        number = float(value)
+        if label in known and known[label] != number:
+            raise ValueError(f"outcomes gives {label!r} two values, {known[label]} and {number}")
+        known[label] = number
     return known
 
 

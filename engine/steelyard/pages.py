@@ -99,14 +99,14 @@ def _chunks(files: Sequence[str], columns: set[str]) -> dict[str, list[_Chunk]] 
     for file in files:
         try:
             with Path(file).open("rb", buffering=0) as source:
-                told = pq.read_metadata(source)
+                stamp, told = _stamp(source), pq.read_metadata(source)
                 schema = told.schema.to_arrow_schema()
                 first = first or schema
                 if not schema.equals(first):
                     return None
                 leaves = [told.schema.column(i).path for i in range(told.num_columns)]
                 for column in columns:
-                    chunks = _in_file(source, column, told, schema, leaves)
+                    chunks = _in_file(file, source, stamp, column, told, schema, leaves)
                     if chunks is None:
                         return None
                     found[column] += chunks
@@ -117,10 +117,12 @@ def _chunks(files: Sequence[str], columns: set[str]) -> dict[str, list[_Chunk]] 
 
 def _stamp(source: FileIO) -> tuple[int, ...]:
     told = os.fstat(source.fileno())
-    return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
+    return told.st_size, told.st_mtime_ns  # not the inode, which some shared folders give anew
 
 
-def _in_file(source: FileIO, column: str, told: Any, schema: Any, leaves: list[str]) -> list[_Chunk] | None:
+def _in_file(
+    file: str, source: FileIO, stamp: tuple[int, ...], column: str, told: Any, schema: Any, leaves: list[str]
+) -> list[_Chunk] | None:
     """leaves: the path of each column that is stored."""
     import pyarrow as pa
 
@@ -131,13 +133,13 @@ def _in_file(source: FileIO, column: str, told: Any, schema: Any, leaves: list[s
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     if not text or leaf.max_repetition_level or leaf.max_definition_level > 1:
         return None
-    chunks, stamp = [], _stamp(source)
+    chunks = []
     for group in map(told.row_group, range(told.num_row_groups)):
         part = group.column(place)
         if part.compression not in _CODECS or not part.has_dictionary_page or part.num_values != group.num_rows:
             return None
         chunk = _Chunk(
-            str(source.name), stamp, column, part.dictionary_page_offset, part.total_compressed_size,
+            file, stamp, column, part.dictionary_page_offset, part.total_compressed_size,
             part.num_values, _CODECS[part.compression], leaf.max_definition_level > 0,
         )  # fmt: skip
         if not 0 < chunk.size <= _LARGEST or not _has_numbers(source, chunk):

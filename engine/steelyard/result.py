@@ -70,6 +70,7 @@ def replacing(path: str | os.PathLike[str], suffix: str | None = None) -> Iterat
     except OSError as error:
         advice = f"cannot write {target}: {error.strerror}; choose another name, in a folder that can be written to"
         raise type(error)(advice) from error
+    _unfinished.add(folder)
     try:
         temporary = folder / f"{target.stem}{suffix or target.suffix}"
         yield temporary
@@ -77,6 +78,16 @@ def replacing(path: str | os.PathLike[str], suffix: str | None = None) -> Iterat
     except pl.exceptions.PolarsError as error:
         raise SteelyardError(f"{target} was not written: {said(error)}") from error
     finally:
+        _remove(folder)
+        _unfinished.discard(folder)
+
+
+_unfinished: set[Path] = set()
+
+
+def discard_unfinished() -> None:
+    """Takes away what outputs that are being written have so far."""
+    for folder in list(_unfinished):
         _remove(folder)
 
 

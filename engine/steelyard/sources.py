@@ -24,7 +24,7 @@ READERS: dict[str, Any] = {
     ".feather": pl.scan_ipc,
 }
 
-_TOLD_BY = 2000  # rows that tell what the columns of a file of text hold: a log may begin with rows without an answer
+_TOLD_BY = 2000  # rows that tell what the columns of a CSV file hold: a log may begin with rows without an answer
 
 Opened = tuple[pl.LazyFrame, str, tuple[str, ...]]
 
@@ -57,6 +57,8 @@ def opened(source: Any, names: Sequence[str] = (), roles: Sequence[str] = ()) ->
 def _frame(source: Any, name: str) -> Opened:
     try:
         return pl.DataFrame(source).lazy(), name, ()
+    except MemoryError:
+        raise
     except (Exception, pl.exceptions.PanicException) as error:  # whatever the object, or who owns it, raises
         raise LogError(f"{name} cannot be made a frame: {error}") from error
 
@@ -136,7 +138,7 @@ def _scanned(paths: list[str], names: Sequence[str]) -> pl.LazyFrame:
     options: dict[str, Any] = {}
     if suffix in (".parquet", ".pq") and any(c in path for path in paths for c in "*="):
         options["hive_partitioning"] = True
-    if suffix in (".csv", ".ndjson", ".jsonl"):
+    if suffix == ".csv":
         options["infer_schema_length"] = _TOLD_BY
     frame: pl.LazyFrame = READERS[suffix](paths, **options)
     if suffix != ".csv" or not names:

@@ -134,7 +134,7 @@ def _second_moments(members: Any, x: Any, w: Any, size: int) -> Any:
         cell, cells = high * (high - 1) // 2 + low, size * (size - 1) // 2
     second = np.zeros((cells, d, wide(d)))
     cell_moments(cell.astype(np.int32), x, w, second, np.empty(work_size(d)))
-    return second[:, :, :d]
+    return np.ascontiguousarray(second[:, :, :d])
 
 
 def _moments(second: Any, size: int, pairs: bool) -> tuple[Any, Any]:
@@ -145,6 +145,6 @@ def _moments(second: Any, size: int, pairs: bool) -> tuple[Any, Any]:
     if pairs:
         high, low = np.tril_indices(size, -1)
         curve[low, :, high], curve[high, :, low] = second, second
-        second = np.stack([second[(low == m) | (high == m)].sum(axis=0) for m in range(size)])
+        second = curve.sum(axis=2)
     curve[np.arange(size), :, np.arange(size)] = second
     return second[:, 0], curve.reshape(size * d, size * d)  # D starts with ones

@@ -288,7 +288,8 @@ def _warn_of_outcomes(contexts: Contexts, blocks: Blocks) -> None:
 def target_log(log: PreferenceLog, target: Any) -> PreferenceLog:
     """Rows of a target population as a log without arms and outcomes, with the log's context columns.
 
-    target: another log, whose rows count by its weights and counts, or anything that :func:`steelyard.scan` reads.
+    target: another log, whose rows count by its weights and counts, whatever their arms and outcomes; or anything that
+    :func:`steelyard.scan` reads.
     """
     roles: dict[str, Any] = {"a": pl.lit("x"), "b": pl.lit("y"), "outcome": pl.lit(None, dtype=pl.Float64)}
     read = target if isinstance(target, PreferenceLog) else scan(target, **roles)
@@ -296,5 +297,6 @@ def target_log(log: PreferenceLog, target: Any) -> PreferenceLog:
     if read.tallies:
         roles["count"] = pl.sum_horizontal(name for name in read.tallies if name in read.schema())
     return replace(
-        log, source=read.frame(), name="the target frame", roles=roles, tallies=(), files=(), steady=read.steady
-    )
+        log, source=read.frame(), name="the target frame", roles=roles, tallies=(), files=(), steady=read.steady,
+        on_bad=read.on_bad if isinstance(target, PreferenceLog) else log.on_bad,
+    )  # fmt: skip

@@ -22,7 +22,7 @@ from steelyard.assignment.models import Logged, SoftmaxModel
 from steelyard.assignment.precision import standard_errors
 from steelyard.blocks import Block, Encoder
 from steelyard.dictionary import Dictionary
-from steelyard.errors import LogError, check_level, within
+from steelyard.errors import LogError, NotIdentifiedError, check_level, within
 from steelyard.inference.clusters import cluster_names
 from steelyard.log import needs_log
 from steelyard.models.score_fit import p_value, quantile
@@ -189,8 +189,9 @@ class Propensity:
         Parameters
         ----------
         target : "uniform" (every pair, or group, as often, over the log's own contexts), "log" (as often as in the
-            log, whatever the context); a frame of rows of the target population with the context columns; or margins,
-            {context: {value: share}}, that the weighted log shall have. The last two weigh contexts, "uniform" the rest
+            log, whatever the context); rows of the target population with the context columns (a log counts them by its
+            weight= and count=); or margins, {context: {value: share}}, that the weighted log shall have. The last two
+            weigh contexts, "uniform" the rest
         kind : "hajek" (target / propensity), "stabilized" (the log's own shares / propensity), "overlap" (Li and Li
             2019: the population in which every class is likely; changes the question), "balance" (entropy balancing,
             Hainmueller 2012: of all weights that give every arm or group the target's context means, the flattest)
@@ -438,11 +439,16 @@ class LabelPropensity(_ByContext):
         return _fitted(self, assigned, contexts, blocks.map(coded), (assigned.of, coded), dropped, log)
 
 
+_MOST_TOLD = 200  # arms, each a column of every row
+
+
 def _telling(blocks: Blocks, arms: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
     """Name and code of arms in some rows and not in all, without the first of them: the others stand against it."""
     both = blocks.each(lambda block: np.bincount(np.concatenate(block.shown), minlength=len(arms)))
     counts = np.sum([*both], axis=0)
     told = np.flatnonzero((counts > 0) & (counts < counts.sum() // 2))[1:]
+    if len(told) > _MOST_TOLD:
+        raise NotIdentifiedError(f"LabelPropensity(arms=True) is for up to {_MOST_TOLD} arms; here are {len(told)}")
     return tuple((arms[code], code) for code in told.tolist())
 
 

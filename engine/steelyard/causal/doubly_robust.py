@@ -57,7 +57,8 @@ class DoublyRobust:
         answers that are missing and is never trusted to be right. Goes with labelled
     folds : rows of a fold have no part in the models they are judged by; folds never split a cluster. 1: no folds
     seed : of the folds
-    target : rows of the target population, {context: {value: share}}, or None: the log's own contexts
+    target : rows of the target population (a log counts them by its weight= and count=), {context: {value: share}}, or
+        None: the log's own contexts
     pairs : weight of each pair: "uniform", "log" (as often as in the log; for logs in which one arm is in every
         comparison), or a frame with columns a, b, weight
     ridge : r in r/2 ||theta||^2 on the summed log-likelihood of the contextual outcome model, contexts standardised

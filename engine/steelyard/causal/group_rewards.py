@@ -349,6 +349,21 @@ class _Scores:
         return sum(blocks.each(one))
 
 
+def _units(ready: Blocks, groups: int, clusters: list[tuple[int, str, int]]) -> int:
+    """The fewest comparisons, or clusters of a column, that a group has: they alone tell how its rewards vary."""
+
+    def one(block: Block) -> list[Any]:
+        group = np.asarray(block.group)
+        if not clusters:
+            return [np.bincount(group, block.count, groups)]
+        return [np.unique(block.clusters[column].astype(np.int64) * groups + group) for column, *_ in clusters]
+
+    columns = [*zip(*ready.each(one), strict=True)]
+    if not clusters:
+        return int(np.sum(columns[0], axis=0).min())
+    return min(int(np.bincount(np.unique(np.concatenate(keys)) % groups, minlength=groups).min()) for keys in columns)
+
+
 def _estimated(
     spec: GroupRewards, naive: RewardFit | None, ready: Blocks, sums: _Sums, tilt: Balancing | None,
     propensity: Propensity, features: list[str], clusters: list[tuple[int, str, int]], overlap: Any,
@@ -383,10 +398,9 @@ def _estimated(
     bread[at:, at:] = np.eye(len(labels)) / sums.total
     if clusters:
         squares = [squared_sums(ready, cluster, scores.size, scores.counted) for cluster in clusters]
-        units = min(count for _, count in squares)
         psi = Influence(bread, *multiway([name for _, name, _ in clusters], *zip(*squares, strict=True)))
     else:
-        units, psi = n, Influence(bread, scores.meat(ready))
+        psi = Influence(bread, scores.meat(ready))
     rows, at = [], 0
     for group, known in enumerate(found):
         for j, feature in enumerate(features):
@@ -395,5 +409,6 @@ def _estimated(
         at += len(known.place)
     whose = "everyone's prompts" if spec.target is None else "the target's prompts (their means taken as known)"
     words = f"each group's rewards of response features, and its mean outcome, over {whose}"
+    units = _units(ready, len(labels), clusters)
     return GroupRewardsFit(spec, labels, rows, np.concatenate([*beta, sums.rewards]), psi, sums.share, sums.plain, n,
                            units, steps, norm, naive, overlap, words, dropped)  # fmt: skip

@@ -251,7 +251,7 @@ class Pairwise:
                     own += turn @ scores
             yield at, part, t, sums, alone, means
 
-    def answered(self, found: Residuals, block: Block, table: Any) -> Any:
+    def of_answers(self, found: Residuals, block: Block, table: Any) -> Any:
         """(K, n) what the answers of a few rows alone add to E."""
         _, h, e, *_ = self.residual(block, table)
         pair = np.minimum(block.a, block.b), np.maximum(block.a, block.b)

@@ -350,7 +350,7 @@ def _squares(fit: DoublyRobustFit, cells: int, of: Any) -> tuple[Any, Any, Any]:
             cell, count = of(part), (np.ones(part.n) if part.count is None else part.count)
             own = e - fit.centre[:, None] * t
             rows += np.bincount(cell, count, cells)
-            for square, errors in zip(squares, (own, own - problem.answered(found, part, table)), strict=True):
+            for square, errors in zip(squares, (own, own - problem.of_answers(found, part, table)), strict=True):
                 each = (bread @ errors[main]) ** 2 * count
                 for c in range(cells):
                     square[c] += each[:, cell == c].sum(axis=1)

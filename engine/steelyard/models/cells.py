@@ -411,8 +411,11 @@ class _SparseProblem:
             part, ridge = parts[i], cells.ridge if i == 0 else 0.0
             laplacian_edges(cells.a[part], cells.b[part], self.edge[part], ridge, x, sums[i])
 
+        if len(parts) == 1:
+            add(0)
+            return sums[0]
         list(in_order(add, range(len(parts))))
-        return sums[0] if len(parts) == 1 else sums.sum(axis=0)
+        return sums.sum(axis=0)
 
     def _by_rows(self) -> tuple[Any, Any, Any]:
         """Where each arm's neighbours start, who they are, and the weights of the edges to them."""

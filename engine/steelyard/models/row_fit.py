@@ -1,4 +1,4 @@
-"""Bradley-Terry scores of rows with covariates: one pass over the rows a Newton step (estimators.md, 1-5)."""
+"""Bradley-Terry scores of rows that are kept: with covariates, weights, clusters of many arms (estimators.md, 1-5)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ _MANY_ARMS = "beyond 4,000 arms beside covariates or clusters: ask for a contras
 
 @dataclass(frozen=True)
 class RowFit(ScoreFit):
-    """Scores of arms at equal covariates. Made by :meth:`BradleyTerry.fit` for a log with covariates.
+    """Scores of arms, at equal covariates. Made by :meth:`BradleyTerry.fit` where the rows are kept: with covariates,
+    with weights of a propensity, with clusters beyond 4,000 arms.
 
     As :class:`PairFit`, but beyond 4,000 arms without intervals in the table: contrasts and coefficients have theirs.
     covariates: their names. terms: of the coefficients, see :data:`Term`. n: comparisons used. problem: the rows, None
@@ -94,7 +95,7 @@ class RowFit(ScoreFit):
     def bootstrap(self, replicates: int = 1000, seed: int = 0, method: str = "multiplier") -> Bootstrap:
         """Replicated scores by normal multipliers on the influence of rows, or of clusters."""
         if method != "multiplier":
-            raise ValueError('exact multinomial refits are for fits without covariates: use method="multiplier"')
+            raise ValueError('exact multinomial refits are of a table of pairs, not of rows: use method="multiplier"')
         return Bootstrap(self.arms, self.score, self._multiplied(replicates, seed), method, 0)
 
     def audit(self, x: str, over: str) -> DropAudit:
@@ -113,6 +114,10 @@ class RowFit(ScoreFit):
         rows, taken, after = fewest_rows(count[:, None], effect[:, None], before, refitted)
         frame = _removed(problem, np.array(self.arms, object)[self.main], taken[:, 0])
         return DropAudit(rows, None if rows is None else rows / self.n, frame, before, after)
+
+    def update(self, more: PreferenceLog) -> RowFit:
+        """Refused: a fit of rows needs all of them; start=fit saves steps."""
+        raise ValueError("a fit of rows cannot be added to: fit the logs together, from start=fit")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """One file of JSON and NumPy arrays, without the rows; read it with :func:`steelyard.load`."""
@@ -174,7 +179,7 @@ def fit_rows(
     threads: int | None,
     before: ScoreFit | None = None,
 ) -> RowFit:
-    """The fit of a log with covariates: one pass to encode the rows, then one a Newton step.
+    """The fit of rows: one pass to encode them, then one a Newton step.
 
     before: of a log much like this one; the solver starts there.
     """
