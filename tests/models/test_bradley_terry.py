@@ -234,6 +234,20 @@ def test_sparse_and_dense_routes_agree(monkeypatch, position, ties, ridge, part)
     assert np.abs(got - want).max(initial=0.0) < 1e-7
 
 
+@pytest.mark.parametrize("ties", ["half", "davidson"])
+def test_edges_in_parts_have_the_same_bits_on_any_number_of_cores(monkeypatch, ties):
+    _, a, b, y = small(7, n=2000, k=30)
+    monkeypatch.setattr("steelyard.models.cells.WIDEST_DENSE", 10)
+    monkeypatch.setattr("steelyard.models.cells._PART", 16)
+    found = []
+    for cores in (1, 8):
+        monkeypatch.setattr("steelyard.passes.cores", lambda cores=cores: cores)
+        fit = sy.BradleyTerry(ties=ties, position=True).fit(scanned(a, b, y))
+        found.append((fit.estimate.parameter, fit.contrast("1", "2").se))
+    assert (found[0][0] == found[1][0]).all()
+    assert found[0][1] == found[1][1]
+
+
 @pytest.mark.parametrize("position", [False, True])
 @pytest.mark.parametrize("shape", ["chain", "star", "tree"])
 def test_sparse_and_dense_routes_agree_on_badly_connected_arms(monkeypatch, shape, position):

@@ -102,7 +102,8 @@ def balance(
             which, x = members(block), design(block)
             with np.errstate(over="ignore"):
                 w = weights(block) * base(block) * np.exp(_margin(coefficient, which, x))
-            return float(w.sum()), _second_moments(which, x, w if np.isfinite(w).all() else np.zeros(block.n), shape[0])
+            w = w if np.isfinite(w).all() else np.zeros(block.n)
+            return float(w.sum()), _second_moments(which, x, w, shape[0], pairs)
 
         total, second = functools.reduce(_added, blocks.each(one))
         moment, last[0] = _moments(second, shape[0], pairs)
@@ -124,12 +125,10 @@ def _added(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(x + y for x, y in zip(one, other, strict=True))
 
 
-def _second_moments(members: Any, x: Any, w: Any, size: int) -> Any:
+def _second_moments(members: Any, x: Any, w: Any, size: int, pairs: bool) -> Any:
     """(cells, D, D) sums of w x x', upper triangles; cells: the members, or the pairs of them below a diagonal."""
-    d, cells = len(x), size
-    if len(members) == 1:
-        cell = members[0]
-    else:
+    d, cell, cells = len(x), members[0], size
+    if pairs:
         low, high = members.min(axis=0), members.max(axis=0)
         cell, cells = high * (high - 1) // 2 + low, size * (size - 1) // 2
     second = np.zeros((cells, d, wide(d)))
