@@ -61,7 +61,7 @@ def test_streams_may_be_closed_and_who_is_ended_leaves_nothing(log, tmp_path):
         assert subprocess.run(["/bin/sh", "-c", words], capture_output=True, check=False).returncode == 0
         Path("board.csv").unlink()
     code = """
-import ctypes, os, sys
+import ctypes, os, signal, sys
 from pathlib import Path
 from steelyard import cli
 from steelyard.result import replacing
@@ -72,6 +72,7 @@ def app():
         os.kill(os.getpid(), int(sys.argv[1]))
         ctypes.CDLL(None).sleep(60)  # as polars does, which no handler of Python's interrupts
 
+signal.signal(int(sys.argv[1]), signal.SIG_DFL)  # under nohup it is ignored, and so it is to stay
 cli.app = app
 cli.main()
 """

@@ -242,7 +242,7 @@ def test_predict_sink_save_load_bootstrap_and_audit(tmp_path):
     assert pl.read_parquet(tmp_path / "scored.parquet").equals(scored)
     drawn = fit.bootstrap(4000, seed=1).table().sort("arm")
     np.testing.assert_allclose(drawn["se"], fit.table().sort("arm")["se"], rtol=0.05)
-    with pytest.raises(ValueError, match="without covariates"):
+    with pytest.raises(ValueError, match="not of rows"):
         fit.bootstrap(10, method="multinomial")
     with pytest.raises(ValueError, match="needs the rows"):
         loaded.audit("0", over="1")

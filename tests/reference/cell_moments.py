@@ -4,6 +4,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def wide(d: int) -> int:
+    """d, rounded up to whole lanes of eight."""
+    return -(-d // 8) * 8
+
+
+def work_size(d: int) -> int:
+    """Nothing is worked on here."""
+    return 0
+
+
 def cell_moments(
     cell: NDArray[np.int32],
     columns: NDArray[np.float64],
