@@ -426,10 +426,7 @@ class LabelPropensity(_ByContext):
         assigned = Assigned("label", ("not labelled", "labelled"), shown=arms if self.arms else ())
         blocks = blocks.map(assigned.of)
         telling = _telling(blocks, arms) if self.arms else ()
-        if telling or encoder.context or encoder.levels:
-            contexts, coded = learned(blocks, encoder, self.unseen, telling)
-        else:
-            contexts, coded = _columns(blocks, encoder, self.unseen)
+        contexts, coded = _columns(blocks, encoder, self.unseen, arms=telling)
         rows, known = np.sum([*blocks.each(lambda block: (block.n, np.isfinite(np.asarray(block.y)).sum()))], axis=0)
         if known in (0, rows):
             every = "every" if known else "no"
@@ -477,11 +474,11 @@ def _clusters(log: PreferenceLog) -> dict[str, Dictionary]:
 
 
 def _columns(
-    blocks: Blocks, encoder: Encoder, unseen: str, strata: bool = False
+    blocks: Blocks, encoder: Encoder, unseen: str, strata: bool = False, arms: tuple[tuple[str, int], ...] = ()
 ) -> tuple[Contexts, Callable[[Block], Block]]:
-    if not strata and not encoder.context and not encoder.levels:
+    if not (strata or arms or encoder.context or encoder.levels):
         raise LogError("the log has no context columns: scan it with context=")
-    return learned(blocks, encoder, "other" if strata else unseen)
+    return learned(blocks, encoder, "other" if strata else unseen, arms)
 
 
 def _fitted(

@@ -172,7 +172,7 @@ class DoublyRobustFit(ScoreFit):
 
         def one(block: Block) -> tuple[Any, Any, Any]:
             out = np.empty((len(names), block.n))
-            for at, _, t, e, _, _ in problem.rows(block, residuals):
+            for at, _, t, e, *_ in problem.rows(block, residuals):
                 out[:, at] = bread @ (e - self.centre[:, None] * t)[main]
             return out if block.count is None else out * block.count, block.fold, block.numbers(np.arange(block.n))
 

@@ -224,8 +224,10 @@ class Pairwise:
         total, size, square, asked, rows = np.sum(sums, axis=0).tolist()
         return Residuals(sum(by_pair), total, size, square, asked, rows, max(largest), self.chance)
 
-    def rows(self, block: Block, found: Residuals) -> Iterator[tuple[Any, Block, Any, Any, Any, Any]]:
-        """Some rows at a time: where they stood, the rows, t, E (K, n), what E is without the judge, sums of t mu."""
+    def rows(self, block: Block, found: Residuals) -> Iterator[tuple[Any, Block, Any, Any, Any, Any, Any]]:
+        """Some rows at a time: where they stood, the rows, t, E (K, n), what E is without the judge, sums of t mu, and
+        the outcome model's table.
+        """
         answers = found.answers(self.omega)
         judged = None if self.judged is None else found.judged(self.omega)
         alone_answers = None if self.judged is None else found.alone(self.omega)
@@ -249,7 +251,7 @@ class Pairwise:
                 scores = self.tilt.within(part)[1].T
                 for own, turn in zip(told, self.turn, strict=False):
                     own += turn @ scores
-            yield at, part, t, sums, alone, means
+            yield at, part, t, sums, alone, means, table
 
     def of_answers(self, found: Residuals, block: Block, table: Any) -> Any:
         """(K, n) what the answers of a few rows alone add to E."""
@@ -272,7 +274,7 @@ class Pairwise:
 
         def one(block: Block) -> Moments:
             total = none
-            for _, part, t, e, alone, means in self.rows(block, found):
+            for _, part, t, e, alone, means, _ in self.rows(block, found):
                 c = np.ones(part.n) if part.count is None else part.count
                 square = e @ e.T if part.count is None else (e * c) @ e.T  # the first in half the time
                 more = (np.zeros((k, k)), np.zeros(k)) if alone is None else ((alone * c) @ alone.T, alone @ (c * t))
@@ -296,7 +298,7 @@ class Pairwise:
 
         def one(block: Block) -> Any:
             across = np.zeros((2, k, tilt.goal.size))
-            for _, part, t, e, alone, _ in plain.rows(block, found):
+            for _, part, t, e, alone, *_ in plain.rows(block, found):
                 c = 1.0 if part.count is None else part.count
                 for to, own in zip(across, (e,) if alone is None else (e, alone), strict=False):
                     to += ((own - centre * t) * c) @ tilt.within(part)[0]
@@ -321,7 +323,7 @@ class Pairwise:
     def entries(self, block: Block, found: Residuals) -> Any:
         """(n, K + 1) E and t of a block's rows, times their count."""
         entries = np.empty((block.n, self.k + 1))
-        for at, part, t, e, _, _ in self.rows(block, found):
+        for at, part, t, e, *_ in self.rows(block, found):
             c = 1.0 if part.count is None else part.count
             entries[at, : self.k], entries[at, self.k] = (e * c).T, t * c
         return entries

@@ -346,7 +346,7 @@ def _squares(fit: DoublyRobustFit, cells: int, of: Any) -> tuple[Any, Any, Any]:
 
     def one(block: Block) -> tuple[Any, Any]:
         squares, rows = np.zeros((2, cells, int(main.sum()))), np.zeros(cells)
-        for (_, part, t, e, *_), (_, _, table) in zip(problem.rows(block, found), problem.parts(block), strict=True):
+        for _, part, t, e, _, _, table in problem.rows(block, found):
             cell, count = of(part), (np.ones(part.n) if part.count is None else part.count)
             own = e - fit.centre[:, None] * t
             rows += np.bincount(cell, count, cells)
