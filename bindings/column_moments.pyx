@@ -1,11 +1,18 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""Weighted sums of a column and of its squares about an origin: one block of rows (kernels/column_moments.c)."""
+"""Sums of columns and of squares: one about an origin, or the differences of two sides (kernels/column_moments.c)."""
 
 from libc.stddef cimport ptrdiff_t
 
 cdef extern from "column_moments.h":
     void sy_column_moments(
         ptrdiff_t n, const double *column, double origin, const double *weight, double *sums) nogil
+    void sy_sides_squares_double(ptrdiff_t n, ptrdiff_t d, const double *a, const double *b, double *squares) nogil
+    void sy_sides_squares_float(ptrdiff_t n, ptrdiff_t d, const float *a, const float *b, double *squares) nogil
+
+ctypedef fused real:
+    float
+    double
+
 
 
 def column_moments(const double[::1] column, double origin, const double[::1] weight):
@@ -18,3 +25,16 @@ def column_moments(const double[::1] column, double origin, const double[::1] we
         with nogil:
             sy_column_moments(n, &column[0], origin, &weight[0], sums)
     return sums[0], sums[1]
+
+
+def sides_squares(const real[:, ::1] a, const real[:, ::1] b, double[::1] squares):
+    cdef ptrdiff_t n = a.shape[0], d = a.shape[1]
+    if b.shape[0] != n or b.shape[1] != d or squares.shape[0] != d:
+        raise ValueError("both sides must have as many rows and columns, and squares one entry a column")
+    if n == 0 or d == 0:
+        return
+    with nogil:
+        if real is float:
+            sy_sides_squares_float(n, d, &a[0, 0], &b[0, 0], &squares[0])
+        else:
+            sy_sides_squares_double(n, d, &a[0, 0], &b[0, 0], &squares[0])

@@ -1,100 +1,165 @@
-/* Rows with covariates: log-likelihood, score and Hessian of one block in one pass.
+/* Rows with covariates: log-likelihood, score, Hessian and meat of one block in one pass.
 
    eta = theta_a - theta_b + sum_j beta_j z_j + offset: k arms, d antisymmetric columns z (covariates, feature
    differences, the position). Parameters in this order: theta (k), beta (d), then the tie parameter where the model has
-   one; p in all. 256 rows at a time, so that between the steps nothing leaves the cache. */
+   one; p in all. 256 rows at a time, so that between the steps nothing leaves the cache: their columns, wherever they
+   lie, become a tile, STRIDE numbers a column. */
 #include "likelihood.h"
 #include "row_likelihood.h"
 
 #define LANES 8 /* partial sums in a fixed order: the same bits from every instruction set */
 #define TOGETHER 4 /* columns whose sums stay in registers together */
+#define STRIDE SY_ROW_STRIDE
 
 typedef struct {
     double eta[SY_CHUNK], outcomes[3 * SY_CHUNK], value[SY_CHUNK];
-    double d_eta[SY_CHUNK], d_tie[SY_CHUNK], h_eta[SY_CHUNK], h_cross[SY_CHUNK], h_tie[SY_CHUNK], work[SY_CHUNK];
+    double d_eta[SY_CHUNK], d_tie[SY_CHUNK], h_eta[SY_CHUNK], h_cross[SY_CHUNK], h_tie[SY_CHUNK], weight[SY_CHUNK];
 } chunk;
 
-/* To `to` (d) the sums over m rows, from `at` on, of x times each column less its origin. x is 0 beyond m, the columns
-   are not read there. Several columns at a time: the sums of one alone would wait for each other. */
-SY_WITHIN void dots_of(int columns, ptrdiff_t m, ptrdiff_t at, const double *x, const double *const *z,
-                       const double *origin, double *to) {
-    const double *y[TOGETHER];
-    double s[TOGETHER][LANES] = {{0}}, o[TOGETHER];
-    ptrdiff_t i = 0;
-    for (int j = 0; j < columns; j++) {
-        y[j] = z[j] + at;
-        o[j] = origin[j];
-    }
-    for (; i + LANES <= m; i += LANES)
-        for (int j = 0; j < columns; j++)
+/* m rows of columns that lie apart, less their origin. */
+SY_CLONES
+static void tile_of_columns(ptrdiff_t m, ptrdiff_t d, ptrdiff_t at, const double *const *columns, const double *origin,
+                            double *x) {
+    for (ptrdiff_t j = 0; j < d; j++) {
+        const double *z = columns[j] + at, less = origin[j];
+        double *to = x + j * STRIDE;
+        for (ptrdiff_t i = 0; i < m; i += LANES)
+            SY_PREFETCH(z, SY_CHUNK + i);
 #pragma omp simd
-            for (int l = 0; l < LANES; l++)
-                s[j][l] += x[i + l] * (y[j][i + l] - o[j]);
-    for (int j = 0; j < columns; j++) {
-        for (int l = 0; i + l < m; l++)
-            s[j][l] += x[i + l] * (y[j][i + l] - o[j]);
-        to[j] += sy_eight(s[j]);
+        for (ptrdiff_t i = 0; i < m; i++)
+            to[i] = z[i] - less;
     }
 }
 
+/* m rows of d features of both sides, a's less b's, turned; the difference is taken in the numbers' own type. */
+#define TILE_OF_SIDES(name, number)                                                                                    \
+    SY_CLONES                                                                                                          \
+    static void name(ptrdiff_t m, ptrdiff_t d, const number *left, const number *right, double *x) {                   \
+        ptrdiff_t i = 0;                                                                                               \
+        for (; i + LANES <= m; i += LANES) {                                                                           \
+            for (ptrdiff_t at = 0; at < LANES * d; at += 64 / (ptrdiff_t)sizeof(number)) {                             \
+                SY_PREFETCH(left, (SY_CHUNK + i) * d + at);                                                            \
+                SY_PREFETCH(right, (SY_CHUNK + i) * d + at);                                                           \
+            }                                                                                                          \
+            for (ptrdiff_t j = 0; j < d; j++)                                                                          \
+                for (int l = 0; l < LANES; l++)                                                                        \
+                    x[j * STRIDE + i + l] = left[(i + l) * d + j] - right[(i + l) * d + j];                            \
+        }                                                                                                              \
+        for (; i < m; i++)                                                                                             \
+            for (ptrdiff_t j = 0; j < d; j++)                                                                          \
+                x[j * STRIDE + i] = left[i * d + j] - right[i * d + j];                                                \
+    }
+TILE_OF_SIDES(tile_of_doubles, double)
+TILE_OF_SIDES(tile_of_singles, float)
+
+static void tile_of(ptrdiff_t m, ptrdiff_t d, ptrdiff_t at, const sy_design *design, double *x) {
+    if (m < SY_CHUNK)
+        memset(x, 0, (size_t)(d * STRIDE) * sizeof(double));
+    if (design->columns)
+        tile_of_columns(m, d, at, design->columns, design->origin, x);
+    else if (design->single)
+        tile_of_singles(m, d, (const float *)design->left + at * d, (const float *)design->right + at * d, x);
+    else
+        tile_of_doubles(m, d, (const double *)design->left + at * d, (const double *)design->right + at * d, x);
+}
+
+/* To `to`, a row every `stride` numbers, the sums over m rows of some vectors f times some columns of a tile; all are 0
+   beyond m. Several together: the sums of one alone would wait for each other. ahead: how far the first column stands
+   beyond the first vector; what lies below the diagonal is left out. */
+SY_WITHIN void products_of(int vectors, int columns, ptrdiff_t ahead, ptrdiff_t m, const double *restrict f,
+                           const double *restrict x, double *restrict to, ptrdiff_t stride) {
+    double s[TOGETHER][2][LANES] = {{{0}}};
+    for (ptrdiff_t i = 0; i < m; i += LANES)
+        for (int v = 0; v < vectors; v++)
+            for (int c = 0; c < columns; c++)
+#pragma omp simd
+                for (int l = 0; l < LANES; l++)
+                    s[v][c][l] += f[v * STRIDE + i + l] * x[c * STRIDE + i + l];
+    for (int v = 0; v < vectors; v++)
+        for (int c = 0; c < columns; c++)
+            if (ahead + c >= v)
+                to[v * stride + c] += sy_eight(s[v][c]);
+}
+
+/* The same of one vector f and all columns. */
 SY_CLONES
-static void dots(ptrdiff_t m, ptrdiff_t d, ptrdiff_t at, const double *x, const double *const *z, const double *origin,
-                 double *to) {
+static void dots(ptrdiff_t m, ptrdiff_t d, const double *f, const double *x, double *to) {
     ptrdiff_t j = 0;
     for (; j + TOGETHER <= d; j += TOGETHER)
-        dots_of(TOGETHER, m, at, x, z + j, origin + j, to + j);
+        products_of(TOGETHER, 1, TOGETHER, m, x + j * STRIDE, f, to + j, 1);
     for (; j < d; j++)
-        dots_of(1, m, at, x, z + j, origin + j, to + j);
+        products_of(1, 1, 0, m, x + j * STRIDE, f, to + j, 1);
 }
 
-/* To `to` (m) each column less its origin times its factor; column by column, whatever the number at a time. */
-SY_WITHIN void add_scaled_of(int columns, ptrdiff_t m, ptrdiff_t at, const double *factor, const double *const *z,
-                             const double *origin, double *to) {
-    const double *x[TOGETHER];
-    double f[TOGETHER], o[TOGETHER];
-    for (int j = 0; j < columns; j++) {
-        x[j] = z[j] + at;
-        f[j] = factor[j];
-        o[j] = origin[j];
-        for (ptrdiff_t i = 0; i < m; i += LANES)
-            SY_PREFETCH(x[j], SY_CHUNK + i);
-    }
+/* To the upper triangle (rows of p numbers) the sums over m rows of h x x'. fx: room for TOGETHER columns. */
+SY_CLONES
+static void grams(ptrdiff_t m, ptrdiff_t d, ptrdiff_t p, const double *h, const double *x, double *fx, double *to) {
+    for (ptrdiff_t j = 0; j < d; j += TOGETHER) {
+        const int some = d - j < TOGETHER ? (int)(d - j) : TOGETHER;
+        for (int v = 0; v < some; v++)
 #pragma omp simd
-    for (ptrdiff_t i = 0; i < m; i++) {
+            for (ptrdiff_t i = 0; i < SY_CHUNK; i++)
+                fx[v * STRIDE + i] = h[i] * x[(j + v) * STRIDE + i];
+        ptrdiff_t c = j;
+        for (; some == TOGETHER && c + 2 <= d; c += 2)
+            products_of(TOGETHER, 2, c - j, m, fx, x + c * STRIDE, to + j * p + c, p);
+        for (; c < d; c++)
+            for (int v = 0; v < some && j + v <= c; v++)
+                products_of(1, 1, 0, m, fx + v * STRIDE, x + c * STRIDE, to + (j + v) * p + c, p);
+    }
+}
+
+/* To `to` (m) each column of the tile times its factor; column by column, whatever the number at a time. */
+SY_WITHIN void add_scaled_of(int columns, const double *factor, const double *restrict x, double *restrict to) {
+#pragma omp simd
+    for (ptrdiff_t i = 0; i < SY_CHUNK; i++) {
         double sum = to[i];
         for (int j = 0; j < columns; j++)
-            sum += f[j] * (x[j][i] - o[j]);
+            sum += factor[j] * x[j * STRIDE + i];
         to[i] = sum;
     }
 }
 
 SY_CLONES
-static void add_scaled(ptrdiff_t m, ptrdiff_t d, ptrdiff_t at, const double *factor, const double *const *z,
-                       const double *origin, double *to) {
+static void add_scaled(ptrdiff_t d, const double *factor, const double *x, double *to) {
     ptrdiff_t j = 0;
     for (; j + TOGETHER <= d; j += TOGETHER)
-        add_scaled_of(TOGETHER, m, at, factor + j, z + j, origin + j, to);
+        add_scaled_of(TOGETHER, factor + j, x + j * STRIDE, to);
     for (; j < d; j++)
-        add_scaled_of(1, m, at, factor + j, z + j, origin + j, to);
+        add_scaled_of(1, factor + j, x + j * STRIDE, to);
 }
 
+/* What each row counts; weight, count: n or NULL. */
 SY_CLONES
-static void multiply(ptrdiff_t m, const double *x, const double *y, double origin, double *to) {
-#pragma omp simd
+static void weights_of(ptrdiff_t m, ptrdiff_t at, const double *weight, const double *count, double *w) {
     for (ptrdiff_t i = 0; i < m; i++)
-        to[i] = x[i] * (y[i] - origin);
+        w[i] = weight ? weight[at + i] : 1.0;
+    for (ptrdiff_t i = 0; count && i < m; i++)
+        w[i] *= count[at + i];
+}
+
+/* Bradley and Terry's model of rows: y in [0, 1] from a's side, w what they count. */
+SY_CLONES
+static void logistic_rows(ptrdiff_t m, const double *eta, const double *y, const double *w, double *value,
+                          double *d_eta, double *h_eta) {
+#pragma omp simd
+    for (ptrdiff_t i = 0; i < m; i++) {
+        const double up = w[i] * y[i], down = w[i] * (1.0 - y[i]);
+        double log_up, log_down, p, q;
+        logistic(eta[i], &log_up, &log_down, &p, &q);
+        value[i] = up * log_up + down * log_down;
+        d_eta[i] = up * q - down * p;
+        h_eta[i] = w[i] * p * q;
+    }
 }
 
 /* A soft label is y wins and 1 - y losses; the models with ties take hard labels only. */
-static void outcomes_of(ptrdiff_t m, int model, const double *y, const double *weight, const double *count,
-                        double *outcomes) {
-    const int ties = model == SY_DAVIDSON || model == SY_RAO_KUPPER;
+static void outcomes_of(ptrdiff_t m, int ties, const double *y, const double *w, double *outcomes) {
     for (ptrdiff_t i = 0; i < m; i++) {
-        const double w = (weight ? weight[i] : 1.0) * (count ? count[i] : 1.0);
-        const double tie = ties && y[i] == 0.5 ? w : 0.0;
-        outcomes[3 * i] = (w - tie) * y[i];
+        const double tie = ties && y[i] == 0.5 ? w[i] : 0.0;
+        outcomes[3 * i] = (w[i] - tie) * y[i];
         outcomes[3 * i + 1] = tie;
-        outcomes[3 * i + 2] = (w - tie) * (1.0 - y[i]);
+        outcomes[3 * i + 2] = (w[i] - tie) * (1.0 - y[i]);
     }
 }
 
@@ -110,7 +175,7 @@ static void arms_score(ptrdiff_t m, const int32_t *a, const int32_t *b, const do
     }
 }
 
-/* Upper triangle of the arms' own block: h on (a, a) and (b, b), its negative on (a, b). */
+/* The arms' own block of the upper triangle: h on (a, a) and (b, b), its negative on (a, b). */
 static void arms_hessian(ptrdiff_t m, ptrdiff_t p, const int32_t *a, const int32_t *b, const double *h,
                          double *hessian) {
     for (ptrdiff_t i = 0; i < m; i++) {
@@ -121,21 +186,50 @@ static void arms_hessian(ptrdiff_t m, ptrdiff_t p, const int32_t *a, const int32
     }
 }
 
-/* The arms' rows of the columns' block, and of the tie parameter's column. */
-static inline void arms_columns(ptrdiff_t m, ptrdiff_t k, ptrdiff_t d, ptrdiff_t p, const int32_t *a, const int32_t *b,
-                                ptrdiff_t at, const double *const *columns, const double *origin, const double *h,
-                                const double *h_cross, double *hessian) {
-    for (ptrdiff_t i = 0; i < m; i++) {
-        double *up = hessian + a[i] * p + k, *down = hessian + b[i] * p + k;
+/* The arms' rows of the columns' block. x: d columns, row by row, so that a row is added as vectors. */
+SY_CLONES
+static void arms_columns(ptrdiff_t m, ptrdiff_t d, ptrdiff_t p, const int32_t *a, const int32_t *b, const double *h,
+                         const double *restrict x, double *restrict to) {
+    for (ptrdiff_t i = 0; i < m; i++, x += d) {
+        double *up = to + a[i] * p, *down = to + b[i] * p;
+#pragma omp simd
         for (ptrdiff_t j = 0; j < d; j++) {
-            const double term = h[i] * (columns[j][at + i] - origin[j]);
+            const double term = h[i] * x[j];
             up[j] += term;
             down[j] -= term;
         }
-        if (h_cross) {
-            up[d] += h_cross[i];
-            down[d] -= h_cross[i];
-        }
+    }
+}
+
+static void arms_tie(ptrdiff_t m, ptrdiff_t p, const int32_t *a, const int32_t *b, const double *h_cross, double *to) {
+    for (ptrdiff_t i = 0; i < m; i++) {
+        to[a[i] * p] += h_cross[i];
+        to[b[i] * p] -= h_cross[i];
+    }
+}
+
+/* A tile row by row. */
+static void turned(ptrdiff_t m, ptrdiff_t d, const double *restrict x, double *restrict to) {
+    for (ptrdiff_t i = 0; i < m; i++)
+        for (ptrdiff_t j = 0; j < d; j++)
+            to[i * d + j] = x[j * STRIDE + i];
+}
+
+/* To the upper triangle the sums over a chunk of h z z', z all p columns of a row: of curvatures, or of moments. */
+static void second(ptrdiff_t m, int ties, ptrdiff_t k, ptrdiff_t d, const int32_t *a, const int32_t *b, const chunk *s,
+                   const double *x, const double *by_row, double *fx, double *to) {
+    const ptrdiff_t p = k + d + ties;
+    if (k) {
+        arms_hessian(m, p, a, b, s->h_eta, to);
+        arms_columns(m, d, p, a, b, s->h_eta, by_row, to + k);
+        if (ties)
+            arms_tie(m, p, a, b, s->h_cross, to + k + d);
+    }
+    grams(m, d, p, s->h_eta, x, fx, to + k * p + k);
+    if (ties) {
+        for (ptrdiff_t j = 0; j < d; j++)
+            dots(m, 1, s->h_cross, x + j * STRIDE, to + (k + j) * p + k + d);
+        to[p * p - 1] += sy_chunk_sum(s->h_tie);
     }
 }
 
@@ -150,19 +244,27 @@ static void moments(ptrdiff_t m, int ties, const double *count, chunk *s) {
     }
 }
 
-/* One block of n rows. own: called in place of the model's likelihood, or NULL. a, b: arm codes below k.
-   columns: d of n numbers, each read less its origin. offset: n or NULL. y: outcome in [0, 1] from a's side. weight, count: n or NULL. parameter: p.
-   by_eta: 4 x n or NULL, gets d_eta, d_tie, h_eta, h_cross row by row. score: p, added to. hessian: p x p, its upper
-   triangle added to; NULL: none. meat: the Hessian's place takes the second moments of the row scores instead.
+/* What a chunk says to each of its rows, (4 x n): d_eta, d_tie, h_eta, h_cross. */
+static void told(ptrdiff_t m, ptrdiff_t n, const chunk *s, double *by_eta) {
+    memcpy(by_eta, s->d_eta, (size_t)m * sizeof(double));
+    memcpy(by_eta + n, s->d_tie, (size_t)m * sizeof(double));
+    memcpy(by_eta + 2 * n, s->h_eta, (size_t)m * sizeof(double));
+    memcpy(by_eta + 3 * n, s->h_cross, (size_t)m * sizeof(double));
+}
+
+/* One block of n rows. own: called in place of the model's likelihood, or NULL. a, b: arm codes below k. d columns, as
+   the design has them. offset: n or NULL. y: outcome in [0, 1] from a's side. weight, count: n or NULL. parameter: p.
+   by_eta: 4 x n or NULL, gets d_eta, d_tie, h_eta, h_cross row by row. score: p, added to. hessian, meat: p x p, their
+   upper triangles added to, or NULL; meat: of second moments of the row scores. work: SY_ROW_WORK(k, d) numbers.
    Returns the log-likelihood. */
 double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdiff_t d, const int32_t *a,
-                         const int32_t *b, const double *const *columns, const double *origin, const double *offset,
-                         const double *y, const double *weight, const double *count, int meat,
-                         const double *parameter, double *by_eta, double *score, double *hessian) {
+                         const int32_t *b, const sy_design *design, const double *offset, const double *y,
+                         const double *weight, const double *count, const double *parameter, double *by_eta,
+                         double *score, double *hessian, double *meat, double *work) {
     const int ties = model == SY_DAVIDSON || model == SY_RAO_KUPPER;
     const ptrdiff_t p = k + d + ties;
     const double tie = ties ? parameter[p - 1] : 0.0;
-    double total = 0.0;
+    double total = 0.0, *x = sy_aligned(work), *fx = x + d * STRIDE, *by_row = fx + TOGETHER * STRIDE;
     chunk s;
     memset(&s, 0, sizeof s);
     for (ptrdiff_t at = 0; at < n; at += SY_CHUNK) {
@@ -170,48 +272,37 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
         const int32_t *left = k ? a + at : NULL, *right = k ? b + at : NULL;
         if (m < SY_CHUNK)
             memset(&s, 0, sizeof s);
+        tile_of(m, d, at, design, x);
         for (ptrdiff_t i = 0; i < m; i++)
             s.eta[i] = offset ? offset[at + i] : 0.0;
         if (k)
             arms_margin(m, left, right, parameter, s.eta);
-        add_scaled(m, d, at, parameter + k, columns, origin, s.eta);
+        add_scaled(d, parameter + k, x, s.eta);
+        weights_of(m, at, weight, count, s.weight);
         if (own) {
-            for (ptrdiff_t i = 0; i < m; i++)
-                s.work[i] = (weight ? weight[at + i] : 1.0) * (count ? count[at + i] : 1.0);
-            own(m, s.eta, y + at, s.work, s.value, s.d_eta, s.h_eta);
+            own(m, s.eta, y + at, s.weight, s.value, s.d_eta, s.h_eta);
+        } else if (model == SY_BRADLEY_TERRY) {
+            logistic_rows(m, s.eta, y + at, s.weight, s.value, s.d_eta, s.h_eta);
         } else {
-            outcomes_of(m, model, y + at, weight ? weight + at : NULL, count ? count + at : NULL, s.outcomes);
+            outcomes_of(m, ties, y + at, s.weight, s.outcomes);
             sy_likelihood(m, model, s.eta, s.outcomes, tie, s.value, s.d_eta, s.d_tie, s.h_eta, s.h_cross, s.h_tie);
         }
         total += sy_chunk_sum(s.value);
-        if (meat)
-            moments(m, ties, count ? count + at : NULL, &s);
-        if (by_eta) {
-            memcpy(by_eta + at, s.d_eta, (size_t)m * sizeof(double));
-            memcpy(by_eta + n + at, s.d_tie, (size_t)m * sizeof(double));
-            memcpy(by_eta + 2 * n + at, s.h_eta, (size_t)m * sizeof(double));
-            memcpy(by_eta + 3 * n + at, s.h_cross, (size_t)m * sizeof(double));
-        }
+        if (by_eta)
+            told(m, n, &s, by_eta + at);
         if (k)
             arms_score(m, left, right, s.d_eta, score);
-        dots(m, d, at, s.d_eta, columns, origin, score + k);
+        dots(m, d, s.d_eta, x, score + k);
         if (ties)
             score[p - 1] += sy_chunk_sum(s.d_tie);
-        if (!hessian)
-            continue;
-        if (k) {
-            arms_hessian(m, p, left, right, s.h_eta, hessian);
-            arms_columns(m, k, d, p, left, right, at, columns, origin, s.h_eta, ties ? s.h_cross : NULL, hessian);
+        if (k && (hessian || meat))
+            turned(m, d, x, by_row);
+        if (hessian)
+            second(m, ties, k, d, left, right, &s, x, by_row, fx, hessian);
+        if (meat) {
+            moments(m, ties, count ? count + at : NULL, &s);
+            second(m, ties, k, d, left, right, &s, x, by_row, fx, meat);
         }
-        for (ptrdiff_t j = 0; j < d; j++) {
-            double *row = hessian + (k + j) * p + k;
-            multiply(m, s.h_eta, columns[j] + at, origin[j], s.work);
-            dots(m, d - j, at, s.work, columns + j, origin + j, row + j);
-            if (ties)
-                dots(m, 1, at, s.h_cross, columns + j, origin + j, row + d);
-        }
-        if (ties)
-            hessian[p * p - 1] += sy_chunk_sum(s.h_tie);
     }
     return total;
 }

@@ -8,8 +8,20 @@
 typedef void (*sy_own)(ptrdiff_t n, const double *eta, const double *y, const double *weight, double *value,
                        double *d_eta, double *h_eta);
 
+/* d columns of n rows: either each apart, read less its origin; or (columns NULL) the features of both sides row by row,
+   floats where single, read as the left ones less the right ones. */
+typedef struct {
+    const double *const *columns;
+    const double *origin;
+    const void *left, *right;
+    int single;
+} sy_design;
+
+#define SY_ROW_STRIDE 264 /* numbers from one column of 256 rows to the next: they share no set of the cache */
+#define SY_ROW_WORK(k, d) (((d) + 4) * SY_ROW_STRIDE + ((k) ? 256 * (d) : 0) + 8)
+
 double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdiff_t d, const int32_t *a,
-                         const int32_t *b, const double *const *columns, const double *origin, const double *offset,
-                         const double *y, const double *weight, const double *count, int meat,
-                         const double *parameter, double *by_eta, double *score, double *hessian);
+                         const int32_t *b, const sy_design *design, const double *offset, const double *y,
+                         const double *weight, const double *count, const double *parameter, double *by_eta,
+                         double *score, double *hessian, double *meat, double *work);
 #endif

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from steelyard._native.column_moments import sides_squares
 from steelyard.dictionary import Dictionary, Numbered
 from steelyard.errors import LogError
 
@@ -55,7 +56,9 @@ class Block:
     a, b: arm codes (n,), negative where null or unknown. Outcome either as label codes (n,) with the
     value of each label, NaN for one that is not an outcome, or as numbers y (n,), NaN where null.
     weight, count: (n,) NaN where null. first: (n,) 1 where being shown first counts. clusters: codes.
-    columns: (d, n) covariates, NaN where null. features: (n, m) those of a minus those of b, NaN where null.
+    columns: (d, n) covariates, NaN where null; a tuple of d, (n,) each, where they stay as they lie in a frame in
+    memory, to be read only. features: (n, m) those of a minus those of b, NaN where null; in their place `sides`,
+    (n, m) of a and of b, where those stay as they lie. squares: (d,) or (m,) sums of squares of what lies so.
     context: numeric context columns as they lie in the batch, each of its own type, to be read only. levels: codes of
     each context column of text, negative where null or unknown. group: codes of the rater's group. propensity: (n,)
     logged, NaN where null. drawn: codes of what a propensity model says was assigned, by its own count. shown: codes of
@@ -78,8 +81,10 @@ class Block:
     count: NDArray[np.float64] | None
     first: NDArray[np.uint8] | None
     clusters: tuple[NDArray[np.int32], ...] = ()
-    columns: NDArray[np.float64] | None = None
+    columns: NDArray[np.float64] | tuple[NDArray[np.float64], ...] | None = None
     features: NDArray[Any] | None = None
+    sides: tuple[NDArray[Any], ...] = ()
+    squares: NDArray[np.float64] | None = None
     context: tuple[NDArray[Any], ...] = ()
     levels: tuple[NDArray[np.int32], ...] = ()
     group: NDArray[np.int32] | None = None
@@ -107,16 +112,20 @@ class Block:
         def cut(column: Any, axis: int = -1) -> Any:
             if column is None:
                 return None
+            if isinstance(column, tuple):
+                return tuple(map(cut, column)) if view else _stacked([*map(cut, column)], len(self.a[good]))
             if places:
                 return column.take(good, axis)  # in half the time of an index
             return kept(column[good] if axis == 0 else column[..., good])
 
+        sides = tuple(cut(side, 0) for side in self.sides)
+        features = np.subtract(*sides) if sides else cut(self.features, 0)
         return replace(
             self, n=len(good) if places else len(self.a[good]),
             a=cut(self.a), b=cut(self.b), label=cut(self.label), y=cut(self.y),
             weight=cut(self.weight), count=cut(self.count), first=cut(self.first),
             clusters=tuple(cut(codes) for codes in self.clusters), columns=cut(self.columns),
-            features=cut(self.features, 0),
+            features=features, sides=(), squares=None,
             context=tuple(cut(column) for column in self.context), group=cut(self.group),
             levels=tuple(cut(codes) for codes in self.levels),
             propensity=cut(self.propensity), drawn=tuple(cut(codes) for codes in self.drawn),
@@ -130,6 +139,17 @@ class Block:
             cut = slice(start, min(start + rows, self.n))
             part = self.where(cut, view=True)
             yield cut, part if self.place is not None else replace(part, start=self.start + start)
+
+    def differences(self, rows: slice = slice(None)) -> Any:
+        """(rows, m) features of a minus those of b."""
+        if self.sides:
+            return self.sides[0][rows] - self.sides[1][rows]
+        return None if self.features is None else self.features[rows]
+
+    def together(self) -> Block:
+        """The block with columns and features of its own, where they lay in a frame."""
+        columns = _stacked(self.columns, self.n) if isinstance(self.columns, tuple) else self.columns
+        return replace(self, columns=columns, features=self.differences(), sides=(), squares=None)
 
     def rest(self, start: int) -> Block:
         """The block without its first rows."""
@@ -151,6 +171,8 @@ class Encoder:
     group: Dictionary | None = None
     propensity: bool = False
     beside: int = 0  # numbers a row of other blocks, which these are to have the rows of
+    armless: bool = False  # a and b are the same two in every row
+    lying: bool = False  # the frame is in memory, and covariates and features may stay where they lie in it
     rows: int = 0
     _room: list[NDArray[np.int32]] = field(default_factory=list)  # of blocks that are done with
 
@@ -175,6 +197,11 @@ class Encoder:
         """The next rows of the log. The arrays hold until the block is recycled: copy what is to be kept."""
         return self.numbered(self.coded(batch, self.next_rows(batch)), batch)
 
+    def _arms(self, column: pl.Series | Numbered, teach: bool) -> NDArray[np.int32]:
+        if not (self.armless and isinstance(column, pl.Series)):
+            return self._codes(self.arms, column, teach)
+        return np.repeat(self.arms.encode(column.head(1), None, teach), len(column))
+
     def next_rows(self, batch: Batch) -> int:
         """Takes note that a batch is the next of the log; its first row."""
         start, self.rows = self.rows, self.rows + batch.height
@@ -192,7 +219,7 @@ class Encoder:
         Batch after batch, since labels are learned in row order; or with `teach` False on any thread, whatever the
         others do: raises NewLabelError where a label must be learned first.
         """
-        a, b = self._codes(self.arms, batch["a"], teach), self._codes(self.arms, batch["b"], teach)
+        a, b = (self._arms(batch[side], teach) for side in "ab")
         told = _is_number(batch["outcome"].dtype)
         label = None if told else self._codes(self.labels, batch["outcome"], teach)
         return Block(
@@ -205,11 +232,11 @@ class Encoder:
 
     def numbered(self, block: Block, batch: Batch) -> Block:
         """The block of a batch that is coded, with its numbers: what any thread can make, whatever the others do."""
+        columns, features, sides, squares = self._rows(batch, block.start)
         return replace(
             block, y=_outcomes(batch["outcome"]), weight=_optional(batch, "weight"), count=_optional(batch, "count"),
             first=batch["position"].cast(pl.UInt8).to_numpy() if "position" in batch.columns else None,
-            columns=None if self.covariates is None else self._covariates(batch),
-            features=self._differences(batch, block.start) if self.features else None,
+            columns=columns, features=features, sides=sides, squares=squares,
             context=tuple(_column(batch, "context", name) for name in self.context),
             propensity=_optional(batch, "propensity"),
         )  # fmt: skip
@@ -218,23 +245,51 @@ class Encoder:
         """The value of each outcome label met so far, NaN for one that is not an outcome."""
         return np.array([self.outcomes.get(text, np.nan) for text in self.labels.labels()] or [np.nan])
 
-    def _covariates(self, batch: Batch) -> NDArray[np.float64]:
-        columns = np.empty((len(self.covariates or ()), batch.height))
-        for name, to in zip(self.covariates or (), columns, strict=True):
-            to[:] = _column(batch, "covariate", name)
-        return columns
+    def _rows(self, batch: Batch, start: int) -> tuple[Any, Any, tuple[Any, ...], Any]:
+        """Columns, features, sides and squares of a block."""
+        named, width = [f"covariate {name}" for name in self.covariates or ()], len(self.features)
+        columns: Any = tuple(_column(batch, "covariate", name) for name in self.covariates or ())
+        if self.lying and named and not width and _lie([batch[name] for name in named], {pl.Float64}):
+            return columns, None, (), np.array([np.einsum("n,n->", column, column) for column in columns])
+        columns = None if self.covariates is None else _stacked(columns, batch.height)
+        if not width:
+            return columns, None, (), None
+        both = [batch[f"feature_{side}"] for side in "ab"]
+        sides = tuple(
+            _matrix(column, width, f"features of {side}", start) for side, column in zip("ab", both, strict=True)
+        )
+        if not (self.lying and width <= NARROW and _lie(both, {pl.Float32, pl.Float64})):
+            return columns, _differences(*sides), (), None
+        squares = np.zeros(width)
+        sides_squares(sides[0], sides[1], squares)
+        return columns, None, sides, squares
 
-    def _differences(self, batch: Batch, start: int) -> Any:
-        width = len(self.features)
-        a, b = (_matrix(batch[f"feature_{side}"], width, f"features of {side}", start) for side in "ab")
-        with np.errstate(invalid="ignore", over="ignore"):  # infinite or huge on both sides: a bad row, told later
-            if width > NARROW:
-                return a - b
-            columns = np.empty((width, len(a)), np.result_type(a, b))
-            for at in range(0, len(a), _TURNED):
-                cut = slice(at, at + _TURNED)
-                columns[:, cut] = (a[cut] - b[cut]).T
-        return columns.T
+
+def _stacked(columns: Sequence[Any], n: int) -> NDArray[np.float64]:
+    """(d, n) of d columns."""
+    matrix = np.empty((len(columns), n))
+    for column, to in zip(columns, matrix, strict=True):
+        to[:] = column
+    return matrix
+
+
+def _lie(columns: Sequence[pl.Series], kinds: set[Any]) -> bool:
+    """Whether columns, or what their lists hold, lie in one piece as kernels read them: of one kind, no null."""
+    found = {getattr(column.dtype, "inner", column.dtype) for column in columns}
+    whole = all(column.n_chunks() == 1 and not column.null_count() for column in columns)
+    return len(found) == 1 and found <= kinds and whole
+
+
+def _differences(a: Any, b: Any) -> Any:
+    """(n, m) a less b; few are made column by column, as kernels read them."""
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite or huge on both sides: a bad row, told later
+        if a.shape[1] > NARROW:
+            return a - b
+        columns = np.empty((a.shape[1], len(a)), np.result_type(a, b))
+        for at in range(0, len(a), _TURNED):
+            cut = slice(at, at + _TURNED)
+            columns[:, cut] = (a[cut] - b[cut]).T
+    return columns.T
 
 
 def _is_number(kind: pl.DataType) -> bool:
@@ -266,22 +321,22 @@ def _matrix(column: pl.Series, width: int, what: str, start: int) -> Any:
     kind: Any = column.dtype
     if not isinstance(kind, pl.List | pl.Array) or not kind.inner.is_numeric():
         raise LogError(f"{what} hold {kind}; give columns of lists of numbers, all of one length")
-    lengths = (
-        column.list.len() if isinstance(kind, pl.List) else pl.select(pl.repeat(kind.size, len(column))).to_series()
-    )
-    other = (lengths != width).arg_true()
+    if isinstance(kind, pl.List):
+        other = (column.list.len() != width).arg_true()
+    else:
+        other = pl.Series(np.arange(len(column) if kind.size != width else 0))
     if len(other):
+        lengths = column.gather(other).list.len() if isinstance(kind, pl.List) else [kind.size]
         raise LogError(
-            f"{len(other)} rows: {what} are not {width} numbers but {sorted(set(lengths.gather(other).to_list()))[:5]} "
+            f"{len(other)} rows: {what} are not {width} numbers but {sorted(set(lengths))[:5]} "
             f"(first rows {(other[:10] + start).to_list()}). Every list must have one length, on both sides."
         )
     column = column.list.to_array(width) if isinstance(kind, pl.List) else column
-    kind = column.dtype
-    column = column.cast(pl.Array(pl.Float32 if kind.inner == pl.Float32 else pl.Float64, kind.size))
+    column = column.cast(pl.Array(pl.Float32 if kind.inner == pl.Float32 else pl.Float64, width))
     if column.null_count():
-        blank = pl.lit([np.nan] * kind.size, dtype=column.dtype)
+        blank = pl.lit([np.nan] * width, dtype=column.dtype)
         column = pl.select(pl.when(column.is_null()).then(blank).otherwise(column)).to_series()
-    return column.explode().fill_null(np.nan).to_numpy().reshape(len(column), kind.size)
+    return column.reshape((-1,)).fill_null(np.nan).to_numpy().reshape(len(column), width)
 
 
 def numbers(column: pl.Series) -> NDArray[np.float64]:

@@ -42,6 +42,7 @@ class PreferenceLog:
     files: tuple[str, ...] = ()
     armless: bool = False
     steady: bool = True  # read again it has the same rows in the same order
+    held: bool = False  # the source is a frame in memory
     mapped: bool = False  # outcomes were given, and are no default: numbers are labels too
     written: tuple[str, ...] = ()  # columns that files of text are to give as they are written
 
@@ -99,6 +100,28 @@ class PreferenceLog:
         from steelyard.pairs import pair_table
 
         return pair_table(self).frame()
+
+    def at_hand(self, encoder: Encoder) -> tuple[pl.DataFrame, pl.LazyFrame | None] | None:
+        """Of a frame in memory the columns that are read as they stand, and a query of those that must be computed.
+
+        None where that is not worth it, or not so: queries would cut the columns into pieces of their own.
+        """
+        if not self.held or self.tallies:
+            return None
+        read = {role: expression.alias(role) for role, expression in self._read(encoder, self.schema()).items()}
+        names = {role: _own_name(expression.meta.undo_aliases()) for role, expression in read.items()}
+        stand = [role for role in read if names[role] is not None or read[role].meta.undo_aliases().meta.is_literal()]
+        own = next((role for role in stand if names[role] is not None), None)
+        if own is None:
+            return None
+        whole = self.source.select(read[role] for role in stand).collect(engine="in-memory")
+        rest = [expression for role, expression in read.items() if role not in stand]
+        # what is computed may be one value for all rows: a column beside it says how many they are
+        return whole, self.source.select(read[own], *rest) if rest else None
+
+    def lie(self, columns: Iterable[Any]) -> bool:
+        """Whether these are columns of a frame in memory as they stand, which may be read where they lie."""
+        return self.held and not self.tallies and all(isinstance(column, str) for column in columns)
 
     @property
     def unfolded(self) -> int:
@@ -435,6 +458,7 @@ def scan(
         files=paths,
         armless=armless,
         steady=not isinstance(source, pl.LazyFrame),
+        held=not (paths or isinstance(source, pl.LazyFrame | str | Path | Sequence)),
         mapped=outcomes is not None and "outcome" in roles and not tallies,
         written=written,
     )

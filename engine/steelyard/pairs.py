@@ -158,11 +158,13 @@ def good_rows(block: Block, unlabelled: bool = False) -> tuple[Block, NDArray[np
 
 def not_finite(block: Block, encoder: Encoder) -> Iterator[tuple[str, Any]]:
     """Reason and rows, (n,) bool, for each covariate, feature and context that is null, infinite or huge somewhere."""
-    features = None
-    if block.features is not None and not _moderate(block.features):
-        features = block.features.T
+    moderate = block.squares is not None and bool((block.squares <= _LARGEST**2).all())  # what lies in a frame
+    covariates = None if moderate and isinstance(block.columns, tuple) else block.columns
+    with np.errstate(invalid="ignore", over="ignore"):
+        features = None if moderate and block.sides else block.differences()
+    features = None if features is None or _moderate(features) else features.T
     for role, names, columns in (
-        ("covariate", encoder.covariates, block.columns),
+        ("covariate", encoder.covariates, covariates),
         ("feature", encoder.features, features),
         ("context", encoder.context, block.context),
     ):

@@ -175,11 +175,23 @@ def batches(log: PreferenceLog, encoder: Encoder, rows: slice | None = None) -> 
     if straight is not None:
         yield from straight
         return
-    frame = log.selected(encoder)
-    if rows is not None:
-        frame = frame.slice(rows.start, None if rows.stop is None else rows.stop - rows.start)
+    start, length = (0, None) if rows is None else (rows.start, None if rows.stop is None else rows.stop - rows.start)
+    step, at_hand = block_rows(encoder.wide), log.at_hand(encoder)
+    if at_hand is None:
+        yield from _queried(log, log.selected(encoder).slice(start, length), step)
+        return
+    whole, query = at_hand[0].slice(start, length), at_hand[1]
+    cut = (whole.slice(at, step) for at in range(0, whole.height, step))
+    if query is None:
+        yield from cut
+        return
+    for batch, computed in zip(cut, _queried(log, query.slice(start, length), step), strict=True):
+        yield batch.hstack(computed.get_columns()[1:])
+
+
+def _queried(log: PreferenceLog, frame: pl.LazyFrame, step: int) -> Iterator[pl.DataFrame]:
     with log.reading():
-        for batch in frame.collect_batches(chunk_size=block_rows(encoder.wide), maintain_order=True):
+        for batch in frame.collect_batches(chunk_size=step, maintain_order=True):
             if batch.height:
                 yield batch
 

@@ -70,7 +70,8 @@ def read_rows(
     pairs, code = tally.table(encoder)
     tally.refuse(log, encoder, pairs.rows.sum() + unlabelled * tally.bad.get("not labelled", (0, []))[0])
     blocks = spill.done() if executor is None else Blocks(there, place=executor)
-    blocks = blocks.map(lambda block: replace(block, a=code[block.a], b=code[block.b]))
+    if (code != np.arange(len(code))).any():
+        blocks = blocks.map(lambda block: replace(block, a=code.take(block.a), b=code.take(block.b)))
     return Rows(pairs, blocks, encoder)
 
 

@@ -15,7 +15,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -47,7 +47,7 @@ _ARRAYS = (
 )
 
 
-_ABSENT: dict[str, Any] = {field.name: None for field in fields(Block)}
+_ABSENT: dict[str, Any] = {field.name: None if field.default is MISSING else field.default for field in fields(Block)}
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def changed(part: Block | Callable[[], Block], changes: Changes) -> Block:
 
 def size(block: Block) -> tuple[int, int]:
     """Rows, and how many features, contexts and columns of a design each has."""
-    features = 0 if block.features is None else block.features.shape[1]
+    features = next((side.shape[1] for side in (block.features, *block.sides) if side is not None), 0)
     return block.n, features + len(block.context) + (0 if block.design is None else len(block.design))
 
 
@@ -171,6 +171,7 @@ def concatenated(group: Sequence[Block]) -> Block:
     """One block of several."""
     if len(group) == 1:
         return group[0]
+    group = [block.together() for block in group]
     arrays = {name: np.concatenate([_arrays(block)[name] for block in group], 0 if name == "features" else -1)
               for name in _arrays(group[0])}  # fmt: skip
     return _block(arrays, group[0].start, sum(block.n for block in group), group[0].arms)
@@ -214,7 +215,7 @@ class Spill:
     def _flush(self) -> None:
         import pyarrow as pa
 
-        for block in self._blocks:
+        for block in map(Block.together, self._blocks):
             if block.place is None:  # other blocks, with bad rows among them, may have one: a file has one schema
                 block = replace(block, place=np.arange(block.n, dtype=np.int32))
             batch = _batch(block)
@@ -246,12 +247,15 @@ class Spill:
 
 
 def _size(block: Block) -> int:
+    """Bytes of what is the block's own: neither columns nor features that lie in a frame."""
     return sum(array.nbytes for array in _arrays(block).values())
 
 
 def _arrays(block: Block) -> dict[str, Any]:
     """The block's arrays by name, without those it does not have."""
     named = {name: getattr(block, name) for name in _ARRAYS}
+    if isinstance(block.columns, tuple):
+        del named["columns"]
     for kind in _SEVERAL:
         named |= {f"{kind} {i}": codes for i, codes in enumerate(getattr(block, kind))}
     return {name: array for name, array in named.items() if array is not None}

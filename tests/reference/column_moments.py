@@ -1,5 +1,7 @@
 """Twin of bindings/column_moments.pyx."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,3 +10,8 @@ def column_moments(column: NDArray[np.float64], origin: float, weight: NDArray[n
     """The weighted sums of a column (n,) less its origin, and of its squares."""
     x = column - origin
     return float(weight @ x), float(weight @ x**2)
+
+
+def sides_squares(a: Any, b: Any, squares: NDArray[np.float64]) -> None:
+    """Adds each column's sum of squares of a less b, in their own type."""
+    squares += ((a - b).astype(np.float64) ** 2).sum(axis=0)

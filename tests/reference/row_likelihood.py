@@ -11,9 +11,10 @@ from tests.reference.pair_likelihood import pair_likelihood
 
 def row_likelihood(
     model: int, own: int, k: int, a: Any, b: Any, columns: Any, offset: Any, y: Any, weight: Any, count: Any,
-    meat: bool, parameter: Any, by_eta: Any, score: Any, hessian: Any, origin: Any = None,
+    parameter: Any, by_eta: Any, score: Any, hessian: Any, meat: Any = None, origin: Any = None, sides: Any = None,
 ) -> float:  # fmt: skip
     n, ties = len(y), model in (1, 2)
+    columns = columns if sides is None else (sides[0] - sides[1]).T
     d, p = len(columns), len(score)
     design = np.zeros((n, p))
     for i in range(n):
@@ -29,18 +30,16 @@ def row_likelihood(
     pair_likelihood(model, codes, codes + n, np.zeros(n), outcomes, np.concatenate([eta, np.zeros(n)]), 0.0,
                     parameter[-1] if ties else 0.0, out)  # fmt: skip
     value, d_eta, d_tie, h_eta, h_cross, h_tie = out
-    if by_eta is not None and meat:
-        by_eta[:] = d_eta, d_tie, d_eta**2 / c, d_eta * d_tie / c
-    elif by_eta is not None:
+    if by_eta is not None:
         by_eta[:] = d_eta, d_tie, h_eta, h_cross
     tie_column = np.zeros((n, p))
     if ties:
         tie_column[:, -1] = 1.0
     rows = design * d_eta[:, None] + tie_column * d_tie[:, None]
     score += rows.sum(axis=0)
-    if hessian is not None and meat:
-        hessian += np.triu(rows.T @ (rows / c[:, None]))
-    elif hessian is not None:
+    if meat is not None:
+        meat += np.triu(rows.T @ (rows / c[:, None]))
+    if hessian is not None:
         cross = design.T @ (h_cross[:, None] * tie_column)
         hessian += np.triu(design.T @ (h_eta[:, None] * design) + cross + cross.T
                            + tie_column.T @ (h_tie[:, None] * tie_column))  # fmt: skip

@@ -3,4 +3,9 @@ from numpy.typing import NDArray
 
 __test__: dict[str, str]  # Cython's docstring examples
 
+def sides_squares(
+    a: NDArray[np.float32] | NDArray[np.float64],
+    b: NDArray[np.float32] | NDArray[np.float64],
+    squares: NDArray[np.float64],
+) -> None: ...
 def column_moments(column: NDArray[np.float64], origin: float, weight: NDArray[np.float64]) -> tuple[float, float]: ...

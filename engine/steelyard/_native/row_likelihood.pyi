@@ -16,10 +16,13 @@ def row_likelihood(
     y: NDArray[np.float64],
     weight: NDArray[np.float64] | None,
     count: NDArray[np.float64] | None,
-    meat: bool,
     parameter: NDArray[np.float64],
     by_eta: NDArray[np.float64] | None,
     score: NDArray[np.float64],
     hessian: NDArray[np.float64] | None,
+    meat: NDArray[np.float64] | None = None,
     origin: NDArray[np.float64] | None = None,
+    sides: tuple[NDArray[np.float32], NDArray[np.float32]]
+    | tuple[NDArray[np.float64], NDArray[np.float64]]
+    | None = None,
 ) -> float: ...

@@ -298,5 +298,5 @@ def target_log(log: PreferenceLog, target: Any) -> PreferenceLog:
         roles["count"] = pl.sum_horizontal(name for name in read.tallies if name in read.schema())
     return replace(
         log, source=read.frame(), name="the target frame", roles=roles, tallies=(), files=(), steady=read.steady,
-        on_bad=read.on_bad if isinstance(target, PreferenceLog) else log.on_bad,
+        held=False, on_bad=read.on_bad if isinstance(target, PreferenceLog) else log.on_bad,
     )  # fmt: skip

@@ -138,7 +138,7 @@ def _logistic(contexts: Contexts, blocks: Blocks, ridge: float) -> Solved:
         return replace(bare, columns=columns, context=context)
 
     problem, start, place, *_ = identified(replace(rows, blocks=blocks.map(row)), 0.0)
-    estimate, _ = problem.climb(start, None, PRECISION)
+    estimate = problem.climb(start, PRECISION)
     gamma = np.zeros((2, len(names)))
     gamma[1, list(place)] = estimate.parameter * unit[list(place)]
     return Solved(gamma, estimate.log_likelihood, estimate.iterations, estimate.gradient_norm)

@@ -325,7 +325,7 @@ def chunks(block: Block, wide: int) -> Iterator[tuple[slice, Any]]:
     step = max(32, _CELLS // max(wide, 1))
     for start in range(0, block.n, step):
         cut = slice(start, min(start + step, block.n))
-        yield cut, block.columns[:, cut]
+        yield cut, np.asarray(block.columns)[:, cut]
 
 
 def sums(block: Block, gamma: Any, value: Any, gradient: Any) -> float:

@@ -222,7 +222,7 @@ def _naive(pairs: PairTable, blocks: Blocks, clusters: list[tuple[int, str, int]
     known = fit.psi
     assert known is not None
     sizes = [(name, n) for _, name, n in clusters]
-    return replace(fit, psi=row_meat.influence(problem, fit.estimate, known, "cluster", sizes))
+    return replace(fit, psi=row_meat.clustered(problem, fit.estimate, known.bread, sizes))
 
 
 def _win_matrix(problem: Pairwise, found: Residuals, moments: Moments) -> Any:

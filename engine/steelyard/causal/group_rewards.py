@@ -378,17 +378,17 @@ def _estimated(
         known = identified(RowProblem(own, 0, tuple(features), "bradley-terry", np.zeros(m)), 0.0)
         everyone = RowProblem(blocks, 0, tuple(features), "bradley-terry", np.zeros(m)).only(list(known.place))
         try:
-            estimate, influence = everyone.maximise(known.start)
+            maximum = everyone.maximise(known.start)
+            bread = everyone.bread(maximum)
         except (ConvergenceError, NotIdentifiedError) as error:
             raise NotIdentifiedError(
                 f"group {labels[group]!r}: no finite rewards fit its mean outcomes ({error}). Leave features out, use "
                 "coarser contexts, or collect more of its rows."
             ) from error
-        assert influence is not None  # features that have none are refused above
         found.append(known)
-        beta.append(estimate.parameter)
-        breads.append(influence.bread)
-        steps, norm = max(steps, estimate.iterations), max(norm, estimate.gradient_norm)
+        beta.append(maximum.estimate.parameter)
+        breads.append(bread)
+        steps, norm = max(steps, maximum.estimate.iterations), max(norm, maximum.estimate.gradient_norm)
     n = int(sum(ready.each(lambda block: block.n if block.count is None else float(block.count.sum()))))
     scores = _Scores(sums, beta, [list(known.place) for known in found], tilt).turned(ready)
     bread, at = np.zeros((scores.size, scores.size)), 0

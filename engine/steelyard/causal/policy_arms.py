@@ -140,7 +140,7 @@ def _some_terms(block: Block, table: Any, supported: Any, policy: _Chances, refe
 
 def _by_scores(block: Block, table: ArmScores, supported: Any, policy: _Chances, reference: _Chances) -> _Drawn:
     k, drawn = len(supported), np.empty((len(_Drawn._fields), block.n))
-    columns = np.empty((0, block.n)) if block.columns is None else block.columns
+    columns = np.empty((0, block.n)) if block.columns is None else np.asarray(block.columns)
     policy_terms(
         table.score, columns, policy.place, policy.fixed, reference.place, reference.fixed, supported.view(np.uint8),
         block.a, block.b, np.empty((3 * k + 1, ROWS)), drawn,

@@ -159,7 +159,7 @@ def _narrowed(block: Block, columns: int) -> Block:
     """The block with its first columns alone."""
     if block.columns is None or columns == len(block.columns):
         return block
-    return replace(block, columns=block.columns[:columns].copy() if columns else None)
+    return replace(block, columns=np.asarray(block.columns)[:columns].copy() if columns else None)
 
 
 def _fitted(spec: Any) -> bool:

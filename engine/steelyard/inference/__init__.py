@@ -2,6 +2,6 @@
 
 from steelyard.inference.bands import arm_critical, rank_sets
 from steelyard.inference.bootstrap import Bootstrap
-from steelyard.inference.influence import Influence
+from steelyard.inference.influence import Influence, Pending
 
-__all__ = ["Bootstrap", "Influence", "arm_critical", "rank_sets"]
+__all__ = ["Bootstrap", "Influence", "Pending", "arm_critical", "rank_sets"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -58,6 +59,23 @@ class Influence:
 
         list(in_order(fill, range(0, n, _DRAWN_TOGETHER)))
         return errors
+
+
+class Pending:
+    """An influence that is made when it is first asked for; what it is made of is let go of then."""
+
+    def __init__(self, make: Callable[[], Influence]) -> None:
+        self._make: Callable[[], Influence] | None = make
+        self._made: Influence | None = None
+        self._one = threading.Lock()
+
+    def made(self) -> Influence:
+        """The influence."""
+        with self._one:
+            if self._made is None:
+                assert self._make is not None
+                self._made, self._make = self._make(), None
+            return self._made
 
 
 def squared_rows(scores: Any, count: Any) -> Any:

@@ -46,7 +46,7 @@ class Curvature:
             columns = np.asarray(block.columns)
             by_eta, rest, by_tie = np.empty((4, block.n)), np.zeros(ties), np.zeros((ties, ties))
             margin = parameter[block.a] - parameter[block.b] + parameter[k : k + d] @ columns
-            problem.rows_of(block, slice(0, block.n), margin, parameter, False, by_eta, rest, by_tie)
+            problem.rows_of(block, slice(0, block.n), margin, parameter, by_eta, rest, by_tie, None)
             _, _, h, cross = by_eta
             low, high = np.minimum(block.a, block.b), np.maximum(block.a, block.b)
             pairs = scipy.sparse.coo_array((h, (low, high)), shape=(k, k)).tocsr()

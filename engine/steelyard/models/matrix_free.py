@@ -179,5 +179,5 @@ class Curvature:
         for rows, x in pieces(block):
             by_eta, rest, corner = np.empty((4, len(x))), np.zeros(ties), np.zeros((ties, ties))
             margin = times(x, self.parameter[: self.problem.d])
-            self.problem.rows_of(block, rows, margin, self.parameter, False, by_eta, rest, corner)
+            self.problem.rows_of(block, rows, margin, self.parameter, by_eta, rest, corner, None)
             yield x, by_eta, float(corner.sum())

@@ -13,9 +13,10 @@ import numpy as np
 from steelyard.blocks import NARROW, Block, Encoder
 from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, NotIdentifiedError
-from steelyard.inference import Bootstrap, Influence
+from steelyard.inference import Bootstrap, Influence, Pending
 from steelyard.inference.bootstrap import check_replicates
 from steelyard.inference.clusters import cluster_names
+from steelyard.inference.nuisance import Nuisance
 from steelyard.log import needs_log
 from steelyard.models import matrix_free, row_meat
 from steelyard.models.bradley_terry import BradleyTerry
@@ -99,7 +100,8 @@ class RewardModel:
     ) -> RewardFit:
         """The reward of every feature that the log identifies.
 
-        One pass to encode the rows, one a step of the solver, one for the errors.
+        One pass to encode the rows, one a step of the solver, one for the errors. The errors of more than 32 columns
+        in a long log cost more than the fit: they are made when first asked for, and the fit keeps the rows till then.
 
         threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster. start: a fit of much
         the same log, say of all days but the last: the same maximum, in fewer steps over the rows.
@@ -126,7 +128,8 @@ class RewardModel:
         clusters = {name: Dictionary() for name in (cluster_names(len(log.cluster)) if kind == "cluster" else [])}
         encoder = Encoder(
             dict(log.outcomes), clusters=clusters, covariates=tuple(log.covariates), features=features,
-            context=contexts, group=Dictionary() if self.heads == "per-group" else None,
+            context=contexts, group=Dictionary() if self.heads == "per-group" else None, armless=log.armless,
+            lying=log.lie(log.features),
         )  # fmt: skip
         return self.of_rows(read_weighted(self.weights, log, encoder, kind, threads), log, kind, start)
 
@@ -152,9 +155,9 @@ class RewardModel:
 
         # columns that are made of others may be many more: they are made once, and kept where there is room
         blocks = enlarged(rows.blocks, designed) if groups or pairs else rows.blocks.map(designed)
-        rest = rows.blocks.map(lambda block: block.where(~usable(block, keep_ties)))
+        known = stacked(self.weights, rows.blocks, lambda block: ~usable(block, keep_ties))
         sizes = [(log.cluster_label(name), len(rows.encoder.clusters[name])) for name in clusters]
-        return self._fitted(design, blocks, kind, sizes, rows.pairs.dropped, rest, start)
+        return self._fitted(design, blocks, kind, sizes, rows.pairs.dropped, known, start)
 
     def _pairs(self, log: PreferenceLog, features: list[str]) -> list[tuple[str, str]]:
         known = log.context_names()
@@ -176,27 +179,26 @@ class RewardModel:
         kind: str,
         clusters: Sequence[tuple[str, int]],
         dropped: dict[str, int],
-        rest: Blocks,
+        known: tuple[Sequence[Nuisance], Sequence[Blocks]],
         before: RewardFit | None,
     ) -> RewardFit:
         names, d = design.names, len(design.names)
         ties = self.ties in ("davidson", "rao-kupper")
         penalty = np.zeros(d + ties)
         penalty[design.shrunk(self.ridge)] = self.ridge
-        problem = RowProblem(
-            blocks, 0, tuple(names), self.model, penalty, self.scores.own, *stacked(self.weights, rest)
-        )
+        problem = RowProblem(blocks, 0, tuple(names), self.model, penalty, self.scores.own, *known)
         if problem.matrix_free and problem.nuisances:
             raise NotIdentifiedError(
                 "among thousands of columns no errors know of the estimated propensity: use weights.as_known()"
             )
         problem, start, place, reasons, information = identified(problem, _TIE_START)
         near = None if before is None else before.near(self.ties, problem.names, start[problem.d :])
-        estimate, known = problem.maximise(start, information, near)
+        maximum = problem.maximise(start, information, near, row_meat.wanted(problem, kind))
+        estimate = maximum.estimate
         if problem.matrix_free and kind == "cluster":
             matrix_free.check_clusters(problem, clusters)
-        influence = row_meat.influence(problem, estimate, known, kind, clusters)
-        rows = None if influence is not None else (problem, tuple(clusters))
+        errors = row_meat.later(problem, maximum, kind, clusters)
+        rows = None if errors is not None else (problem, tuple(clusters))
         terms: list[Term] = [
             (name, None if set(parts) & set(reasons) else tuple(place[j] for j in parts),
              next((reasons[j] for j in parts if j in reasons), None))
@@ -207,7 +209,7 @@ class RewardModel:
         coefficients[list(place)] = estimate.parameter[: problem.d]
         n = int(problem.totals.comparisons)
         weight = problem.totals.weight
-        return RewardFit(self, design, coefficients, estimate, influence, kind, terms, n, dropped, weight, rows)
+        return RewardFit(self, design, coefficients, estimate, errors, kind, terms, n, dropped, weight, rows)
 
 
 def _groups(rows: Rows) -> dict[int, str]:
@@ -246,6 +248,11 @@ class Design:
         return len(self.groups) + (self.pooled or not self.groups)
 
     @property
+    def _bare(self) -> bool:
+        """Whether the columns are the features and no more."""
+        return not (self.covariates or self.interactions or self.groups or self.position)
+
+    @property
     def names(self) -> list[str]:
         """Names of the columns."""
         base = self._base
@@ -270,9 +277,7 @@ class Design:
 
     def matrix(self, block: Block, context: Sequence[Any]) -> Any:
         """(n, d) of a block read with features, covariates and, where there are heads, group. context: its columns."""
-        assert block.features is not None
-        assert block.columns is not None
-        features, z, codes = block.features, block.columns.T, np.asarray(block.group)
+        features, z, codes = block.differences(), np.asarray(block.columns).T, np.asarray(block.group)
         at = {name: j for j, name in enumerate(self.features)}
         beside = dict(zip(self.contexts, context, strict=True))
         crossed = [features[:, at[f]] * beside[c] for f, c in self.interactions]
@@ -291,6 +296,8 @@ class Design:
         assert block.y is not None
         use = usable(block, keep_ties)
         block = block if use.all() else block.where(use)
+        if block.sides and self._bare:
+            return replace(block, columns=None)
         at = [list(order).index(name) for name in self.contexts]
         matrix = self.matrix(block, [block.context[i] for i in at])
         if matrix.shape[1] > NARROW:
@@ -302,8 +309,8 @@ class Design:
 class RewardFit(Fit):
     """Rewards of features with what is needed to speak of their uncertainty. Made by :meth:`RewardModel.fit`.
 
-    design: its columns. coefficient: (d,) of each, 0 where it cannot be told. terms: see :data:`Term`.
-    n: comparisons used. dropped: rows left out, by reason. weight: of the comparisons used, in all.
+    design: its columns. coefficient: (d,) of each, 0 where it cannot be told. errors: made, or to be made. terms: see
+    :data:`Term`. n: comparisons used. dropped: rows left out, by reason. weight: of the comparisons used, in all.
     rows: where the columns are more than 4,000 the rows and their clusters, of which a contrast asks; None once loaded.
     """
 
@@ -311,7 +318,7 @@ class RewardFit(Fit):
     design: Design
     coefficient: Any
     estimate: Estimate
-    psi: Influence | None
+    errors: Influence | Pending | None
     kind: str
     terms: list[Term]
     n: int
@@ -325,6 +332,11 @@ class RewardFit(Fit):
         whose = "each group's rewards" if self.design.groups else "rewards"
         shrunk = f", shrunk by ridge {self.spec.ridge:g}" if self.spec.ridge else ""
         return f"{whose} of response features in {population(self.spec.weights)}{equal}{shrunk}"
+
+    @property
+    def psi(self) -> Influence | None:  # type: ignore[override]
+        """The influence of the parameters; None beyond 4,000 columns."""
+        return self.errors.made() if isinstance(self.errors, Pending) else self.errors
 
     def _terms(self) -> list[Term]:
         return self.terms
@@ -341,7 +353,8 @@ class RewardFit(Fit):
         return matrix_free.variance(self.rows[0], self.estimate.parameter, along, self.kind, self.rows[1])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "rows": None}  # they may be in a file that only this process has
+        # the rows may be in a file that only this process has
+        return {**self.__dict__, "rows": None, "errors": self.psi}
 
     def near(self, ties: str, names: Sequence[str], tie: Sequence[float]) -> Any:
         """(p,) where the fit of a longer log may start: coefficients, tie; 0 for what is not known here.

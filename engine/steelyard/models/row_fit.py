@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -108,7 +108,7 @@ class RowFit(ScoreFit):
         effect = problem.effects(self.estimate, direction) / count
 
         def refitted(left: Any) -> float:
-            theta = problem.weighted(left[:, 0]).maximise(self.estimate.parameter)[0].theta
+            theta = problem.weighted(left[:, 0]).maximise(self.estimate.parameter).estimate.theta
             return float(theta[i] - theta[j])
 
         rows, taken, after = fewest_rows(count[:, None], effect[:, None], before, refitted)
@@ -154,10 +154,12 @@ def read_weighted(
     return read_rows(log, asked, threads, weights.weighed, unlabelled=True)
 
 
-def stacked(weights: RowWeights | None, rest: Blocks) -> tuple[Sequence[Nuisance], Sequence[Blocks]]:
-    """What was estimated in the weights, and the rows of that estimate which the fit leaves out."""
+def stacked(
+    weights: RowWeights | None, blocks: Blocks, left_out: Callable[[Block], Any]
+) -> tuple[Sequence[Nuisance], Sequence[Blocks]]:
+    """What was estimated in the weights, and the rows of that estimate which the fit leaves out, by a mask."""
     nuisances = [] if weights is None else weights.nuisances
-    return nuisances, [rest] * bool(nuisances)
+    return nuisances, [blocks.map(lambda block: block.where(left_out(block)))] if nuisances else []
 
 
 def _check_many(problem: RowProblem, clusters: Sequence[tuple[str, int]]) -> None:
@@ -184,7 +186,10 @@ def fit_rows(
     before: of a log much like this one; the solver starts there.
     """
     clusters = cluster_names(len(log.cluster)) if kind == "cluster" else []
-    encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in clusters}, covariates=names)
+    lying = log.lie(log.covariate(name) for name in names)
+    encoder = Encoder(
+        dict(log.outcomes), clusters={name: Dictionary() for name in clusters}, covariates=names, lying=lying
+    )
     rows = read_weighted(spec.weights, log, encoder, kind, threads)
     spec.check_labels(rows.pairs, kind)
     cells = Cells.of(rows.pairs, spec.model, spec.position, spec.ridge, keep_ties=spec.ties != "drop")
@@ -195,17 +200,21 @@ def fit_rows(
     place = np.where(main, np.cumsum(main) - 1, -1).astype(np.int32)
     keep_ties = spec.ties != "drop"
     blocks = rows.blocks.map(lambda block: inside(block, place, spec.position, keep_ties))
-    rest = rows.blocks.map(
-        lambda block: block.where((place[block.a] < 0) | (place[block.b] < 0) | ~usable(block, keep_ties))
-    )
+
+    def left_out(block: Block) -> Any:
+        return (place[block.a] < 0) | (place[block.b] < 0) | ~usable(block, keep_ties)
+
     penalty = np.zeros(k + len(columns) + cells.has_tie)
     penalty[:k] = spec.ridge
-    problem = RowProblem(blocks, k, columns, spec.model, penalty, spec.own, *stacked(spec.weights, rest))
+    problem = RowProblem(
+        blocks, k, columns, spec.model, penalty, spec.own, *stacked(spec.weights, rows.blocks, left_out)
+    )
     problem, start, at, reasons, _ = identified(problem, cells.tie_start if cells.has_tie else 0.0)
     near = None
     if before is not None:
         near = before.near(spec.ties, rows.pairs.arms.filter(main).to_list(), problem.names, start[k + problem.d :])
-    estimate, known = problem.maximise(start, near=near)
+    maximum = problem.maximise(start, near=near, meat=row_meat.wanted(problem, kind))
+    estimate = maximum.estimate
     terms: list[Term] = [(name, (at[j],) if j in at else None, reasons.get(j)) for j, name in enumerate(columns)]
     terms += [("tie", (problem.d,), None)] * problem.ties
     if spec.position and len(columns) - 1 in at:
@@ -215,6 +224,6 @@ def fit_rows(
     sizes = tuple((log.cluster_label(name), len(rows.encoder.clusters[name])) for name in clusters)
     if problem.matrix_free:
         _check_many(problem, sizes)
-    influence = row_meat.influence(problem, estimate, known, kind, sizes)
+    influence = row_meat.influence(problem, maximum, kind, sizes)
     n = int(problem.totals.comparisons)
     return RowFit(spec, rows.pairs, score, why, estimate, influence, kind, names, terms, n, problem, sizes)

@@ -15,10 +15,11 @@ import numpy as np
 
 from steelyard.blocks import Block
 from steelyard.errors import LogError
-from steelyard.inference import Influence
+from steelyard.inference import Influence, Pending
 from steelyard.inference.clusters import CLUSTER_BYTES, ClusterSums, Part, refuse_nulls, summed
 from steelyard.inference.influence import multiway, squared_rows
 from steelyard.models.cells import Estimate
+from steelyard.models.row_problem import Maximum
 from steelyard.models.wide import widened
 from steelyard.solve import one_blas_thread
 
@@ -30,18 +31,58 @@ _SCORED_CELLS = 1 << 19  # entries of what rows add to the scores, held at a tim
 
 @one_blas_thread()
 def influence(
-    problem: RowProblem, estimate: Estimate, known: Influence | None, kind: str, clusters: Sequence[tuple[str, int]]
+    problem: RowProblem, maximum: Maximum, kind: str, clusters: Sequence[tuple[str, int]]
 ) -> Influence | None:
-    """The influence with the meat of rows or of clusters. clusters: name and codes of each column."""
-    if kind == "model" or known is None:
-        return known
-    across = _across(problem, estimate) if problem.nuisances else []
+    """The influence with the meat of rows or of clusters; None where no matrix is held.
+
+    clusters: name and codes of each column.
+    """
+    if problem.matrix_free:
+        return None
+    estimate, sums = maximum
+    if sums is None:
+        sums = problem.sums(estimate.parameter, meat=wanted(problem, kind))
+    bread = problem.bread(Maximum(estimate, sums))
+    if kind == "model":
+        return Influence(bread, sums.hessian)
     if kind == "cluster":
-        squares = [_squares(problem, estimate, across, column, *named) for column, named in enumerate(clusters)]
-        return Influence(known.bread, *multiway([name for name, _ in clusters], *zip(*squares, strict=True)))
+        return clustered(problem, estimate, bread, clusters)
     if problem.nuisances:
-        return Influence(known.bread, _stacked_meat(problem, estimate, across))
-    return Influence(known.bread, problem.sums(estimate.parameter, meat=True)[2])
+        return Influence(bread, _stacked_meat(problem, estimate, _across(problem, estimate)))
+    if sums.meat is None:
+        sums = problem.sums(estimate.parameter, hessian=False, meat=True)
+    return Influence(bread, sums.meat)
+
+
+@one_blas_thread()
+def clustered(problem: RowProblem, estimate: Estimate, bread: Any, clusters: Sequence[tuple[str, int]]) -> Influence:
+    """The influence with the meat of clusters."""
+    across = _across(problem, estimate) if problem.nuisances else []
+    squares = [_squares(problem, estimate, across, column, *named) for column, named in enumerate(clusters)]
+    return Influence(bread, *multiway([name for name, _ in clusters], *zip(*squares, strict=True)))
+
+
+def later(
+    problem: RowProblem, maximum: Maximum, kind: str, clusters: Sequence[tuple[str, int]]
+) -> Influence | Pending | None:
+    """The influence, or what makes it when it is asked for.
+
+    Of many columns it costs more than the maximum. Only where nothing is left to be refused, and where the rows stay.
+    """
+
+    def make() -> Influence:
+        made = influence(problem, maximum, kind, clusters)
+        assert made is not None
+        return made
+
+    own = kind != "cluster" and not problem.nuisances and problem.blocks.place is None
+    waits = own and maximum.sums is None and not problem.matrix_free
+    return Pending(make) if waits else influence(problem, maximum, kind, clusters)
+
+
+def wanted(problem: RowProblem, kind: str) -> bool:
+    """Whether the meat is one of rows alone, which the sums at the maximum hold."""
+    return kind == "sandwich" and not problem.nuisances
 
 
 def _squares(
@@ -83,7 +124,7 @@ def _scores(problem: RowProblem, block: Block, estimate: Estimate | None) -> Ite
             n = np.arange(part.n)
             if k:
                 scores[n, part.a], scores[n, part.b] = d_eta[cut], -d_eta[cut]
-            wide: Any = part.features if part.columns is None else part.columns.T
+            wide: Any = part.features if part.columns is None else np.asarray(part.columns).T
             scores[:, k : k + d] = d_eta[cut, None] * wide
             scores[:, k + d :] = d_tie[cut, None]
         yield cut, part, scores

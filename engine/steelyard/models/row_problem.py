@@ -14,7 +14,6 @@ from steelyard._native.pair_likelihood import MODELS
 from steelyard._native.row_likelihood import row_likelihood
 from steelyard.blocks import NARROW, Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
-from steelyard.inference import Influence
 from steelyard.inference.nuisance import Nuisance
 from steelyard.models import cells, many_arms, matrix_free
 from steelyard.models.cells import Estimate
@@ -105,76 +104,79 @@ class RowProblem:
         """What is counted of the rows before anything is fitted; one pass."""
         return Totals(*(sum(part) for part in zip(*self.blocks.each(partial(_totals, self.apart)), strict=True)))
 
-    def sums(self, parameter: Any, meat: bool = False) -> tuple[float, Any, Any]:
-        """One pass: log-likelihood, score (p,), and Hessian, or the second moments of the row scores, (p, p)."""
-        p = self.size
+    def sums(self, parameter: Any, hessian: bool = True, meat: bool = False) -> Sums:
+        """One pass: log-likelihood, score (p,), and where asked for Hessian and meat.
 
-        def one(block: Block) -> tuple[float, Any, Any]:
-            score, matrix = np.zeros(p), np.zeros((p, p))
-            return self._evaluate(block, parameter, meat, None, score, matrix), score, matrix
+        Without the two it costs a fraction where columns are many.
+        """
 
-        total, score, matrix = 0.0, np.zeros(p), np.zeros((p, p))
-        for value, some, more in self.blocks.each(one):
+        def one(block: Block) -> Sums:
+            told = Sums(0.0, *self._zeros(hessian, meat))
+            return told._replace(value=self._evaluate(block, parameter, None, *told[1:]))
+
+        total, (score, *matrices) = 0.0, self._zeros(hessian, meat)
+        for value, some, *more in self.blocks.each(one):
             total += value
             score += some
-            matrix += more
-        return total, score, np.triu(matrix) + np.triu(matrix, 1).T
+            for matrix, other in zip(matrices, more, strict=True):
+                if matrix is not None:
+                    matrix += other
+        whole = (None if matrix is None else np.triu(matrix) + np.triu(matrix, 1).T for matrix in matrices)
+        return Sums(total, score, *whole)
 
     def slope(self, parameter: Any) -> tuple[float, Any]:
-        """One pass: log-likelihood and score (p,), for a fraction of what :meth:`sums` costs where columns are many."""
+        """One pass: log-likelihood and score (p,)."""
+        return self.sums(parameter, hessian=False)[:2]
 
-        def one(block: Block) -> tuple[float, Any]:
-            score = np.zeros(self.size)
-            return self._evaluate(block, parameter, False, None, score, None), score
-
-        total, score = 0.0, np.zeros(self.size)
-        for value, some in self.blocks.each(one):
-            total += value
-            score += some
-        return total, score
+    def _zeros(self, hessian: bool, meat: bool) -> tuple[Any, Any, Any]:
+        p = self.size
+        return np.zeros(p), np.zeros((p, p)) if hessian else None, np.zeros((p, p)) if meat else None
 
     def _evaluate(self, block: Block, *asked: Any) -> float:
         return self._narrow(block, *asked) if block.features is None and self.narrow else self._wide(block, *asked)
 
-    def _narrow(self, block: Block, parameter: Any, meat: bool, by_eta: Any, score: Any, matrix: Any) -> float:
-        """All in the kernel; matrix (p, p), its upper triangle, or None."""
+    def _narrow(self, block: Block, parameter: Any, by_eta: Any, score: Any, hessian: Any, meat: Any) -> float:
+        """All in the kernel; matrices (p, p), their upper triangles, or None."""
         assert block.y is not None
         columns: Any = block.columns if self.apart is None else block.context
+        sides: Any = block.sides or None
         return row_likelihood(
             self._code, self._own, self.k, block.a, block.b, columns, None, block.y, block.weight, block.count,
-            meat, parameter, by_eta, score, matrix, None if self.apart is None else self.apart.origin,
+            parameter, by_eta, score, hessian, meat, None if self.apart is None else self.apart.origin, sides,
         )  # fmt: skip
 
-    def _wide(self, block: Block, parameter: Any, meat: bool, by_eta: Any, score: Any, matrix: Any) -> float:
-        """A few rows at a time: margins, the kernel, the score; the Gram matrix by BLAS, in double."""
-        d, ties, total = self.d, int(self.ties), 0.0
+    def _wide(self, block: Block, parameter: Any, by_eta: Any, score: Any, hessian: Any, meat: Any) -> float:
+        """A few rows at a time: margins, the kernel, the score; Gram matrices by BLAS, in double."""
+        d, total = self.d, 0.0
         for rows, x in pieces(block):
-            part = np.empty((4, len(x)))
-            rest, corner = np.zeros(ties), np.zeros((ties, ties))
-            total += self.rows_of(block, rows, times(x, parameter[:d]), parameter, meat, part, rest, corner)
-            d_eta, _, h_eta, h_cross = part
+            part, rest, bend, square = np.empty((4, len(x))), *self._corner()
+            total += self.rows_of(block, rows, times(x, parameter[:d]), parameter, part, rest, bend, square)
+            d_eta, d_tie, h_eta, h_cross = part
             add_scores(x, d_eta, score[:d])
             score[d:] += rest
             if by_eta is not None:
                 by_eta[:, rows] = part
-            if matrix is not None:
-                wide = x.astype(np.float64, copy=False)
-                root = wide * np.sqrt(h_eta)[:, None]
-                matrix[:d, :d] += root.T @ root
-                if ties:
-                    matrix[:d, d:] += (h_cross @ wide)[:, None]
-                    matrix[d:, d:] += corner
+            if hessian is not None:
+                _add_gram(hessian, x, np.sqrt(h_eta), h_cross, bend)
+            if meat is not None:
+                one_of = 1.0 if block.count is None else 1.0 / block.count[rows]  # a row for many
+                _add_gram(meat, x, np.abs(d_eta) * np.sqrt(one_of), one_of * d_eta * d_tie, square)
         return total
 
-    def rows_of(self, block: Block, cut: slice, offset: Any, parameter: Any, meat: bool, by_eta: Any, score: Any,
-                matrix: Any) -> float:  # fmt: skip
-        """The kernel on some rows of known margin (offset); score and matrix are of the tie parameter alone."""
+    def _corner(self) -> tuple[Any, Any, Any]:
+        """Score, Hessian and meat of the tie parameter alone, if there is one."""
+        ties = int(self.ties)
+        return np.zeros(ties), np.zeros((ties, ties)), np.zeros((ties, ties))
+
+    def rows_of(self, block: Block, cut: slice, offset: Any, parameter: Any, by_eta: Any, score: Any, hessian: Any,
+                meat: Any) -> float:  # fmt: skip
+        """The kernel on some rows of known margin (offset); score and matrices are of the tie parameter alone."""
         assert block.y is not None
         weight, count = (None if x is None else x[cut] for x in (block.weight, block.count))
         none = np.empty((0, len(offset)))
         return row_likelihood(
-            self._code, self._own, 0, block.a[cut], block.b[cut], none, offset, block.y[cut], weight, count, meat,
-            parameter[self.k + self.d :], by_eta, score, matrix,
+            self._code, self._own, 0, block.a[cut], block.b[cut], none, offset, block.y[cut], weight, count,
+            parameter[self.k + self.d :], by_eta, score, hessian, meat,
         )  # fmt: skip
 
     @cached_property
@@ -188,30 +190,43 @@ class RowProblem:
             step = min(_THINNED, self.totals.rows // (_ROWS_A_COLUMN * self.d))
         if step < _THINNED // 2:
             return self
-        together = self.apart.together if self.apart is not None else lambda block: block
-        kept = self.blocks.each(lambda block: together(block.where(slice(None, None, step))))
+
+        def some(block: Block) -> Block:
+            block = block.where(slice(None, None, step))
+            if self.apart is not None:
+                return self.apart.together(block)
+            if self.narrow and block.features is not None:  # they lay in a frame
+                return replace(block, columns=np.ascontiguousarray(block.features.T, np.float64), features=None)
+            return block
+
+        kept = self.blocks.each(some)
         return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / step + self.scale**2, apart=None)
 
-    def maximise(self, start: Any, information: Any = None, near: Any = None) -> tuple[Estimate, Influence | None]:
-        """The maximum, from `start` (p,), and the model-based influence, whose meat is the information itself.
+    def maximise(self, start: Any, information: Any = None, near: Any = None, meat: bool = False) -> Maximum:
+        """The maximum, from `start` (p,), and what was summed there.
 
-        No influence where no matrix is held.
         information: (p, p) of the thinned rows at the start, if known; it saves a pass where columns are many.
-        near: (p,) the maximum of rows much like these, if known: tried before `start`.
+        near: (p,) the maximum of rows much like these, if known: tried before `start`. meat: it will be asked for.
         """
         climbed = None
         if near is not None:
             with contextlib.suppress(ConvergenceError, NotIdentifiedError):
-                climbed = self.climb(near, warm=True)
-        estimate, hessian = climbed or self.climb(start, information)
-        if self.matrix_free:
-            return estimate, None
-        unit = np.outer(self.scale, self.scale)
+                climbed = self._climbed(near, _Way((self.thinned, None), warm=True, meat=meat))
+        estimate, sums = climbed or self._climbed(start, _Way((self.thinned, information), meat=meat))
+        if self.matrix_free or sums is not None:
+            return Maximum(estimate, sums)
         with one_blas_thread(), self._said():
-            if hessian is None:
-                estimate, hessian = self._confirmed(estimate)
-            bread = centred_inverse(hessian / unit, self.k, self.penalty / self.scale**2) / unit
-        return estimate, Influence(bread, hessian)
+            if self._stands(estimate):
+                return Maximum(estimate, None)
+            return self._confirmed(estimate)
+
+    @one_blas_thread()
+    def bread(self, maximum: Maximum) -> Any:
+        """(p, p) A^+, the inverse of the Hessian at a maximum, scores centred."""
+        sums = maximum.sums if maximum.sums is not None else self.sums(maximum.estimate.parameter)
+        unit = np.outer(self.scale, self.scale)
+        with self._said():
+            return centred_inverse(sums.hessian / unit, self.k, self.penalty / self.scale**2) / unit
 
     @contextlib.contextmanager
     def _said(self) -> Iterator[None]:
@@ -232,54 +247,65 @@ class RowProblem:
         here, there = (self.penalised(at, *self.slope(at / self.scale))[0] for at in (scaled, far))
         return there >= here - 1e-9 * abs(here)  # what rounding leaves of a sum over many rows
 
-    def _confirmed(self, estimate: Estimate) -> tuple[Estimate, Any]:
+    def _stands(self, estimate: Estimate) -> bool:
+        """Whether some of the rows tell that a maximum which scores led to is one, so that no Hessian of all need do.
+
+        Theirs, H, is at most that of all: the step s still to go has |s_j|^2 <= (H^-1)_jj g'H^-1 g for the score g.
+        """
+        few, parameter = self.thinned, estimate.parameter
+        if few is self:
+            return False
+        unit = np.outer(self.scale, self.scale)
+        try:
+            some = few.sums(parameter).hessian / unit
+            inverse = centred_inverse(some, 0, self.penalty / self.scale**2)
+        except NotIdentifiedError:
+            return False
+        score = self.penalised(parameter * self.scale, *self.slope(parameter))[1]
+        longest = np.sqrt(float(np.diag(inverse).max(initial=0.0)) * float(score @ inverse @ score))
+        return bool(longest <= matrix_free.LAST_STEP)
+
+    def _confirmed(self, estimate: Estimate) -> Maximum:
         """A maximum that scores led to, one step by its Hessian on; Newton goes on where that is no small one.
 
         Where outcomes are separated the score fades as fast as the curvature, and only the step tells.
         """
         parameter = estimate.parameter
-        _, score, hessian = self.sums(parameter)
-        step = self._solver(hessian)((score - self.penalty * parameter) / self.scale)
+        here = self.sums(parameter)
+        step = self._solver(here.hessian)((here.score - self.penalty * parameter) / self.scale)
         if float(np.abs(step).max(initial=0.0)) <= matrix_free.LAST_STEP:
             moved = parameter + step / self.scale
-            return replace(estimate, parameter=moved, tie=float(moved[-1]) if self.ties else 0.0), hessian
-        solution, hessian = self._by_hessians(parameter * self.scale, (TOLERANCE, STEP), _AT_MOST)
-        return self._estimate(solution), hessian
+            return Maximum(replace(estimate, parameter=moved, tie=float(moved[-1]) if self.ties else 0.0), here)
+        solution, there = self._by_hessians(parameter * self.scale, _Way((self, None)), _AT_MOST)
+        return Maximum(self._estimate(solution), there)
 
-    def climb(
-        self,
-        start: Any,
-        information: Any = None,
-        precision: tuple[float, float] = (TOLERANCE, STEP),
-        warm: bool = False,
-    ) -> tuple[Estimate, Any]:
-        """The maximum alone, and the Hessian there; None where the way led past none.
+    def climb(self, start: Any, precision: tuple[float, float]) -> Estimate:
+        """The maximum alone, from `start` (p,). precision: as :func:`newton` takes it."""
+        return self._climbed(start, _Way((self.thinned, None), precision, alone=True))[0]
+
+    def _climbed(self, start: Any, way: _Way) -> tuple[Estimate, Sums | None]:
+        """The maximum, and what was summed there; None where the way led past no Hessian.
 
         A long log is first maximised on every 16th row, slightly shrunk so that this cannot fail for rare arms; but
-        not where the start is warm. information: as for :meth:`maximise`. precision: as :func:`newton` takes it.
+        not where the start is warm.
         """
-        return self._climbed(start, (self.thinned, information), precision, warm)
-
-    def _climbed(
-        self, start: Any, told: tuple[RowProblem, Any], precision: tuple[float, float], warm: bool = False
-    ) -> tuple[Estimate, Any]:
-        """told: some of the rows, and their information at the start."""
-        few, information = self.thinned, told[1] if told[0] is self else None
+        few, information, sums = self.thinned, way.told[1] if way.told[0] is self else None, None
         with one_blas_thread(), self._said():
-            if few is not self and warm:
+            if few is not self and way.warm:
                 information = few._stands_for(self, start, None)
             elif few is not self:
                 with contextlib.suppress(ConvergenceError, NotIdentifiedError):
-                    near, hessian = few._climbed(start, told, _ROUGH)
-                    start, information = near.parameter, few._stands_for(self, near.parameter, hessian)
+                    near, there = few._climbed(start, _Way(way.told, _ROUGH))
+                    start, information = near.parameter, few._stands_for(self, near.parameter, there)
+            way = way._replace(told=(self, information))
             if self.matrix_free:
                 maximum = many_arms.maximum if self.k else matrix_free.maximum
-                solution, hessian = maximum(self, start * self.scale, precision), None
-            elif not self.k and (few is not self or self.d > NARROW):
-                solution, hessian = self._by_scores(start * self.scale, information, precision), None
+                solution = maximum(self, start * self.scale, way.precision)
+            elif not self.narrow or (not self.k and few is not self and way.alone):
+                solution = self._by_scores(start * self.scale, way)
             else:
-                solution, hessian = self._by_hessians(start * self.scale, precision)
-        return self._estimate(solution), hessian
+                solution, sums = self._by_hessians(start * self.scale, way)
+        return self._estimate(solution), sums
 
     def _estimate(self, solution: Solution) -> Estimate:
         parameter, k = solution.parameter / self.scale, self.k
@@ -290,44 +316,57 @@ class RowProblem:
         return Estimate(parameter, k, 0.0, tie, solution.point.value + penalised, solution.iterations,
                         solution.gradient_norm)  # fmt: skip
 
-    def _by_hessians(self, start: Any, precision: tuple[float, float], rounds: int = ROUNDS) -> tuple[Solution, Any]:
-        """The maximum, in units of the scale, by Newton steps, and the Hessian there."""
-        last: list[Any] = [None]
+    def _by_hessians(self, start: Any, way: _Way, rounds: int = ROUNDS) -> tuple[Solution, Sums | None]:
+        """The maximum, in units of the scale, by Newton steps, and what was summed there.
+
+        The first step is by the information of some rows, if known, and one after a short step by the Hessian before
+        it. The meat comes along where the maximum is foreseen.
+        """
+        last: list[Sums | None] = [None]
+        been: list[Any] = []
+        near, fresh = way.told[1], False
 
         def evaluate(scaled: Any) -> Point:
             if self.outside(scaled):
                 return Point(-np.inf, np.zeros(self.size), lambda v: v)
-            value, score, hessian = self.sums(scaled / self.scale)
+            nonlocal near, fresh
+            been.append(scaled)
+            arrived = _arrived(been)
+            serves = near is not None and (len(been) == 1 or (fresh and _short(been) and not arrived))
+            here = self.sums(scaled / self.scale, not serves, way.meat and arrived and not serves)
+            near, fresh = (near, False) if serves else (here.hessian, True)
+            curve = near
 
             def solve(v: Any) -> Any:
-                last[0] = hessian  # asked for where the solver stands, so in the end at the maximum
-                return self._solver(hessian)(v)
+                last[0] = None if serves else here  # the solver stands here, so in the end at the maximum
+                return self._solver(curve)(v)
 
-            return Point(*self.penalised(scaled, value, score), solve)
+            return Point(*self.penalised(scaled, here.value, here.score), solve)
 
-        return newton(evaluate, start, self.totals.weight, *precision, rounds), last[0]
+        return newton(evaluate, start, self.totals.weight, *way.precision, rounds), last[0]
 
-    def _stands_for(self, whole: RowProblem, parameter: Any, hessian: Any) -> Any:
+    def _stands_for(self, whole: RowProblem, parameter: Any, sums: Sums | None) -> Any:
         """(p, p) the information of some rows for as much as all weigh; None where there is no use for it.
 
         With as much more as a column has in the other rows at most, so that its steps are too short rather than too
         long; and with a little more for what some rows cannot tell of several.
         """
-        if self.k or self.matrix_free:
+        if self.matrix_free:
             return None
-        hessian = self.sums(parameter)[2] if hessian is None else hessian
+        hessian = (self.sums(parameter) if sums is None else sums).hessian
         ours, all_of = self.totals, whole.totals
         ratio, steepest = all_of.weight / ours.weight, 0.25 if self.model != "probit" and self.own is None else 1.0
         missed = np.zeros(self.size)
-        missed[: self.d] = np.maximum(all_of.squares - all_of.rows / ours.rows * ours.squares, 0.0)
+        missed[self.k : self.k + self.d] = np.maximum(all_of.squares - all_of.rows / ours.rows * ours.squares, 0.0)
         more = steepest * all_of.weight / all_of.rows * missed
         return hessian * ratio + np.diag(more + ratio * whole.scale**2)
 
-    def _by_scores(self, start: Any, information: Any, precision: tuple[float, float]) -> Solution:
+    def _by_scores(self, start: Any, way: _Way) -> Solution:
         """The same where a Hessian costs more than a few scores: one near the start, few or none on the way."""
+        information = way.told[1]
 
         def near(scaled: Any) -> Any:
-            return self._solver(self.sums(scaled / self.scale)[2])
+            return self._solver(self.sums(scaled / self.scale).hessian)
 
         inverse = QuasiNewton(near(start) if information is None else self._solver(information))
 
@@ -344,7 +383,7 @@ class RowProblem:
 
             return Point(value, score, solve)
 
-        return newton(evaluate, start, self.totals.weight, *precision, foreseen=True)
+        return newton(evaluate, start, self.totals.weight, *way.precision, foreseen=True)
 
     def outside(self, scaled: Any) -> bool:
         """Whether the likelihood has no value there."""
@@ -369,7 +408,7 @@ class RowProblem:
     def row_scores(self, block: Block, parameter: Any) -> Any:
         """(2, n) d log p / d eta and / d tie of a block's rows, with their weights."""
         by_eta = np.empty((4, block.n))
-        self._evaluate(block, parameter, False, by_eta, np.zeros(self.size), None)
+        self._evaluate(block, parameter, by_eta, np.zeros(self.size), None, None)
         return by_eta[:2]
 
     def effects(self, estimate: Estimate, direction: Any) -> Any:
@@ -389,7 +428,9 @@ class RowProblem:
         """The problem with some of its columns."""
 
         def some(block: Block) -> Block:
-            columns, features = block.columns, block.features
+            block = block.together()
+            columns: Any = block.columns
+            features = block.features
             return replace(block, columns=None if columns is None else np.ascontiguousarray(columns[kept]),
                            features=None if features is None else np.ascontiguousarray(features[:, kept]),
                            context=tuple(block.context[j] for j in kept) if self.apart else block.context)  # fmt: skip
@@ -418,6 +459,58 @@ class Apart(NamedTuple):
         return replace(block, columns=columns, context=())
 
 
+class _Way(NamedTuple):
+    """How to climb. told: some of the rows, and their information (p, p) where they start, if known. precision: as
+    :func:`newton` takes it. warm: the start is near. meat: it is wanted at the maximum. alone: the maximum alone is.
+    """
+
+    told: tuple[RowProblem, Any]
+    precision: tuple[float, float] = (TOLERANCE, STEP)
+    warm: bool = False
+    meat: bool = False
+    alone: bool = False
+
+
+def _step(been: Sequence[Any], back: int) -> float:
+    return float(np.abs(been[-back] - been[-back - 1]).max(initial=0.0))
+
+
+def _short(been: Sequence[Any]) -> bool:
+    """Whether the Hessian before the last step is near enough for the next: what then remains is some step^3."""
+    return len(been) > 1 and _step(been, 1) ** 3 <= STEP
+
+
+def _arrived(been: Sequence[Any]) -> bool:
+    """Whether the last steps of a Newton solver, each the square of the one before, tell that no other follows."""
+    return len(been) > 2 and _step(been, 2) > 0.0 and _step(been, 1) ** 3 <= STEP * _step(been, 2) ** 2
+
+
+class Maximum(NamedTuple):
+    """sums: at the maximum; None where no Hessian of all rows was needed to find it."""
+
+    estimate: Estimate
+    sums: Sums | None
+
+
+class Sums(NamedTuple):
+    """Log-likelihood, score (p,), and where asked for Hessian (p, p) and second moments of the row scores."""
+
+    value: float
+    score: Any
+    hessian: Any
+    meat: Any
+
+
+def _add_gram(matrix: Any, x: Any, root: Any, cross: Any, corner: Any) -> None:
+    """Adds x' root^2 x, and beside it what the tie parameter has."""
+    d, wide = x.shape[1], x.astype(np.float64, copy=False)
+    scaled = wide * root[:, None]
+    matrix[:d, :d] += scaled.T @ scaled
+    if len(corner):
+        matrix[:d, d:] += (cross @ wide)[:, None]
+        matrix[d:, d:] += corner
+
+
 class Totals(NamedTuple):
     """rows: blocks' rows. comparisons: those they stand for. weight: of all. squares: (d,) of each column, summed."""
 
@@ -431,6 +524,10 @@ def _totals(apart: Apart | None, block: Block) -> Totals:
     comparisons = block.n if block.count is None else float(block.count.sum())
     if apart is not None:
         squares = block.n * apart.spread**2
+    elif block.squares is not None:
+        squares = block.squares
+    elif block.columns is not None:
+        squares = np.array([np.einsum("n,n->", column, column) for column in block.columns])
     else:
         squares = sum(np.einsum("nd,nd->d", wide, wide) for _, wide in widened(block))
     return Totals(block.n, comparisons, float(weights(block).sum()), squares)
@@ -448,18 +545,22 @@ def inside(block: Block, place: Any, position: bool, keep_ties: bool) -> Block:
     """The rows between the arms with a place (K,) >= 0, renumbered by it; the position as one more column."""
     assert block.y is not None
     assert block.columns is not None
-    a, b, columns = place[block.a], place[block.b], block.columns
+    columns, squares, use = block.columns, block.squares, usable(block, keep_ties)
+    if (place != np.arange(len(place))).any():
+        block = replace(block, a=place.take(block.a), b=place.take(block.b))
+        use &= (block.a >= 0) & (block.b >= 0)
     if position:
-        columns = np.concatenate([columns, position_column(block)[None]])
-    use = (a >= 0) & (b >= 0) & usable(block, keep_ties)
-    block = replace(block, a=a, b=b, columns=columns)
+        own = position_column(block)
+        columns = (*columns, own) if isinstance(columns, tuple) else np.concatenate([columns, own[None]])
+        squares = None if squares is None else np.append(squares, own.sum())
+    block = replace(block, columns=columns, squares=squares)
     return block if use.all() else block.where(use)
 
 
 def usable(block: Block, keep_ties: bool) -> Any:
     """(n,) rows with an outcome that the model reads."""
     y = np.asarray(block.y)
-    return np.isfinite(y) & ((y != 0.5) | keep_ties)
+    return np.isfinite(y) if keep_ties else np.isfinite(y) & (y != 0.5)
 
 
 def position_column(block: Block) -> Any:

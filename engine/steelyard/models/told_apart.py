@@ -91,11 +91,11 @@ def _told_apart(problem: RowProblem, start: Any, places: Sequence[int]) -> tuple
         arms = dense_solver(_tied(hessian[:k, :k])) if k else None
         return _dependent(arms, hessian[:k, at], hessian[np.ix_(at, at)], names)
 
-    information = few.sums(start)[2]
+    information = few.sums(start).hessian
     why = dependent(information)
     did = not why or few is problem
     if not did:  # what some rows can tell apart, all can; not the other way round
-        why = dependent(problem.sums(start)[2])
+        why = dependent(problem.sums(start).hessian)
     return {places[j]: reason for j, reason in why.items()}, information if did else None
 
 

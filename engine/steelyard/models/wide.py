@@ -15,11 +15,15 @@ _CELLS = 1 << 18  # entries that are read together: they stay near the core
 
 def pieces(block: Block) -> Iterator[tuple[slice, Any]]:
     """Columns or features of a few rows at a time, (rows, d)."""
-    columns: Any = block.features if block.columns is None else block.columns.T
-    step = max(1, _CELLS // max(columns.shape[1], 1))
+    lying, columns = isinstance(block.columns, tuple), block.columns
+    d = block.differences(slice(0)).shape[1] if columns is None else len(columns)
+    step = max(1, _CELLS // max(d, 1))
     for start in range(0, block.n, step):
         rows = slice(start, min(start + step, block.n))
-        yield rows, columns[rows]
+        if columns is None:
+            yield rows, block.differences(rows)
+        else:
+            yield rows, np.stack([column[rows] for column in columns], 1) if lying else np.asarray(columns).T[rows]
 
 
 def widened(block: Block) -> Iterator[tuple[slice, Any]]:
