@@ -31,19 +31,57 @@ static void tile_of_columns(ptrdiff_t m, ptrdiff_t d, ptrdiff_t at, const double
     }
 }
 
-/* m rows of d features of both sides, a's less b's, turned; the difference is taken in the numbers' own type. */
+/* 8 x 8 numbers turned, in registers where the compiler knows of vectors. */
+#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
+typedef double vector __attribute__((vector_size(8 * sizeof(double))));
+#define MIXED(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
+
+SY_WITHIN void turn(const double x[8][8], double *to, ptrdiff_t stride) {
+    vector r[8], s[8];
+    memcpy(r, x, sizeof r);
+    for (int i = 0; i < 8; i += 2) {
+        s[i] = MIXED(r[i], r[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+        s[i + 1] = MIXED(r[i], r[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int k = i; k < i + 2; k++) {
+            r[k] = MIXED(s[k], s[k + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            r[k + 2] = MIXED(s[k], s[k + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+    for (int k = 0; k < 4; k++) {
+        s[k] = MIXED(r[k], r[k + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        s[k + 4] = MIXED(r[k], r[k + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+    for (int k = 0; k < 8; k++)
+        memcpy(to + k * stride, s + k, sizeof(vector));
+}
+#else
+SY_WITHIN void turn(const double x[8][8], double *to, ptrdiff_t stride) {
+    for (int k = 0; k < 8; k++)
+        for (int i = 0; i < 8; i++)
+            to[k * stride + i] = x[i][k];
+}
+#endif
+
+/* m rows of d features of both sides, a's less b's, turned; the difference is taken in the numbers' own type. The last
+   eight columns may be some that are done already. */
 #define TILE_OF_SIDES(name, number)                                                                                    \
     SY_CLONES                                                                                                          \
     static void name(ptrdiff_t m, ptrdiff_t d, const number *left, const number *right, double *x) {                   \
         ptrdiff_t i = 0;                                                                                               \
-        for (; i + LANES <= m; i += LANES) {                                                                           \
-            for (ptrdiff_t at = 0; at < LANES * d; at += 64 / (ptrdiff_t)sizeof(number)) {                             \
+        for (; i + 8 <= m && d >= 8; i += 8) {                                                                         \
+            for (ptrdiff_t at = 0; at < 8 * d; at += 64 / (ptrdiff_t)sizeof(number)) {                                 \
                 SY_PREFETCH(left, (SY_CHUNK + i) * d + at);                                                            \
                 SY_PREFETCH(right, (SY_CHUNK + i) * d + at);                                                           \
             }                                                                                                          \
-            for (ptrdiff_t j = 0; j < d; j++)                                                                          \
-                for (int l = 0; l < LANES; l++)                                                                        \
-                    x[j * STRIDE + i + l] = left[(i + l) * d + j] - right[(i + l) * d + j];                            \
+            for (ptrdiff_t j = 0; j < d; j += 8) {                                                                     \
+                const ptrdiff_t from = j + 8 <= d ? j : d - 8;                                                         \
+                double rows[8][8];                                                                                     \
+                for (int l = 0; l < 8; l++)                                                                            \
+                    for (int c = 0; c < 8; c++)                                                                        \
+                        rows[l][c] = left[(i + l) * d + from + c] - right[(i + l) * d + from + c];                     \
+                turn((const double(*)[8])rows, x + from * STRIDE + i, STRIDE);                                         \
+            }                                                                                                          \
         }                                                                                                              \
         for (; i < m; i++)                                                                                             \
             for (ptrdiff_t j = 0; j < d; j++)                                                                          \
@@ -209,10 +247,19 @@ static void arms_tie(ptrdiff_t m, ptrdiff_t p, const int32_t *a, const int32_t *
 }
 
 /* A tile row by row. */
+SY_CLONES
 static void turned(ptrdiff_t m, ptrdiff_t d, const double *restrict x, double *restrict to) {
+    ptrdiff_t j = 0;
+    for (; j + 8 <= d; j += 8)
+        for (ptrdiff_t i = 0; i < SY_CHUNK; i += 8) {
+            double columns[8][8];
+            for (int c = 0; c < 8; c++)
+                memcpy(columns[c], x + (j + c) * STRIDE + i, sizeof columns[c]);
+            turn((const double(*)[8])columns, to + i * d + j, d);
+        }
     for (ptrdiff_t i = 0; i < m; i++)
-        for (ptrdiff_t j = 0; j < d; j++)
-            to[i * d + j] = x[j * STRIDE + i];
+        for (ptrdiff_t c = j; c < d; c++)
+            to[i * d + c] = x[c * STRIDE + i];
 }
 
 /* To the upper triangle the sums over a chunk of h z z', z all p columns of a row: of curvatures, or of moments. */
