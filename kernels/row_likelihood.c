@@ -2,8 +2,8 @@
 
    eta = theta_a - theta_b + sum_j beta_j z_j + offset: k arms, d antisymmetric columns z (covariates, feature
    differences, the position). Parameters in this order: theta (k), beta (d), then the tie parameter where the model has
-   one; p in all. 256 rows at a time, so that between the steps nothing leaves the cache: their columns, wherever they
-   lie, become a tile, STRIDE numbers a column. */
+   one; p in all. 256 rows at a time, so that between the steps nothing leaves the cache. Where matrices are
+   wanted, or features of two sides are read, the columns of these rows become a tile, STRIDE numbers a column. */
 #include "likelihood.h"
 #include "row_likelihood.h"
 
@@ -15,6 +15,78 @@ typedef struct {
     double eta[SY_CHUNK], outcomes[3 * SY_CHUNK], value[SY_CHUNK];
     double d_eta[SY_CHUNK], d_tie[SY_CHUNK], h_eta[SY_CHUNK], h_cross[SY_CHUNK], h_tie[SY_CHUNK], weight[SY_CHUNK];
 } chunk;
+
+/* The columns of a chunk: where they lie, from `at` on and less their origin, or (columns NULL) in a tile. */
+typedef struct {
+    const double *const *columns, *origin, *tile;
+    ptrdiff_t at;
+} view;
+
+static inline const double *column_of(const view *z, ptrdiff_t j) {
+    return z->columns ? z->columns[j] + z->at : z->tile + j * STRIDE;
+}
+
+static inline double origin_of(const view *z, ptrdiff_t j) { return z->columns ? z->origin[j] : 0.0; }
+
+/* To `to` the sums over m rows of f times some columns from j on. Several at a time: the sums of one alone would wait
+   for each other. */
+SY_WITHIN void dots_of(int columns, ptrdiff_t m, const double *f, const view *z, ptrdiff_t j, double *to) {
+    const double *y[TOGETHER];
+    double s[TOGETHER][LANES] = {{0}}, o[TOGETHER];
+    ptrdiff_t i = 0;
+    for (int c = 0; c < columns; c++) {
+        y[c] = column_of(z, j + c);
+        o[c] = origin_of(z, j + c);
+    }
+    for (; i + LANES <= m; i += LANES)
+        for (int c = 0; c < columns; c++)
+#pragma omp simd
+            for (int l = 0; l < LANES; l++)
+                s[c][l] += f[i + l] * (y[c][i + l] - o[c]);
+    for (int c = 0; c < columns; c++) {
+        for (int l = 0; i + l < m; l++)
+            s[c][l] += f[i + l] * (y[c][i + l] - o[c]);
+        to[c] += sy_eight(s[c]);
+    }
+}
+
+SY_CLONES
+static void dots(ptrdiff_t m, ptrdiff_t d, const double *f, const view *z, double *to) {
+    ptrdiff_t j = 0;
+    for (; j + TOGETHER <= d; j += TOGETHER)
+        dots_of(TOGETHER, m, f, z, j, to + j);
+    for (; j < d; j++)
+        dots_of(1, m, f, z, j, to + j);
+}
+
+/* To `to` (m) some columns from j on times their factors; column by column, whatever the number at a time. */
+SY_WITHIN void add_scaled_of(int columns, ptrdiff_t m, const double *factor, const view *z, ptrdiff_t j, double *to) {
+    const double *x[TOGETHER];
+    double f[TOGETHER], o[TOGETHER];
+    for (int c = 0; c < columns; c++) {
+        x[c] = column_of(z, j + c);
+        f[c] = factor[j + c];
+        o[c] = origin_of(z, j + c);
+        for (ptrdiff_t i = 0; z->columns && i < m; i += LANES)
+            SY_PREFETCH(x[c], SY_CHUNK + i);
+    }
+#pragma omp simd
+    for (ptrdiff_t i = 0; i < m; i++) {
+        double sum = to[i];
+        for (int c = 0; c < columns; c++)
+            sum += f[c] * (x[c][i] - o[c]);
+        to[i] = sum;
+    }
+}
+
+SY_CLONES
+static void add_scaled(ptrdiff_t m, ptrdiff_t d, const double *factor, const view *z, double *to) {
+    ptrdiff_t j = 0;
+    for (; j + TOGETHER <= d; j += TOGETHER)
+        add_scaled_of(TOGETHER, m, factor, z, j, to);
+    for (; j < d; j++)
+        add_scaled_of(1, m, factor, z, j, to);
+}
 
 /* m rows of columns that lie apart, less their origin. */
 SY_CLONES
@@ -119,16 +191,6 @@ SY_WITHIN void products_of(int vectors, int columns, ptrdiff_t ahead, ptrdiff_t 
                 to[v * stride + c] += sy_eight(s[v][c]);
 }
 
-/* The same of one vector f and all columns. */
-SY_CLONES
-static void dots(ptrdiff_t m, ptrdiff_t d, const double *f, const double *x, double *to) {
-    ptrdiff_t j = 0;
-    for (; j + TOGETHER <= d; j += TOGETHER)
-        products_of(TOGETHER, 1, TOGETHER, m, x + j * STRIDE, f, to + j, 1);
-    for (; j < d; j++)
-        products_of(1, 1, 0, m, x + j * STRIDE, f, to + j, 1);
-}
-
 /* To the upper triangle (rows of p numbers) the sums over m rows of h x x'. fx: room for TOGETHER columns. */
 SY_CLONES
 static void grams(ptrdiff_t m, ptrdiff_t d, ptrdiff_t p, const double *h, const double *x, double *fx, double *to) {
@@ -145,26 +207,6 @@ static void grams(ptrdiff_t m, ptrdiff_t d, ptrdiff_t p, const double *h, const 
             for (int v = 0; v < some && j + v <= c; v++)
                 products_of(1, 1, 0, m, fx + v * STRIDE, x + c * STRIDE, to + (j + v) * p + c, p);
     }
-}
-
-/* To `to` (m) each column of the tile times its factor; column by column, whatever the number at a time. */
-SY_WITHIN void add_scaled_of(int columns, const double *factor, const double *restrict x, double *restrict to) {
-#pragma omp simd
-    for (ptrdiff_t i = 0; i < SY_CHUNK; i++) {
-        double sum = to[i];
-        for (int j = 0; j < columns; j++)
-            sum += factor[j] * x[j * STRIDE + i];
-        to[i] = sum;
-    }
-}
-
-SY_CLONES
-static void add_scaled(ptrdiff_t d, const double *factor, const double *x, double *to) {
-    ptrdiff_t j = 0;
-    for (; j + TOGETHER <= d; j += TOGETHER)
-        add_scaled_of(TOGETHER, factor + j, x + j * STRIDE, to);
-    for (; j < d; j++)
-        add_scaled_of(1, factor + j, x + j * STRIDE, to);
 }
 
 /* What each row counts; weight, count: n or NULL. */
@@ -275,7 +317,7 @@ static void second(ptrdiff_t m, int ties, ptrdiff_t k, ptrdiff_t d, const int32_
     grams(m, d, p, s->h_eta, x, fx, to + k * p + k);
     if (ties) {
         for (ptrdiff_t j = 0; j < d; j++)
-            dots(m, 1, s->h_cross, x + j * STRIDE, to + (k + j) * p + k + d);
+            dots(m, 1, s->h_cross, &(view){.tile = x + j * STRIDE}, to + (k + j) * p + k + d);
         to[p * p - 1] += sy_chunk_sum(s->h_tie);
     }
 }
@@ -319,12 +361,16 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
         const int32_t *left = k ? a + at : NULL, *right = k ? b + at : NULL;
         if (m < SY_CHUNK)
             memset(&s, 0, sizeof s);
-        tile_of(m, d, at, design, x);
+        view z = {design->columns, design->origin, x, at};
+        if (!z.columns || hessian || meat) {
+            tile_of(m, d, at, design, x);
+            z.columns = NULL;
+        }
         for (ptrdiff_t i = 0; i < m; i++)
             s.eta[i] = offset ? offset[at + i] : 0.0;
         if (k)
             arms_margin(m, left, right, parameter, s.eta);
-        add_scaled(d, parameter + k, x, s.eta);
+        add_scaled(m, d, parameter + k, &z, s.eta);
         weights_of(m, at, weight, count, s.weight);
         if (own) {
             own(m, s.eta, y + at, s.weight, s.value, s.d_eta, s.h_eta);
@@ -339,7 +385,7 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
             told(m, n, &s, by_eta + at);
         if (k)
             arms_score(m, left, right, s.d_eta, score);
-        dots(m, d, s.d_eta, x, score + k);
+        dots(m, d, s.d_eta, &z, score + k);
         if (ties)
             score[p - 1] += sy_chunk_sum(s.d_tie);
         if (k && (hessian || meat))
