@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import astuple
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -333,6 +334,77 @@ def test_a_fit_starts_from_the_one_before(monkeypatch, widest, spec):
     assert sy.RewardModel(**spec).fit(scanned(frame, **roles), start=fit).iterations <= 1
     with pytest.raises(TypeError, match="start takes a fit of a RewardModel, not BradleyTerry"):
         sy.RewardModel(**spec).fit(scanned(frame, **roles), start=sy.BradleyTerry())
+
+
+@pytest.mark.parametrize("dtype", [pl.Float64, pl.Float32])
+@pytest.mark.parametrize("long", [1 << 30, 1 << 10])
+@pytest.mark.parametrize("spec", [{}, {"ties": "davidson", "position": True}, {"ties": "drop"}, {"heads": "per-group"}])
+def test_features_of_a_frame_are_read_where_they_lie(monkeypatch, dtype, long, spec):
+    """Lists or arrays, in one piece or two, with null ones among them: as copies of them have it."""
+    monkeypatch.setattr("steelyard.blocks.BLOCK_ROWS", 512)
+    monkeypatch.setattr(row_problem, "_LONG", long)
+    lying: list[bool] = []
+    made = reward.Design.block
+    monkeypatch.setattr(reward.Design, "block", lambda *a: lying.append(bool(a[1].sides)) or made(*a))
+    frame = lists(simulated(42, n=5000, ties=0.2 * ("ties" in spec)), dtype)
+    null = frame.with_columns(emb_a=pl.when(pl.int_range(pl.len()) == 700).then(None).otherwise("emb_a"))
+    listed = frame.with_columns(pl.col(f"emb_{side}").arr.to_list() for side in "ab")
+    for source, pieces in (
+        (frame, 10), (listed, 10), (pl.concat([frame[:700], frame[700:]], rechunk=False), 9), (null, 9),
+    ):  # fmt: skip
+        fits = []
+        for some in (source, source.lazy()):
+            log = scanned(some, ("emb_a", "emb_b"), group="who", on_bad="drop")
+            lying.clear()
+            fits.append(sy.RewardModel(ridge=1.0, **spec).fit(log))
+            assert sum(lying) == (pieces if some is source else 0)
+        np.testing.assert_allclose(fits[0].coefficient, fits[1].coefficient, atol=1e-11)
+        np.testing.assert_allclose(fits[0].covariance, fits[1].covariance, rtol=1e-9)
+        assert fits[0].dropped == fits[1].dropped
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, 1e60])
+def test_odd_features_of_a_frame_are_told_of(odd):
+    values = np.random.default_rng(0).normal(size=(2, 3000, 3))
+    values[0, 1234, 1] = odd
+    log = sy.scan({"y": np.arange(3000) % 2 * 1.0, "p": values[0], "q": values[1]}, outcome="y", features=("p", "q"))
+    assert log.held
+    with pytest.raises(sy.LogError, match=r"1 row: .*feature 'p\[1\]'.*first rows \[1234\]"):
+        sy.RewardModel().fit(log)
+
+
+@pytest.mark.parametrize("kind", ["sandwich", "model"])
+def test_errors_of_many_columns_are_made_when_asked_for(monkeypatch, tmp_path, kind):
+    """The same as at once; also pickled, saved, or asked for by two."""
+    frame = simulated(43, n=6000)
+    spec = sy.RewardModel(ridge=0.5, covariance=kind)
+    want = spec.fit(scanned(frame))
+    for room in (reward, row_problem):
+        monkeypatch.setattr(room, "NARROW", 0)
+    monkeypatch.setattr(row_problem, "_LONG", 1 << 10)
+    made: list[str] = []
+    influence = row_meat.influence
+    monkeypatch.setattr(row_meat, "influence", lambda *a: made.append(a[2]) or influence(*a))
+    for use in (pickled, partial(saved, folder=tmp_path), lambda fit: fit):
+        fit = spec.fit(scanned(frame))
+        np.testing.assert_allclose(fit.coefficient, want.coefficient, atol=1e-9)
+        fit.predict(scanned(frame)).collect()
+        assert not made
+        np.testing.assert_allclose(use(fit).covariance, want.covariance, rtol=1e-7)
+        assert fit.coefficients().equals(use(fit).coefficients())
+        assert made == [kind]
+        made.clear()
+    with pytest.raises(NotIdentifiedError, match="has 1 group"):  # what would be refused is not put off
+        sy.RewardModel().fit(scanned(frame.with_columns(one=pl.lit("x")), cluster="one"))
+
+
+def pickled(fit):
+    return pickle.loads(pickle.dumps(fit))
+
+
+def saved(fit, folder):
+    fit.save(folder / "fit.sy")
+    return sy.load(folder / "fit.sy")
 
 
 @pytest.mark.parametrize("long", [1 << 30, 1 << 10])

@@ -278,6 +278,72 @@ def test_rows_beyond_memory_give_the_same_bits_and_leave_no_file(monkeypatch, tm
     assert (fit.covariance == want.covariance).all()
 
 
+@pytest.mark.parametrize(
+    "spec", [{}, {"position": True, "ties": "drop"}, {"ties": "davidson", "covariance": "cluster"}]
+)
+def test_columns_of_a_frame_are_read_where_they_lie(monkeypatch, spec):
+    """With the bits of a copy; and copied where a piece ends, where one is null, where a type is another."""
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 256)
+    frame = simulated(14, n=2000).with_columns(
+        noise=pl.col("noise").cast(pl.Float64), rater=pl.int_range(pl.len()) % 40
+    )
+    frame = frame.with_columns(first=pl.col("rater") % 2)
+    roles = {"position": "first"} if "position" in spec else {}
+    if "covariance" in spec:
+        roles["cluster"] = "rater"
+    null = frame.with_columns(length=pl.when(pl.int_range(pl.len()) == 300).then(None).otherwise("length"))
+    for source, lying in (
+        (frame, 8), (pl.concat([frame[:300], frame[300:]], rechunk=False), 7), (null, 7),
+        (frame.with_columns(pl.col("noise").cast(pl.Float32)), 0),
+    ):  # fmt: skip
+        fits = [
+            sy.BradleyTerry(**spec).fit(scanned(some, ("length", "noise"), **roles, on_bad="drop"))
+            for some in (source, source.lazy())
+        ]
+        found = [block.columns for block in fits[0].problem.blocks.parts]
+        if "ties" not in spec or spec["ties"] != "drop":  # rows that are left out leave copies of the others
+            assert sum(isinstance(columns, tuple) for columns in found) == lying
+            own = source["length"].rechunk().to_numpy()
+            assert source.n_chunks() > 1 or lying < 8 or np.shares_memory(found[0][0], own)
+        assert not any(isinstance(block.columns, tuple) for block in fits[1].problem.blocks.parts)
+        assert (fits[0].estimate.parameter == fits[1].estimate.parameter).all()
+        assert (fits[0].covariance == fits[1].covariance).all()
+
+
+def test_columns_that_change_where_they_lie_are_told_of():
+    frame = simulated(15)
+    z = frame["length"].to_numpy().copy()
+    fit = sy.BradleyTerry().fit(scanned(frame.with_columns(length=pl.Series(z))))
+    fit.audit("0", over="1")
+    z *= -1.0
+    with pytest.raises(sy.LogError, match="not what they were when they were fitted"):
+        fit.audit("0", over="1")
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("long", [1 << 30, 1 << 10])
+def test_what_comes_along_at_the_maximum_is_what_a_pass_of_its_own_tells(monkeypatch, model, long):
+    monkeypatch.setattr(row_problem, "_LONG", long)
+    asked = []
+    sums = row_problem.RowProblem.sums
+
+    def told(self, parameter, hessian=True, meat=False):
+        asked.append((self.totals.rows, hessian, meat))
+        return sums(self, parameter, hessian, meat)
+
+    monkeypatch.setattr(row_problem.RowProblem, "sums", told)
+    frame = simulated(16, n=5000)
+    fit = sy.BradleyTerry(**MODELS[model], position=True).fit(scanned(frame, ("length", "noise")))
+    last = [kind for rows, *kind in asked if rows == 5000]
+    assert last[-1] == [True, True]  # the last pass over the rows tells all
+    assert last.count([True, True]) <= 2  # foreseen a step too early at most
+    assert last[0] == [long > 5000, False]  # after some of the rows the first step asks no Hessian of all
+    here = sums(fit.problem, fit.estimate.parameter, meat=True)
+    np.testing.assert_allclose(fit.psi.meat, here.meat, rtol=1e-7)
+    maximum = row_problem.Maximum(fit.estimate, here)
+    np.testing.assert_allclose(fit.psi.bread, fit.problem.bread(maximum), rtol=1e-8, atol=1e-14)
+
+
 def test_embeddings_beyond_memory(monkeypatch):
     frame = simulated(13, n=300)
     wide = frame.select("y", *(pl.Series(s, np.random.default_rng(i).normal(size=(300, 40)).astype(np.float32))

@@ -300,6 +300,7 @@ class Design:
             return replace(block, columns=None)
         at = [list(order).index(name) for name in self.contexts]
         matrix = self.matrix(block, [block.context[i] for i in at])
+        block = replace(block, sides=(), squares=None)
         if matrix.shape[1] > NARROW:
             return replace(block, columns=None, features=np.ascontiguousarray(matrix))
         return replace(block, columns=np.ascontiguousarray(matrix.T, np.float64), features=None)

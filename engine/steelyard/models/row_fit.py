@@ -13,13 +13,13 @@ import polars as pl
 
 from steelyard.blocks import Block, Encoder
 from steelyard.dictionary import Dictionary
-from steelyard.errors import NotIdentifiedError
+from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.inference import Bootstrap
 from steelyard.inference.audit import fewest_rows
 from steelyard.inference.clusters import cluster_names
 from steelyard.inference.nuisance import Nuisance
 from steelyard.models import many_arms, matrix_free, row_meat
-from steelyard.models.cells import WIDEST_DENSE, Cells
+from steelyard.models.cells import WIDEST_DENSE, Cells, Estimate
 from steelyard.models.row_problem import RowProblem, inside, usable, weights
 from steelyard.models.score_fit import RowWeights, ScoreFit, Term
 from steelyard.models.told_apart import identified
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from steelyard.models.bradley_terry import BradleyTerry
 
 
+_ZERO = 1e-7  # of the weight: a score at the maximum that is larger is none
 _MANY_ARMS = "beyond 4,000 arms beside covariates or clusters: ask for a contrast"
 
 
@@ -63,7 +64,8 @@ class RowFit(ScoreFit):
     def _curvature(self) -> many_arms.Curvature:
         if self.problem is None:
             raise NotIdentifiedError("beyond 4,000 arms a contrast asks the rows, which no file holds: fit again")
-        return many_arms.Curvature.of(self.problem, self.estimate.parameter, self.problem.penalty)
+        return many_arms.Curvature.of(_unchanged(self.problem, self.estimate), self.estimate.parameter,
+                                      self.problem.penalty)  # fmt: skip
 
     def _variance(self, along: Any) -> float:
         if self.psi is not None:
@@ -103,7 +105,7 @@ class RowFit(ScoreFit):
         if self.problem is None:
             raise ValueError("the drop audit needs the rows: fit the log again instead of loading the fit")
         before, i, j, direction = self._audited(x, over)
-        problem = self.problem
+        problem = _unchanged(self.problem, self.estimate)
         count = np.concatenate(list(problem.blocks.each(weights)))
         effect = problem.effects(self.estimate, direction) / count
 
@@ -125,6 +127,17 @@ class RowFit(ScoreFit):
         write_archive(
             path, "row-fit", facts | {"covariates": self.covariates, "terms": self.terms, "n": self.n}, arrays
         )
+
+
+def _unchanged(problem: RowProblem, estimate: Estimate) -> RowProblem:
+    """The rows of a fit. LogError where they are not what was fitted: those of a frame stay where they lie in it."""
+    scaled, slope = estimate.parameter * problem.scale, problem.slope(estimate.parameter)
+    if float(np.abs(problem.penalised(scaled, *slope)[1]).max(initial=0.0)) > _ZERO * problem.totals.weight:
+        raise LogError(
+            "the covariates are not what they were when they were fitted, where they still lie: fit again, or scan a "
+            "copy of what you go on to change"
+        )
+    return problem
 
 
 def _removed(problem: RowProblem, names: Any, taken: Any) -> pl.DataFrame:
