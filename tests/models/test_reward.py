@@ -1,5 +1,6 @@
 """Rewards of features: peers on the same rows, groups, interactions, wide and narrow, bad input."""
 
+import dataclasses
 import pickle
 from dataclasses import astuple
 from functools import partial
@@ -396,6 +397,30 @@ def test_errors_of_many_columns_are_made_when_asked_for(monkeypatch, tmp_path, k
         made.clear()
     with pytest.raises(NotIdentifiedError, match="has 1 group"):  # what would be refused is not put off
         sy.RewardModel().fit(scanned(frame.with_columns(one=pl.lit("x")), cluster="one"))
+
+
+def test_some_rows_tell_whether_a_maximum_stands(monkeypatch):
+    """Never where a step of all rows is longer than what may be left, and so at the maximum."""
+    for room in (reward, row_problem):
+        monkeypatch.setattr(room, "NARROW", 0)
+    monkeypatch.setattr(row_problem, "_LONG", 1 << 10)
+    found = []
+    stands = row_problem.RowProblem._stands
+    monkeypatch.setattr(
+        row_problem.RowProblem, "_stands", lambda self, at: found.append((self, at)) or stands(self, at)
+    )
+    sy.RewardModel().fit(scanned(simulated(44, n=6000)))
+    ((problem, estimate),) = found
+    assert stands(problem, estimate)
+    for size in (1e-8, 1e-7, 1.1e-6, 1e-3, 10.0):
+        away = dataclasses.replace(estimate, parameter=estimate.parameter + size / problem.scale)
+        here = problem.sums(away.parameter)
+        left = np.abs(np.linalg.solve(here.hessian, here.score) * problem.scale).max()
+        assert left <= 1e-6 or not stands(problem, away)
+    assert left > 1.0
+    monkeypatch.setattr(row_problem.RowProblem, "_stands", lambda self, at: False)
+    again = sy.RewardModel().fit(scanned(simulated(44, n=6000)))  # by the Hessian of all rows then
+    np.testing.assert_allclose(again.coefficient, estimate.parameter, atol=1e-9)
 
 
 def pickled(fit):
