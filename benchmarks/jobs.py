@@ -131,7 +131,7 @@ def ratings(scale: float) -> list[Contender]:
 
 
 def style(scale: float) -> list[Contender]:
-    n, k, d = int(300_000 * scale), 100, 8
+    n, k, d = int(1_000_000 * scale), 100, 8
     a, b, y = battles(n, k, 0.0)
     z = np.random.default_rng(3).normal(size=(n, d))
     y = (np.random.default_rng(4).random(n) < sigmoid(0.4 * (a - b) / k + z @ np.linspace(-0.3, 0.3, d))) * 1.0
@@ -150,40 +150,50 @@ def style(scale: float) -> list[Contender]:
     right = apart(exact)
     return [
         Contender("steelyard, with robust errors", ours, right),
+        Contender("glum, with robust errors", lambda: peers.glum_style(a, b, z, y, k, robust=True), right),
         Contender("glum (no errors)", lambda: peers.glum_style(a, b, z, y, k), right),
         Contender("scikit-learn (no errors)", lambda: peers.sklearn_style(a, b, z, y, k), right),
         Contender("arena-rank (no errors)", lambda: peers.arena_rank_style(a, b, z, y, k), right),
     ]
 
 
-def _rewards(n: int, d: int, others: list[str]) -> list[Contender]:
+def _rewards(n: int, d: int, dtype: Any, names: list[str]) -> list[Contender]:
     x, y = rows(n, d)
-    right = apart(cache(lambda: exact_logit(x, y)), lambda beta: x.T @ (y - sigmoid(x @ beta)) / n)
-    frame = pl.DataFrame({"y": y, "f": pl.Series(x), "g": pl.Series(np.zeros((n, d)))})
+    x = x.astype(dtype)
+    doubles = cache(lambda: x.astype(np.float64))
+
+    def slope(beta: Any) -> Any:
+        return doubles().T @ (y - sigmoid(doubles() @ beta)) / n
+
+    right = apart(cache(lambda: exact_logit(doubles(), y)), slope)
+    frame = pl.DataFrame({"y": y, "f": pl.Series(x), "g": pl.Series(np.zeros_like(x))})
 
     def ours() -> Any:
-        fit = sy.RewardModel().fit(sy.scan(frame, outcome="y", features=("f", "g")))
-        return fit.coefficients()["estimate"].to_numpy()
+        return sy.RewardModel().fit(sy.scan(frame, outcome="y", features=("f", "g")))
 
     fortran = np.asfortranarray(x)
-    known = {
+    known: dict[str, Callable[[], Any]] = {
+        "steelyard (no errors)": lambda: ours().coefficient,
+        "steelyard, with robust errors": lambda: ours().coefficients()["estimate"].to_numpy(),
         "scikit-learn newton-cholesky (no errors)": lambda: peers.sklearn_reward(x, y, "newton-cholesky"),
         "scikit-learn lbfgs (no errors)": lambda: peers.sklearn_reward(x, y, "lbfgs"),
+        "scikit-learn lbfgs, made doubles (no errors)": lambda: peers.sklearn_reward(x.astype(np.float64), y, "lbfgs"),
         "glum (no errors)": lambda: peers.glum_reward(fortran, y),
         "statsmodels, model-based errors": lambda: peers.statsmodels_reward(x, y),
     }
-    return [Contender("steelyard, with robust errors", ours, right), *(Contender(o, known[o], right) for o in others)]
+    return [Contender(name, known[name], right) for name in names]
 
 
 def narrow(scale: float) -> list[Contender]:
-    names = ["scikit-learn newton-cholesky (no errors)", "scikit-learn lbfgs (no errors)", "glum (no errors)",
-             "statsmodels, model-based errors"]  # fmt: skip
-    return _rewards(int(500_000 * scale), 20, names)
+    names = ["steelyard, with robust errors", "scikit-learn newton-cholesky (no errors)",
+             "scikit-learn lbfgs (no errors)", "glum (no errors)", "statsmodels, model-based errors"]  # fmt: skip
+    return _rewards(int(1_000_000 * scale), 20, np.float64, names)
 
 
 def wide(scale: float) -> list[Contender]:
-    names = ["scikit-learn newton-cholesky (no errors)", "scikit-learn lbfgs (no errors)"]
-    return _rewards(int(100_000 * scale), 384, names)
+    names = ["steelyard (no errors)", "steelyard, with robust errors", "scikit-learn newton-cholesky (no errors)",
+             "scikit-learn lbfgs (no errors)", "scikit-learn lbfgs, made doubles (no errors)"]  # fmt: skip
+    return _rewards(int(200_000 * scale), 384, np.float32, names)
 
 
 @cache
@@ -258,10 +268,10 @@ JOBS = [
     Job("Scores with sandwich errors", intervals, "The same; errors beside a sandwich by hand."),
     Job("100 bootstrap refits", bootstraps, "The same; errors beside a sandwich by hand, from 100 draws."),
     Job("Elo in the order of the rows", ratings, "The same, step 4."),
-    Job("Style control", style, "300,000 votes, 100 arms, 8 covariates; errors of coefficients."),
+    Job("Style control", style, "1 million votes, 100 arms, 8 covariates; errors of coefficients."),
     Job("Style control from a file", out_of_core, "3 million votes in Parquet, 100 arms, 8 covariates."),
-    Job("A reward on 20 features", narrow, "500,000 comparisons."),
-    Job("A reward on 384 features", wide, "100,000 comparisons."),
+    Job("A reward on 20 features", narrow, "1 million comparisons."),
+    Job("A reward on 384 features", wide, "200,000 comparisons, features in single precision."),
     Job("A likelihood of one's own", own_likelihood, "300,000 comparisons, 8 features; after numba has compiled it."),
     Job("Scoring a file", scoring, "1 million rows in, five columns of floats out."),
 ]  # fmt: skip

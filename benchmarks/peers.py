@@ -139,8 +139,8 @@ def styled(a: Any, b: Any, k: int) -> Any:
     return rows[:, 1:]
 
 
-def glum_style(a: Any, b: Any, z: Any, y: Any, k: int) -> Any:
-    """tabmat's split matrix of a sparse and a dense block, irls-ls, no penalty."""
+def glum_style(a: Any, b: Any, z: Any, y: Any, k: int, robust: bool = False) -> Any:
+    """tabmat's split matrix of a sparse and a dense block, irls-ls, no penalty; perhaps with robust errors."""
     import glum
     import tabmat
 
@@ -150,7 +150,10 @@ def glum_style(a: Any, b: Any, z: Any, y: Any, k: int) -> Any:
     model = glum.GeneralizedLinearRegressor(
         family="binomial", alpha=0, fit_intercept=False, solver="irls-ls", gradient_tol=1e-10
     )
-    return model.fit(x, y).coef_[k - 1 :]
+    model.fit(x, y)
+    if robust:
+        model.std_errors(X=x, y=y, robust=True)
+    return model.coef_[k - 1 :]
 
 
 def sklearn_style(a: Any, b: Any, z: Any, y: Any, k: int) -> Any:
