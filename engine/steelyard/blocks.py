@@ -172,7 +172,7 @@ class Encoder:
     propensity: bool = False
     beside: int = 0  # numbers a row of other blocks, which these are to have the rows of
     armless: bool = False  # a and b are the same two in every row
-    lying: bool = False  # the frame is in memory, and covariates and features may stay where they lie in it
+    in_place: bool = False  # the frame is in memory, and covariates and features may stay where they lie in it
     rows: int = 0
     _room: list[NDArray[np.int32]] = field(default_factory=list)  # of blocks that are done with
 
@@ -249,7 +249,7 @@ class Encoder:
         """Columns, features, sides and squares of a block."""
         named, width = [f"covariate {name}" for name in self.covariates or ()], len(self.features)
         columns: Any = tuple(_column(batch, "covariate", name) for name in self.covariates or ())
-        if self.lying and named and not width and _lie([batch[name] for name in named], {pl.Float64}):
+        if self.in_place and named and not width and _in_one_piece([batch[name] for name in named], {pl.Float64}):
             return columns, None, (), np.array([np.einsum("n,n->", column, column) for column in columns])
         columns = None if self.covariates is None else _stacked(columns, batch.height)
         if not width:
@@ -258,7 +258,7 @@ class Encoder:
         sides = tuple(
             _matrix(column, width, f"features of {side}", start) for side, column in zip("ab", both, strict=True)
         )
-        if not (self.lying and width <= NARROW and _lie(both, {pl.Float32, pl.Float64})):
+        if not (self.in_place and width <= NARROW and _in_one_piece(both, {pl.Float32, pl.Float64})):
             return columns, _differences(*sides), (), None
         squares = np.zeros(width)
         sides_squares(sides[0], sides[1], squares)
@@ -273,7 +273,7 @@ def _stacked(columns: Sequence[Any], n: int) -> NDArray[np.float64]:
     return matrix
 
 
-def _lie(columns: Sequence[pl.Series], kinds: set[Any]) -> bool:
+def _in_one_piece(columns: Sequence[pl.Series], kinds: set[Any]) -> bool:
     """Whether columns, or what their lists hold, lie in one piece as kernels read them: of one kind, no null."""
     found = {getattr(column.dtype, "inner", column.dtype) for column in columns}
     whole = all(column.n_chunks() == 1 and not column.null_count() for column in columns)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from steelyard.columns import (
+    Column,
+    a_column,
+    as_written,
+    both_sides,
+    expression_of,
+    name_of,
+    of_side,
+    own_name,
+    several,
+)  # fmt: skip
 from steelyard.dictionary import is_label
 from steelyard.errors import LogError, said
 from steelyard.formats import FORMATS, OUTCOMES, as_mapped, worth
@@ -19,8 +30,6 @@ from steelyard.sources import broken, opened, reader, scanned_by
 
 if TYPE_CHECKING:
     from steelyard.blocks import Encoder
-
-Column = str | pl.Expr
 
 
 @dataclass(frozen=True)
@@ -102,25 +111,24 @@ class PreferenceLog:
         return pair_table(self).frame()
 
     def at_hand(self, encoder: Encoder) -> tuple[pl.DataFrame, pl.LazyFrame | None] | None:
-        """Of a frame in memory the columns that are read as they stand, and a query of those that must be computed.
+        """Of a frame in memory the columns that are read as they stand, whole, and a query of those that are computed.
 
-        None where that is not worth it, or not so: queries would cut the columns into pieces of their own.
+        None of other sources. A query would cut the columns into pieces of its own.
         """
         if not self.held or self.tallies:
             return None
-        read = {role: expression.alias(role) for role, expression in self._read(encoder, self.schema()).items()}
-        names = {role: _own_name(expression.meta.undo_aliases()) for role, expression in read.items()}
-        stand = [role for role in read if names[role] is not None or read[role].meta.undo_aliases().meta.is_literal()]
-        own = next((role for role in stand if names[role] is not None), None)
-        if own is None:
+        asked = self._read(encoder, self.schema())
+        named = [role for role, expression in asked.items() if own_name(expression) is not None]
+        if not named:
             return None
-        whole = self.source.select(read[role] for role in stand).collect(engine="in-memory")
-        rest = [expression for role, expression in read.items() if role not in stand]
+        stand = [role for role in asked if role in named or asked[role].meta.is_literal()]
+        whole = self.source.select(asked[role].alias(role) for role in stand).collect(engine="in-memory")
+        rest = [asked[role].alias(role) for role in asked if role not in stand]
         # what is computed may be one value for all rows: a column beside it says how many they are
-        return whole, self.source.select(read[own], *rest) if rest else None
+        return whole, self.source.select(asked[named[0]].alias(named[0]), *rest) if rest else None
 
-    def lie(self, columns: Iterable[Any]) -> bool:
-        """Whether these are columns of a frame in memory as they stand, which may be read where they lie."""
+    def in_place(self, columns: Iterable[Any]) -> bool:
+        """Whether these are columns of a frame in memory, by name: they may be read where they lie."""
         return self.held and not self.tallies and all(isinstance(column, str) for column in columns)
 
     @property
@@ -130,7 +138,7 @@ class PreferenceLog:
 
     def cluster_label(self, name: str) -> str:
         """What the user calls cluster_0, cluster_1, ... or an intersection of them."""
-        return "+".join(_name(self.cluster[int(part[8:])]) for part in name.split("+"))
+        return "+".join(name_of(self.cluster[int(part[8:])]) for part in name.split("+"))
 
     def selected(self, encoder: Encoder) -> pl.LazyFrame:
         """The columns an encoder reads, under their role names; tallies unfolded to one row an outcome.
@@ -162,13 +170,13 @@ class PreferenceLog:
         if not self.files or not local or self.tallies:
             return {}
         schema = self.schema()
-        names = {role: _own_name(expression) for role, expression in self._read(encoder, schema).items()}
+        names = {role: own_name(expression) for role, expression in self._read(encoder, schema).items()}
         text = {role: name for role, name in names.items() if name is not None and schema.get(name) == pl.String}
         return text if len(text) == len(names) else {}
 
     def _read(self, encoder: Encoder, schema: pl.Schema) -> dict[str, pl.Expr]:
         """What is read for each role."""
-        roles = {name: _expression(column, schema, name) for name, column in self.roles.items()}
+        roles = {name: expression_of(column, schema, name) for name, column in self.roles.items()}
         kinds = {role: schema[column] if isinstance(column, str) else self._kind(roles[role], role)
                  for role, column in self.roles.items() if role in ("a", "b", "outcome")}  # fmt: skip
         if not any(isinstance(self.roles[side], pl.Expr) and roles[side].meta.is_literal() for side in "ab"):
@@ -176,22 +184,22 @@ class PreferenceLog:
         if self.mapped and kinds["outcome"].is_numeric():
             roles["outcome"] = as_mapped(roles["outcome"], kinds["outcome"], self.outcomes)
         for name in encoder.clusters:
-            parts = [_expression(self.cluster[int(p[8:])], schema, "cluster") for p in name.split("+")]
+            parts = [expression_of(self.cluster[int(p[8:])], schema, "cluster") for p in name.split("+")]
             texts = [self._text(part, "cluster") for part in parts]
             roles[name] = texts[0] if len(texts) == 1 else pl.concat_str(texts, separator="\x1f")
         for name in encoder.covariates or ():
-            roles[f"covariate {name}"] = _expression(self.covariate(name), schema, "covariate")
+            roles[f"covariate {name}"] = expression_of(self.covariate(name), schema, "covariate")
         for name in encoder.context:
-            roles[f"context {name}"] = _expression(self._context(name), schema, "context")
+            roles[f"context {name}"] = expression_of(self._context(name), schema, "context")
         for name in encoder.levels:
-            roles[f"level {name}"] = self._text(_expression(self._context(name), schema, "context"), "context")
+            roles[f"level {name}"] = self._text(expression_of(self._context(name), schema, "context"), "context")
         if encoder.group is not None:
             roles["group"] = self._group(schema)
         if encoder.propensity:
             roles["propensity"] = self._propensity(schema)
         if encoder.features:
             for side, columns in zip("ab", self.features, strict=True):
-                roles[f"feature_{side}"] = _features(columns, schema)
+                roles[f"feature_{side}"] = of_side(columns, schema)
         if "position" in roles:
             kind = self._kind(roles["position"], "position")
             if not (kind.is_numeric() or kind in (pl.Boolean, pl.Null)):
@@ -211,7 +219,7 @@ class PreferenceLog:
 
     def expression(self, column: Column, role: str) -> pl.Expr:
         """A column of the source as an expression; LogError where the source has none of that name."""
-        return _expression(column, self.schema(), role)
+        return expression_of(column, self.schema(), role)
 
     def covariate(self, name: str) -> Column:
         """The column of a covariate; LogError where the log has none of that name."""
@@ -223,7 +231,7 @@ class PreferenceLog:
     def _group(self, schema: pl.Schema) -> pl.Expr:
         if self.group is None:
             raise LogError(f"{self.name} has no rater group: scan it with group=")
-        return self._text(_expression(self.group, schema, "group"), "group")
+        return self._text(expression_of(self.group, schema, "group"), "group")
 
     def _kind(self, expression: pl.Expr, role: str) -> pl.DataType:
         """The type of what is read for a role; LogError where it is not one column."""
@@ -247,11 +255,11 @@ class PreferenceLog:
     def _propensity(self, schema: pl.Schema) -> pl.Expr:
         if self.propensity is None:
             raise LogError(f"{self.name} has no logged propensity: scan it with propensity=")
-        return _expression(self.propensity, schema, "propensity")
+        return expression_of(self.propensity, schema, "propensity")
 
     def context_names(self) -> list[str]:
         """Names of the context columns."""
-        return [_name(column) for column in self.context]
+        return [name_of(column) for column in self.context]
 
     def _context(self, name: str) -> Column:
         columns = dict(zip(self.context_names(), self.context, strict=True))
@@ -269,7 +277,7 @@ class PreferenceLog:
         text: list[str] = []
         schema = self.schema()
         for name in self.context_names() if names is None else names:
-            kind = self._kind(_expression(self._context(name), schema, "context"), "context")
+            kind = self._kind(expression_of(self._context(name), schema, "context"), "context")
             if not is_label(kind):
                 raise LogError(
                     f"context {name!r} holds {kind}: give numbers, booleans or text, one column for each entry"
@@ -282,7 +290,7 @@ class PreferenceLog:
         if not self.features:
             raise LogError(f"{self.name} has no features: scan it with features=(columns of a, columns of b)")
         columns = self.features[0]
-        return [_name(column) for column in ((columns,) if isinstance(columns, str | pl.Expr) else columns)]
+        return [name_of(column) for column in ((columns,) if isinstance(columns, str | pl.Expr) else columns)]
 
     def feature_names(self) -> list[str]:
         """Names of the features: of a's columns, or the column's name with a number for each entry of its lists."""
@@ -290,7 +298,7 @@ class PreferenceLog:
         if not isinstance(columns, str | pl.Expr):
             return names
         name = names[0]
-        first = self.source.select(_features(columns, self.schema()).alias(name)).drop_nulls().head(1)
+        first = self.source.select(of_side(columns, self.schema()).alias(name)).drop_nulls().head(1)
         with self.reading():
             dtype = first.collect_schema()[name]
         if not isinstance(dtype, pl.List | pl.Array):
@@ -427,31 +435,32 @@ def scan(
         raise LogError(f"outcomes must lie in [0, 1]; not so for {wrong}")
     for role, given in (*roles.items(), ("group", group), ("propensity", propensity)):
         if given is not None:
-            _column(given, role)
+            a_column(given, role)
     if not isinstance(covariates, Mapping | None):
         raise TypeError(f"covariates takes {{name: column or expression}}, not {covariates!r}")
     for role, given in (covariates or {}).items():
-        _column(given, f"covariate {role!r}")
-    contexts = [_name(column) for column in several(context, "context")]
-    twice = sorted({column for column in contexts if contexts.count(column) > 1})
+        a_column(given, f"covariate {role!r}")
+    contexts, clusters, sides = several(context, "context"), several(cluster, "cluster"), both_sides(features)
+    named = [name_of(column) for column in contexts]
+    twice = sorted({column for column in named if named.count(column) > 1})
     if twice:
         raise LogError(f"several context columns are named {twice}: leave one out, or rename it with .alias()")
-    read = [*roles.values(), group, propensity, *several(context, "context"), *several(cluster, "cluster"),
-            *(covariates or {}).values()]  # fmt: skip
-    others = (roles["outcome"], weight, count, roles["position"], propensity, *(covariates or {}).values(),
-              *several(context), *(column for side in _sides(features) for column in several(side)))  # fmt: skip
-    written = _written([(roles["a"], roles["b"]), (group,), *((column,) for column in several(cluster))], others)
-    frame, name, paths = opened(source, written, [column for column in read if isinstance(column, str)])
+    labels = [(roles["a"], roles["b"]), (group,), *((column,) for column in clusters)]
+    others = [*(roles[role] for role in ("outcome", "weight", "count", "position")), propensity,
+              *(covariates or {}).values(), *contexts]  # fmt: skip
+    written = as_written(labels, [*others, *(column for side in sides for column in several(side))])
+    read = [column for column in (*chain(*labels), *others) if isinstance(column, str)]
+    frame, name, paths = opened(source, written, read)
     return PreferenceLog(
         source=frame,
         name=name,
         roles={key: column for key, column in roles.items() if column is not None},
         outcomes=values,
         tallies=tallies,
-        cluster=several(cluster, "cluster"),
-        context=several(context, "context"),
+        cluster=clusters,
+        context=contexts,
         covariates=dict(covariates or {}),
-        features=_sides(features),
+        features=sides,
         group=group,
         propensity=propensity,
         on_bad=on_bad,
@@ -469,84 +478,3 @@ def needs_log(log: Any) -> PreferenceLog:
     if not isinstance(log, PreferenceLog):
         raise TypeError(f"a log made by steelyard.scan(...) is needed here, not {type(log).__name__}")
     return log
-
-
-def _name(column: Column) -> str:
-    if isinstance(column, str):
-        return column
-    try:
-        return column.meta.output_name()
-    except pl.exceptions.PolarsError as error:
-        raise LogError(f"{column} is not one column: name them one by one ({error})") from error
-
-
-def _own_name(expression: pl.Expr) -> str | None:
-    """The column that an expression is, if it is one as it stands."""
-    plain = expression.meta.is_column_selection() and not expression.meta.has_multiple_outputs()
-    return expression.meta.output_name() if plain else None
-
-
-def _written(labels: Iterable[tuple[Column | None, ...]], others: Iterable[Column | None]) -> tuple[str, ...]:
-    """Columns that hold labels and nothing else: in a file of text 01 is not 1, and 4.10 not 4.1.
-
-    labels: those that stand together are read in one way.
-    """
-    told = {root for column in others if column is not None
-            for root in ([column] if isinstance(column, str) else column.meta.root_names())}  # fmt: skip
-    found = set[str]()
-    for together in labels:
-        named = {column if isinstance(column, str) else _own_name(column) for column in together if column is not None}
-        if None not in named and not named & told:
-            found |= {name for name in named if name is not None}
-    return tuple(sorted(found))
-
-
-def several(columns: Any, role: str = "columns") -> tuple[Any, ...]:
-    """One column, or several, as a tuple; none for None."""
-    listed = (columns,) if isinstance(columns, str | pl.Expr) else columns
-    if not isinstance(listed, Iterable | None):
-        raise TypeError(f"{role} takes names of columns or polars expressions, not {columns!r}")
-    return tuple(_column(column, role) for column in (() if listed is None else listed))
-
-
-def _column(column: Any, role: str) -> Any:
-    if not isinstance(column, str | pl.Expr):
-        raise TypeError(f"{role} takes a column's name or a polars expression, not {column!r}")
-    return column
-
-
-def _sides(features: tuple[Any, Any] | None) -> tuple[Any, ...]:
-    if features is None:
-        return ()
-    if len(features) != 2:
-        raise LogError(f"features takes two sides, those of a and those of b, not {len(features)}")
-    sides = tuple(side if isinstance(side, str | pl.Expr) else several(side, "features") for side in features)
-    if any(isinstance(side, tuple) and not side for side in sides):
-        raise LogError("features names no column: give those of a and those of b, or leave features out")
-    if len({len(side) if isinstance(side, tuple) else 0 for side in sides}) > 1:
-        raise LogError(f"features of a and of b must be as many, in the same order; got {sides}")
-    return sides
-
-
-def _features(columns: Any, schema: pl.Schema) -> pl.Expr:
-    """One column of lists for the features of one side."""
-    if isinstance(columns, str | pl.Expr):
-        return _expression(columns, schema, "features")
-    parts = [_expression(column, schema, "features") for column in columns]
-    text = [column for column in columns if isinstance(column, str) and not schema[column].is_numeric()
-            and schema[column] != pl.Boolean]  # fmt: skip
-    if text:
-        raise LogError(f"columns {text} (role features) do not hold numbers: cast or encode them")
-    return pl.concat_arr([part.cast(pl.Float64) for part in parts])
-
-
-def _expression(column: Column, schema: pl.Schema, role: str) -> pl.Expr:
-    if isinstance(column, pl.Expr):
-        return column
-    if column not in schema:
-        close = difflib.get_close_matches(column, schema.names(), 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise LogError(f"column {column!r} (role {role}) is not in the log; it has {schema.names()}.{hint}")
-    if role in ("weight", "count") and not (schema[column].is_numeric() or schema[column] == pl.Boolean):
-        raise LogError(f"column {column!r} (role {role}) holds {schema[column]}, but numbers belong there: cast it")
-    return pl.col(column)

@@ -32,7 +32,8 @@ from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
 
 if TYPE_CHECKING:
-    from steelyard.log import Column, PreferenceLog
+    from steelyard.columns import Column
+    from steelyard.log import PreferenceLog
     from steelyard.models.score_fit import ScoreFit
 
 

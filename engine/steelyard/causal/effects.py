@@ -15,12 +15,13 @@ import polars as pl
 import scipy  # its parts load when first used
 
 from steelyard.blocks import Block, Encoder
+from steelyard.columns import Column
 from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, NotIdentifiedError, check_level
 from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import multiway
-from steelyard.log import Column, PreferenceLog
+from steelyard.log import PreferenceLog
 from steelyard.models.reward import RewardFit
 from steelyard.models.row_problem import weights
 from steelyard.models.score_fit import p_value, quantile

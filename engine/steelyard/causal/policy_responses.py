@@ -12,15 +12,16 @@ import polars as pl
 from steelyard.blocks import Block, Encoder
 from steelyard.causal.outcomes import sigmoid
 from steelyard.causal.policy_value_fit import PolicyTerms, Terms, estimand
+from steelyard.columns import several
 from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, OverlapError
 from steelyard.inference.clusters import cluster_names
-from steelyard.log import several
 from steelyard.rows import read_rows
 from steelyard.spill import settled
 
 if TYPE_CHECKING:
-    from steelyard.log import Column, PreferenceLog
+    from steelyard.columns import Column
+    from steelyard.log import PreferenceLog
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from steelyard.columns import several
 from steelyard.errors import FormatError, LogError, NotIdentifiedError, within
 from steelyard.graph import reasons, separated, strong_components
-from steelyard.log import needs_log, several
+from steelyard.log import needs_log
 from steelyard.models.cells import Cells
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.pair_fit import PairFit

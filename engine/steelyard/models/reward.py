@@ -129,7 +129,7 @@ class RewardModel:
         encoder = Encoder(
             dict(log.outcomes), clusters=clusters, covariates=tuple(log.covariates), features=features,
             context=contexts, group=Dictionary() if self.heads == "per-group" else None, armless=log.armless,
-            lying=log.lie(log.features),
+            in_place=log.in_place(log.features),
         )  # fmt: skip
         return self.of_rows(read_weighted(self.weights, log, encoder, kind, threads), log, kind, start)
 

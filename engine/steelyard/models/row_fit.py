@@ -199,9 +199,9 @@ def fit_rows(
     before: of a log much like this one; the solver starts there.
     """
     clusters = cluster_names(len(log.cluster)) if kind == "cluster" else []
-    lying = log.lie(log.covariate(name) for name in names)
+    in_place = log.in_place(log.covariate(name) for name in names)
     encoder = Encoder(
-        dict(log.outcomes), clusters={name: Dictionary() for name in clusters}, covariates=names, lying=lying
+        dict(log.outcomes), clusters={name: Dictionary() for name in clusters}, covariates=names, in_place=in_place
     )
     rows = read_weighted(spec.weights, log, encoder, kind, threads)
     spec.check_labels(rows.pairs, kind)

@@ -15,7 +15,7 @@ _CELLS = 1 << 18  # entries that are read together: they stay near the core
 
 def pieces(block: Block) -> Iterator[tuple[slice, Any]]:
     """Columns or features of a few rows at a time, (rows, d)."""
-    lying, columns = isinstance(block.columns, tuple), block.columns
+    apart, columns = isinstance(block.columns, tuple), block.columns
     d = block.differences(slice(0)).shape[1] if columns is None else len(columns)
     step = max(1, _CELLS // max(d, 1))
     for start in range(0, block.n, step):
@@ -23,7 +23,7 @@ def pieces(block: Block) -> Iterator[tuple[slice, Any]]:
         if columns is None:
             yield rows, block.differences(rows)
         else:
-            yield rows, np.stack([column[rows] for column in columns], 1) if lying else np.asarray(columns).T[rows]
+            yield rows, np.stack([column[rows] for column in columns], 1) if apart else np.asarray(columns).T[rows]
 
 
 def widened(block: Block) -> Iterator[tuple[slice, Any]]:
