@@ -25,15 +25,18 @@ void sy_column_moments(ptrdiff_t n, const double *column, double origin, const d
     sums[1] = sy_eight(second);
 }
 
-/* Rows of d numbers, a's less b's in their own type: the sum of each column's squares, row after row. */
+/* Rows of d numbers, a's less b's in their own type: to lanes (LANES x d) the sums of each column's squares, of every
+   eighth row each, so that they have the bits of sums over a column. */
 #define SIDES_SQUARES(name, number)                                                                                    \
     SY_CLONES                                                                                                          \
-    void name(ptrdiff_t n, ptrdiff_t d, const number *a, const number *b, double *restrict squares) {                  \
-        for (ptrdiff_t i = 0; i < n; i++, a += d, b += d)                                                              \
+    void name(ptrdiff_t n, ptrdiff_t d, const number *a, const number *b, double *lanes) {                             \
+        for (ptrdiff_t i = 0; i < n; i++, a += d, b += d) {                                                            \
+            double *restrict squares = lanes + i % LANES * d;                                                          \
             for (ptrdiff_t j = 0; j < d; j++) {                                                                        \
                 const number less = a[j] - b[j];                                                                       \
                 squares[j] += (double)less * (double)less;                                                             \
             }                                                                                                          \
+        }                                                                                                              \
     }
 SIDES_SQUARES(sy_sides_squares_double, double)
 SIDES_SQUARES(sy_sides_squares_float, float)

@@ -3,6 +3,6 @@
 #include <stddef.h>
 
 void sy_column_moments(ptrdiff_t n, const double *column, double origin, const double *weight, double sums[2]);
-void sy_sides_squares_double(ptrdiff_t n, ptrdiff_t d, const double *a, const double *b, double *squares);
-void sy_sides_squares_float(ptrdiff_t n, ptrdiff_t d, const float *a, const float *b, double *squares);
+void sy_sides_squares_double(ptrdiff_t n, ptrdiff_t d, const double *a, const double *b, double *lanes);
+void sy_sides_squares_float(ptrdiff_t n, ptrdiff_t d, const float *a, const float *b, double *lanes);
 #endif

@@ -17,8 +17,9 @@ typedef struct {
     int single;
 } sy_design;
 
-#define SY_ROW_STRIDE 264 /* numbers from one column of 256 rows to the next: they share no set of the cache */
-#define SY_ROW_WORK(k, d) (((d) + 4) * SY_ROW_STRIDE + ((k) ? 256 * (d) : 0) + 8)
+#define SY_ROW_STRIDE 264 /* numbers from one column of 256 rows to the next: not all begin in one set of the cache */
+#define SY_ROW_TOGETHER 4 /* columns whose sums stay in registers together */
+#define SY_ROW_WORK(k, d) (((d) + SY_ROW_TOGETHER) * SY_ROW_STRIDE + ((k) ? SY_ROW_STRIDE * (d) : 0) + 8)
 
 double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdiff_t d, const int32_t *a,
                          const int32_t *b, const sy_design *design, const double *offset, const double *y,

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import steelyard as sy
+from polars.testing import assert_frame_equal
 from steelyard import pairs
 
 FRAME = pl.DataFrame(
@@ -461,3 +462,31 @@ def test_an_update_takes_no_log_that_asks_for_more():
         fit.update(sy.scan(FRAME.with_columns(who=1), **ROLES, cluster="who"))
     with pytest.raises(ValueError, match="does not adjust"):
         fit.update(sy.scan(FRAME.with_columns(x=1.0), **ROLES, covariates={"x": "x"}))
+
+
+def test_what_polars_finds_wrong_with_a_frame_is_told_as_of_any_source():
+    frame = pl.DataFrame({"l": ["x", "y", "x"], "r": ["y", "x", "y"], "y": [1.0, 0.0, 1.0]})
+    for source in (frame, frame.lazy()):
+        with pytest.raises(sy.LogError, match="could not read the"):
+            sy.scan(source, a="l", b="r", outcome="y", weight=pl.lit(pl.Series([1.0, 2.0]))).pairs()
+
+
+def test_columns_of_a_frame_beside_computed_ones():
+    """Read as they stand, computed by row, by all rows, or one value for all: what the lazy frame says."""
+    rng = np.random.default_rng(0)
+    n = 5000
+    whole = pl.DataFrame({"a": rng.integers(0, 4, n), "b": rng.integers(4, 8, n), "y": rng.integers(0, 2, n) * 1.0,
+                          "x": rng.normal(size=n)})  # fmt: skip
+    pieces = pl.concat([whole[i : i + 37] for i in range(0, n, 37)], rechunk=False)
+    for roles in (
+        {"a": "b", "b": pl.col("a"), "covariates": {"z": pl.col("x") - pl.col("x").mean()}},
+        {"a": pl.col("a") + 0, "b": pl.col("b") * 1, "covariates": {"z": pl.col("x").rank()}, "position": "y"},
+        {"a": "a", "b": "b", "weight": pl.col("x").max(), "covariates": {"z": "x"}},
+    ):
+        fits = [
+            sy.BradleyTerry(ridge=1.0).fit(sy.scan(source, outcome="y", **roles))
+            for source in (whole, pieces, whole.lazy())
+        ]
+        for fit in fits:
+            assert_frame_equal(fit.coefficients(), fits[0].coefficients(), rel_tol=1e-10)  # means of pieces are polars'
+            assert_frame_equal(fit.table(), fits[0].table(), rel_tol=1e-10)

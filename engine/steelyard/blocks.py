@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from steelyard._native.column_moments import sides_squares
+from steelyard._native.column_moments import column_moments, sides_squares
 from steelyard.dictionary import Dictionary, Numbered
 from steelyard.errors import LogError
 
@@ -58,7 +59,8 @@ class Block:
     weight, count: (n,) NaN where null. first: (n,) 1 where being shown first counts. clusters: codes.
     columns: (d, n) covariates, NaN where null; a tuple of d, (n,) each, where they stay as they lie in a frame in
     memory, to be read only. features: (n, m) those of a minus those of b, NaN where null; in their place `sides`,
-    (n, m) of a and of b, where those stay as they lie. squares: (d,) or (m,) sums of squares of what lies so.
+    (n, m) of a and of b, where those stay as they lie. squares: (d,) or (m,) sums of squares of what lies so,
+    over all n rows.
     context: numeric context columns as they lie in the batch, each of its own type, to be read only. levels: codes of
     each context column of text, negative where null or unknown. group: codes of the rater's group. propensity: (n,)
     logged, NaN where null. drawn: codes of what a propensity model says was assigned, by its own count. shown: codes of
@@ -250,7 +252,7 @@ class Encoder:
         named, width = [f"covariate {name}" for name in self.covariates or ()], len(self.features)
         columns: Any = tuple(_column(batch, "covariate", name) for name in self.covariates or ())
         if self.in_place and named and not width and _in_one_piece([batch[name] for name in named], {pl.Float64}):
-            return columns, None, (), np.array([np.einsum("n,n->", column, column) for column in columns])
+            return columns, None, (), squared(columns, batch.height)
         columns = None if self.covariates is None else _stacked(columns, batch.height)
         if not width:
             return columns, None, (), None
@@ -260,9 +262,18 @@ class Encoder:
         )
         if not (self.in_place and width <= NARROW and _in_one_piece(both, {pl.Float32, pl.Float64})):
             return columns, _differences(*sides), (), None
-        squares = np.zeros(width)
-        sides_squares(sides[0], sides[1], squares)
-        return columns, None, sides, squares
+        return columns, None, sides, sides_squares(sides[0], sides[1])
+
+
+def squared(columns: Sequence[Any], n: int) -> NDArray[np.float64]:
+    """(d,) each column's sum of squares; with the bits that its rows, where both sides lie, are summed to."""
+    return np.array([column_moments(column, 0.0, ones(n))[1] for column in columns])
+
+
+@lru_cache(maxsize=2)
+def ones(n: int) -> NDArray[np.float64]:
+    """The constant of blocks of n rows, to be read only: one for all stays near the core."""
+    return np.ones(n)
 
 
 def _stacked(columns: Sequence[Any], n: int) -> NDArray[np.float64]:

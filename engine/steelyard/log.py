@@ -122,7 +122,8 @@ class PreferenceLog:
         if not named:
             return None
         stand = [role for role in asked if role in named or asked[role].meta.is_literal()]
-        whole = self.source.select(asked[role].alias(role) for role in stand).collect(engine="in-memory")
+        with self.reading():
+            whole = self.source.select(asked[role].alias(role) for role in stand).collect(engine="in-memory")
         rest = [asked[role].alias(role) for role in asked if role not in stand]
         # what is computed may be one value for all rows: a column beside it says how many they are
         return whole, self.source.select(asked[named[0]].alias(named[0]), *rest) if rest else None

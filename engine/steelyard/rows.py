@@ -133,5 +133,6 @@ class Beside:
 
 def _answered(block: Block) -> Block:
     """The rows with an outcome, with what a table of pairs reads of them and no more."""
-    block = replace(block, clusters=(), columns=None, features=None, context=(), levels=(), group=None, propensity=None)
+    block = replace(block, clusters=(), columns=None, features=None, sides=(), squares=None, context=(), levels=(),
+                    group=None, propensity=None)  # fmt: skip
     return block.where(np.isfinite(np.asarray(block.y)))

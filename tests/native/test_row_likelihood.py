@@ -55,19 +55,19 @@ def test_equals_twin(model, n, k, d, weighted, seed):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    model=st.sampled_from(list(MODELS)), n=st.integers(0, 600), d=st.integers(1, 9), dtype=st.sampled_from("fd"),
-    seed=st.integers(0, 10**6),
+    model=st.sampled_from(list(MODELS)), n=st.integers(0, 600), k=st.sampled_from([0, 4]), d=st.integers(1, 17),
+    dtype=st.sampled_from("fd"), seed=st.integers(0, 10**6),
 )  # fmt: skip
-def test_two_sides_are_read_as_their_difference(model, n, d, dtype, seed):
+def test_two_sides_are_read_as_their_difference(model, n, k, d, dtype, seed):
     """Features of a and b row by row, and their differences as columns: the same bits; and as the twin has them."""
-    columns = block(seed, n, 0, d, model)
+    columns = block(seed, n, k, d, model)
     sides = tuple(frozen(*np.random.default_rng(seed + 2).normal(size=(2, n, d)).astype(dtype)))
-    parameter = np.random.default_rng(seed + 1).uniform(0.1, 1.0, size(0, d, model))
+    parameter = np.random.default_rng(seed + 1).uniform(0.1, 1.0, size(k, d, model))
     columns[2] = ()
-    got = evaluate(native, model, 0, columns, parameter, sides=sides)
-    want = evaluate(twin, model, 0, columns, parameter, sides=sides)
+    got = evaluate(native, model, k, columns, parameter, sides=sides)
+    want = evaluate(twin, model, k, columns, parameter, sides=sides)
     columns[2] = np.ascontiguousarray((sides[0] - sides[1]).T, np.float64)
-    for x, same, y in zip(got, evaluate(native, model, 0, columns, parameter), want, strict=True):
+    for x, same, y in zip(got, evaluate(native, model, k, columns, parameter), want, strict=True):
         np.testing.assert_array_equal(x, same)
         np.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-10)
 

@@ -11,7 +11,7 @@ def row_likelihood(
     k: int,
     a: NDArray[np.int32],
     b: NDArray[np.int32],
-    columns: NDArray[np.float64] | Sequence[NDArray[np.float64]],
+    columns: NDArray[np.float64] | Sequence[NDArray[np.float64]] | None,
     offset: NDArray[np.float64] | None,
     y: NDArray[np.float64],
     weight: NDArray[np.float64] | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from steelyard.assignment.assigned import Assigned, pair_number
 from steelyard.assignment.contexts import Contexts
 from steelyard.assignment.models import Classified, Frequency, Logged, SoftmaxModel
 from steelyard.assignment.softmax import PRECISION, SoftmaxProblem, Solved
-from steelyard.blocks import Block
+from steelyard.blocks import Block, ones
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError, warn
 from steelyard.models.row_problem import Apart, RowProblem, weights
 from steelyard.models.told_apart import identified
@@ -133,7 +133,7 @@ def _logistic(contexts: Contexts, blocks: Blocks, ridge: float) -> Solved:
 
     def row(block: Block) -> Block:
         columns = None if lying else contexts.matrix(block)
-        context = (_ones(block.n), *contexts.lying(block)) if lying else ()
+        context = (ones(block.n), *contexts.lying(block)) if lying else ()
         bare = replace(block, y=block.drawn[0].astype(np.float64), features=None, levels=(), design=None)
         return replace(bare, columns=columns, context=context)
 
@@ -142,12 +142,6 @@ def _logistic(contexts: Contexts, blocks: Blocks, ridge: float) -> Solved:
     gamma = np.zeros((2, len(names)))
     gamma[1, list(place)] = estimate.parameter * unit[list(place)]
     return Solved(gamma, estimate.log_likelihood, estimate.iterations, estimate.gradient_norm)
-
-
-@lru_cache(maxsize=2)
-def _ones(n: int) -> Any:
-    """The constant of blocks of n rows: one for all stays near the core."""
-    return np.ones(n)
 
 
 def shares(assigned: Assigned, contexts: Contexts | None, blocks: Blocks) -> Frequency:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -62,20 +61,27 @@ class Influence:
 
 
 class Pending:
-    """An influence that is made when it is first asked for; what it is made of is let go of then."""
+    """An influence that is made when it is first asked for; what it is made of is let go of then.
+
+    A copy, or what is pickled, is the influence. Two threads that ask at once may both make it.
+    """
 
     def __init__(self, make: Callable[[], Influence]) -> None:
         self._make: Callable[[], Influence] | None = make
         self._made: Influence | None = None
-        self._one = threading.Lock()
 
     def made(self) -> Influence:
         """The influence."""
-        with self._one:
-            if self._made is None:
-                assert self._make is not None
-                self._made, self._make = self._make(), None
-            return self._made
+        make = self._make
+        if self._made is None and make is not None:
+            self._made = make()
+            self._make = None
+        assert self._made is not None
+        return self._made
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        made = self.made()
+        return Influence, (made.bread, made.meat, made.clipped)
 
 
 def squared_rows(scores: Any, count: Any) -> Any:

@@ -193,12 +193,12 @@ class RewardModel:
             )
         problem, start, place, reasons, information = identified(problem, _TIE_START)
         near = None if before is None else before.near(self.ties, problem.names, start[problem.d :])
-        maximum = problem.maximise(start, information, near, row_meat.wanted(problem, kind))
+        maximum = problem.maximise(start, information, near, row_meat.own_meat(problem, kind))
         estimate = maximum.estimate
         if problem.matrix_free and kind == "cluster":
             matrix_free.check_clusters(problem, clusters)
-        errors = row_meat.later(problem, maximum, kind, clusters)
-        rows = None if errors is not None else (problem, tuple(clusters))
+        influence = row_meat.now_or_later(problem, maximum, kind, clusters)
+        rows = None if influence is not None else (problem, tuple(clusters))
         terms: list[Term] = [
             (name, None if set(parts) & set(reasons) else tuple(place[j] for j in parts),
              next((reasons[j] for j in parts if j in reasons), None))
@@ -209,7 +209,7 @@ class RewardModel:
         coefficients[list(place)] = estimate.parameter[: problem.d]
         n = int(problem.totals.comparisons)
         weight = problem.totals.weight
-        return RewardFit(self, design, coefficients, estimate, errors, kind, terms, n, dropped, weight, rows)
+        return RewardFit(self, design, coefficients, estimate, influence, kind, terms, n, dropped, weight, rows)
 
 
 def _groups(rows: Rows) -> dict[int, str]:
@@ -310,7 +310,8 @@ class Design:
 class RewardFit(Fit):
     """Rewards of features with what is needed to speak of their uncertainty. Made by :meth:`RewardModel.fit`.
 
-    design: its columns. coefficient: (d,) of each, 0 where it cannot be told. errors: made, or to be made. terms: see
+    design: its columns. coefficient: (d,) of each, 0 where it cannot be told. influence: of the
+    parameters, made or to be made when asked for. terms: see
     :data:`Term`. n: comparisons used. dropped: rows left out, by reason. weight: of the comparisons used, in all.
     rows: where the columns are more than 4,000 the rows and their clusters, of which a contrast asks; None once loaded.
     """
@@ -319,7 +320,7 @@ class RewardFit(Fit):
     design: Design
     coefficient: Any
     estimate: Estimate
-    errors: Influence | Pending | None
+    influence: Influence | Pending | None
     kind: str
     terms: list[Term]
     n: int
@@ -337,7 +338,7 @@ class RewardFit(Fit):
     @property
     def psi(self) -> Influence | None:  # type: ignore[override]
         """The influence of the parameters; None beyond 4,000 columns."""
-        return self.errors.made() if isinstance(self.errors, Pending) else self.errors
+        return self.influence.made() if isinstance(self.influence, Pending) else self.influence
 
     def _terms(self) -> list[Term]:
         return self.terms
@@ -354,8 +355,7 @@ class RewardFit(Fit):
         return matrix_free.variance(self.rows[0], self.estimate.parameter, along, self.kind, self.rows[1])
 
     def __getstate__(self) -> dict[str, Any]:
-        # the rows may be in a file that only this process has
-        return {**self.__dict__, "rows": None, "errors": self.psi}
+        return {**self.__dict__, "rows": None}  # they may be in a file that only this process has
 
     def near(self, ties: str, names: Sequence[str], tie: Sequence[float]) -> Any:
         """(p,) where the fit of a longer log may start: coefficients, tie; 0 for what is not known here.

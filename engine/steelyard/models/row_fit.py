@@ -64,15 +64,16 @@ class RowFit(ScoreFit):
     def _curvature(self) -> many_arms.Curvature:
         if self.problem is None:
             raise NotIdentifiedError("beyond 4,000 arms a contrast asks the rows, which no file holds: fit again")
-        return many_arms.Curvature.of(_unchanged(self.problem, self.estimate), self.estimate.parameter,
-                                      self.problem.penalty)  # fmt: skip
+        return many_arms.Curvature.of(self.problem, self.estimate.parameter, self.problem.penalty)
 
     def _variance(self, along: Any) -> float:
         if self.psi is not None:
             return super()._variance(along)
         here, parameter = self._curvature, self.estimate.parameter
         assert self.problem is not None
-        return many_arms.variance(self.problem, here, parameter, along, self.kind, self.clusters)
+        return many_arms.variance(
+            _unchanged(self.problem, self.estimate), here, parameter, along, self.kind, self.clusters
+        )
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -226,7 +227,7 @@ def fit_rows(
     near = None
     if before is not None:
         near = before.near(spec.ties, rows.pairs.arms.filter(main).to_list(), problem.names, start[k + problem.d :])
-    maximum = problem.maximise(start, near=near, meat=row_meat.wanted(problem, kind))
+    maximum = problem.maximise(start, near=near, meat=row_meat.own_meat(problem, kind))
     estimate = maximum.estimate
     terms: list[Term] = [(name, (at[j],) if j in at else None, reasons.get(j)) for j, name in enumerate(columns)]
     terms += [("tie", (problem.d,), None)] * problem.ties

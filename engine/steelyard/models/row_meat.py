@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,12 +19,9 @@ from steelyard.inference import Influence, Pending
 from steelyard.inference.clusters import CLUSTER_BYTES, ClusterSums, Part, refuse_nulls, summed
 from steelyard.inference.influence import multiway, squared_rows
 from steelyard.models.cells import Estimate
-from steelyard.models.row_problem import Maximum
+from steelyard.models.row_problem import Maximum, RowProblem
 from steelyard.models.wide import widened
 from steelyard.solve import one_blas_thread
-
-if TYPE_CHECKING:
-    from steelyard.models.row_problem import RowProblem
 
 _SCORED_CELLS = 1 << 19  # entries of what rows add to the scores, held at a time
 
@@ -41,7 +38,7 @@ def influence(
         return None
     estimate, sums = maximum
     if sums is None:
-        sums = problem.sums(estimate.parameter, meat=wanted(problem, kind))
+        sums = problem.sums(estimate.parameter, meat=own_meat(problem, kind))
     bread = problem.bread(Maximum(estimate, sums))
     if kind == "model":
         return Influence(bread, sums.hessian)
@@ -62,12 +59,12 @@ def clustered(problem: RowProblem, estimate: Estimate, bread: Any, clusters: Seq
     return Influence(bread, *multiway([name for name, _ in clusters], *zip(*squares, strict=True)))
 
 
-def later(
+def now_or_later(
     problem: RowProblem, maximum: Maximum, kind: str, clusters: Sequence[tuple[str, int]]
 ) -> Influence | Pending | None:
-    """The influence, or what makes it when it is asked for.
+    """The influence, or of many columns, where it costs more than the maximum, what makes it when it is asked for.
 
-    Of many columns it costs more than the maximum. Only where nothing is left to be refused, and where the rows stay.
+    Only where nothing is left to be refused, and where the rows are here to stay: few columns may lie in a frame.
     """
 
     def make() -> Influence:
@@ -75,12 +72,12 @@ def later(
         assert made is not None
         return made
 
-    own = kind != "cluster" and not problem.nuisances and problem.blocks.place is None
-    waits = own and maximum.sums is None and not problem.matrix_free
+    settled = kind != "cluster" and not problem.nuisances and not problem.narrow and problem.blocks.place is None
+    waits = settled and maximum.sums is None and not problem.matrix_free
     return Pending(make) if waits else influence(problem, maximum, kind, clusters)
 
 
-def wanted(problem: RowProblem, kind: str) -> bool:
+def own_meat(problem: RowProblem, kind: str) -> bool:
     """Whether the meat is one of rows alone, which the sums at the maximum hold."""
     return kind == "sandwich" and not problem.nuisances
 

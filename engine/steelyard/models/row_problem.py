@@ -12,7 +12,7 @@ import numpy as np
 
 from steelyard._native.pair_likelihood import MODELS
 from steelyard._native.row_likelihood import row_likelihood
-from steelyard.blocks import NARROW, Block
+from steelyard.blocks import NARROW, Block, squared
 from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.inference.nuisance import Nuisance
 from steelyard.models import cells, many_arms, matrix_free
@@ -52,8 +52,9 @@ class RowProblem:
     """The likelihood of k scores and d columns on blocks of rows; parameters: scores, columns, tie.
 
     names: of the d columns.
-    blocks: of good rows; codes below k; columns (d, n), or where there are more than NARROW and no scores,
-    perhaps features (n, d), float32 or float64. penalty: (p,) r in r/2 parameter^2 on the summed log-likelihood.
+    blocks: of good rows; codes below k; columns (d, n), or sides of features that lie in a frame, or where there are
+    more than NARROW and no scores, perhaps features (n, d), float32 or float64. penalty: (p,) r in r/2 parameter^2 on
+    the summed log-likelihood.
     own: a likelihood in place of the model's. nuisances: what was estimated before and entered the weights;
     rest: rows that it was estimated on and that this fit leaves out. apart: of columns that are not in `columns`.
     """
@@ -193,14 +194,17 @@ class RowProblem:
 
         def some(block: Block) -> Block:
             block = block.where(slice(None, None, step))
-            if self.apart is not None:
-                return self.apart.together(block)
-            if self.narrow and block.features is not None:  # they lay in a frame
-                return replace(block, columns=np.ascontiguousarray(block.features.T, np.float64), features=None)
-            return block
+            return self._together(block) if self.apart is None else self.apart.together(block)
 
         kept = self.blocks.each(some)
         return replace(self, blocks=Blocks(list(kept)), penalty=self.penalty / step + self.scale**2, apart=None)
+
+    def _together(self, block: Block) -> Block:
+        """The block with its own columns, or of many and without scores features, where they lay in a frame."""
+        block = block.together()
+        if block.features is None or not self.narrow:
+            return block
+        return replace(block, columns=np.ascontiguousarray(block.features.T, np.float64), features=None)
 
     def maximise(self, start: Any, information: Any = None, near: Any = None, meat: bool = False) -> Maximum:
         """The maximum, from `start` (p,), and what was summed there.
@@ -216,9 +220,8 @@ class RowProblem:
         if self.matrix_free or sums is not None:
             return Maximum(estimate, sums)
         with one_blas_thread(), self._said():
-            if self._stands(estimate):
-                return Maximum(estimate, None)
-            return self._confirmed(estimate)
+            standing = self._standing(estimate)
+            return Maximum(standing, None) if standing is not None else self._confirmed(estimate, meat)
 
     @one_blas_thread()
     def bread(self, maximum: Maximum) -> Any:
@@ -247,36 +250,38 @@ class RowProblem:
         here, there = (self.penalised(at, *self.slope(at / self.scale))[0] for at in (scaled, far))
         return there >= here - 1e-9 * abs(here)  # what rounding leaves of a sum over many rows
 
-    def _stands(self, estimate: Estimate) -> bool:
-        """Whether some of the rows tell that a maximum which scores led to is one, so that no Hessian of all need do.
+    def _standing(self, estimate: Estimate) -> Estimate | None:
+        """A maximum that scores led to, with its own score, if some of the rows tell that it is one; else None.
 
-        Theirs, H, is at most that of all: the step s still to go has |s_j|^2 <= (H^-1)_jj g'H^-1 g for the score g.
+        No Hessian of all is made then. Theirs, H, is at most that of all: the step s still to go has
+        |s_j|^2 <= (H^-1)_jj g'H^-1 g for the score g.
         """
         few, parameter = self.thinned, estimate.parameter
-        if few is self:
-            return False
+        if few is self or self.k:
+            return None
         unit = np.outer(self.scale, self.scale)
         try:
             some = few.sums(parameter).hessian / unit
             inverse = centred_inverse(some, 0, self.penalty / self.scale**2)
         except NotIdentifiedError:
-            return False
+            return None
         score = self.penalised(parameter * self.scale, *self.slope(parameter))[1]
         longest = np.sqrt(float(np.diag(inverse).max(initial=0.0)) * float(score @ inverse @ score))
-        return bool(longest <= matrix_free.LAST_STEP)
+        norm = float(np.abs(score).max(initial=0.0)) / self.totals.weight
+        return replace(estimate, gradient_norm=norm) if longest <= matrix_free.LAST_STEP else None
 
-    def _confirmed(self, estimate: Estimate) -> Maximum:
+    def _confirmed(self, estimate: Estimate, meat: bool) -> Maximum:
         """A maximum that scores led to, one step by its Hessian on; Newton goes on where that is no small one.
 
         Where outcomes are separated the score fades as fast as the curvature, and only the step tells.
         """
         parameter = estimate.parameter
-        here = self.sums(parameter)
+        here = self.sums(parameter, meat=meat)
         step = self._solver(here.hessian)((here.score - self.penalty * parameter) / self.scale)
         if float(np.abs(step).max(initial=0.0)) <= matrix_free.LAST_STEP:
             moved = parameter + step / self.scale
             return Maximum(replace(estimate, parameter=moved, tie=float(moved[-1]) if self.ties else 0.0), here)
-        solution, there = self._by_hessians(parameter * self.scale, _Way((self, None)), _AT_MOST)
+        solution, there = self._by_hessians(parameter * self.scale, _Way((self, None), meat=meat), _AT_MOST)
         return Maximum(self._estimate(solution), there)
 
     def climb(self, start: Any, precision: tuple[float, float]) -> Estimate:
@@ -349,7 +354,7 @@ class RowProblem:
         """(p, p) the information of some rows for as much as all weigh; None where there is no use for it.
 
         With as much more as a column has in the other rows at most, so that its steps are too short rather than too
-        long; and with a little more for what some rows cannot tell of several.
+        long; and with a little more for what some rows cannot tell of several, or of rare arms.
         """
         if self.matrix_free:
             return None
@@ -428,7 +433,7 @@ class RowProblem:
         """The problem with some of its columns."""
 
         def some(block: Block) -> Block:
-            block = block.together()
+            block = self._together(block)
             columns: Any = block.columns
             features = block.features
             return replace(block, columns=None if columns is None else np.ascontiguousarray(columns[kept]),
@@ -486,7 +491,7 @@ def _arrived(been: Sequence[Any]) -> bool:
 
 
 class Maximum(NamedTuple):
-    """sums: at the maximum; None where no Hessian of all rows was needed to find it."""
+    """sums: at the maximum, or a step of at most 1e-6 before it; None where no Hessian of all rows led there."""
 
     estimate: Estimate
     sums: Sums | None
@@ -527,7 +532,7 @@ def _totals(apart: Apart | None, block: Block) -> Totals:
     elif block.squares is not None:
         squares = block.squares
     elif block.columns is not None:
-        squares = np.array([np.einsum("n,n->", column, column) for column in block.columns])
+        squares = squared([*block.columns], block.n)
     else:
         squares = sum(np.einsum("nd,nd->d", wide, wide) for _, wide in widened(block))
     return Totals(block.n, comparisons, float(weights(block).sum()), squares)
