@@ -71,9 +71,7 @@ class RowFit(ScoreFit):
             return super()._variance(along)
         here, parameter = self._curvature, self.estimate.parameter
         assert self.problem is not None
-        return many_arms.variance(
-            _unchanged(self.problem, self.estimate), here, parameter, along, self.kind, self.clusters
-        )
+        return many_arms.variance(self.problem, here, parameter, along, self.kind, self.clusters)
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -223,6 +221,8 @@ def fit_rows(
     problem = RowProblem(
         blocks, k, columns, spec.model, penalty, spec.own, *stacked(spec.weights, rows.blocks, left_out)
     )
+    if problem.matrix_free:  # contrasts ask the rows again, whose columns are then read as a matrix
+        problem = replace(problem, blocks=blocks.map(Block.together))
     problem, start, at, reasons, _ = identified(problem, cells.tie_start if cells.has_tie else 0.0)
     near = None
     if before is not None:
