@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -183,12 +183,32 @@ def pinned(hessian: Any, k: int, penalty: Any) -> Any:
 
 
 def centred_inverse(hessian: Any, k: int, penalty: Any) -> Any:
-    """(p, p) the inverse on parameters whose first k, the scores, sum to 0; the plain one where they are shrunk."""
-    inverse = _inverse(pinned(hessian, k, penalty))
-    if k and not penalty[:k].any():
-        inverse[:k] -= inverse[:k].mean(axis=0)
-        inverse[:, :k] -= inverse[:, :k].mean(axis=1, keepdims=True)
+    """(p, p) the inverse on parameters whose first k, the scores, sum to 0 in each group of arms that met.
+
+    A ridge, which may leave several groups, holds where each of them stands; no row moves one as a whole. The plain
+    inverse would be 1 / ridge along that, which blows up the rounding of what it is multiplied with.
+    """
+    groups = groups_of(hessian[:k, :k]) if penalty[:k].any() else [np.arange(k)] * bool(k)
+    inverse = _inverse(tied_down(hessian, groups) + np.diag(penalty))
+    for at in groups:
+        inverse[at] -= inverse[at].mean(axis=0)
+        inverse[:, at] -= inverse[:, at].mean(axis=1, keepdims=True)
     return inverse
+
+
+def groups_of(hessian: Any) -> list[Any]:
+    """The places of each group of scores that some curvature joins."""
+    group = scipy.sparse.csgraph.connected_components(scipy.sparse.csr_array(hessian != 0), directed=False)[1]
+    return [np.flatnonzero(group == g) for g in range(group.max(initial=-1) + 1)]
+
+
+def tied_down(hessian: Any, groups: Sequence[Any]) -> Any:
+    """The Hessian with each group of scores tied down by itself: nothing in it says how high one stands."""
+    tied = hessian.copy()
+    for at in groups:
+        inside = np.ix_(at, at)
+        tied[inside] += (np.trace(hessian[inside]) or 1.0) / len(at) ** 2
+    return tied
 
 
 def laplacian_solve(product: Callable[[Any], Any], diagonal: Any, right: Any, shrunk: bool, tolerance: float) -> Any:

@@ -457,6 +457,20 @@ def test_errors_do_not_wait_where_features_may_change(monkeypatch):
         np.testing.assert_allclose(fit.covariance, want, rtol=1e-6)
 
 
+def test_covariates_beside_features_in_single_precision_keep_their_own():
+    frame = lists(simulated(47), pl.Float32).with_columns(z=pl.col("prompt") * 1e-3 + pl.int_range(pl.len()) % 2 * 1e6)
+    doubles = frame.with_columns(pl.col(f"emb_{side}").cast(pl.Array(pl.Float64, 3)) for side in "ab")
+    same = doubles.with_columns(  # differences are taken in the features' own type
+        emb_a=(frame["emb_a"].to_numpy() - frame["emb_b"].to_numpy()).astype(np.float64), emb_b=np.zeros((800, 3))
+    )
+    fits = [sy.RewardModel().fit(scanned(some, ("emb_a", "emb_b"), covariates={"z": "z"})) for some in (frame, same)]
+    np.testing.assert_allclose(fits[0].coefficient, fits[1].coefficient, rtol=1e-9)
+    with pytest.raises(sy.LogError, match="beyond 1e"):
+        sy.RewardModel().fit(scanned(frame, ("emb_a", "emb_b"), covariates={"z": pl.col("z") * 1e60}))
+    huge = scanned(frame, ("emb_a", "emb_b"), covariates={"z": pl.col("z") * 1e35})
+    np.testing.assert_allclose(sy.RewardModel().fit(huge).coefficient[:3], fits[0].coefficient[:3], rtol=1e-7)
+
+
 def pickled(fit):
     return pickle.loads(pickle.dumps(fit))
 

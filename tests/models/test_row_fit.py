@@ -549,3 +549,28 @@ def test_simple_ranks_leave_arms_out_that_no_usable_row_shows(method):
     clean, found = (sy.rank(sy.scan(rows, a="a", b="b", outcome="y"), method) for rows in (good, more))
     assert found.head(len(clean)).equals(clean)
     assert found.row(-1) == ("ghost", None, None, 0)
+
+
+@pytest.mark.parametrize("ridge", [1e-2, 1e-4, 1e-7])
+@pytest.mark.parametrize("covariates", [(), ("length",)])
+def test_a_small_ridge_leaves_errors_as_they_are_without(covariates, ridge):
+    """Also of two islands of arms, which nothing but the ridge holds: as of each by itself."""
+    frame = simulated(50, n=20_000)
+    other = simulated(51, n=10_000).with_columns(pl.col("a") + 5, pl.col("b") + 5)
+    parts = [frame, other] if not covariates else [frame]  # which have one coefficient together
+    want = pl.concat([sy.BradleyTerry().fit(scanned(part, covariates)).table() for part in parts]).sort("arm")
+    for kind in ("sandwich", "cluster"):
+        whole = pl.concat(parts).with_columns(row=pl.int_range(pl.len()))
+        fit = sy.BradleyTerry(ridge=ridge, covariance=kind).fit(scanned(whole, covariates, cluster="row"))
+        np.testing.assert_allclose(fit.table().sort("arm")["se"], want["se"], rtol=1e-3 if ridge > 1e-4 else 1e-4)
+
+
+def test_errors_by_two_cluster_columns_know_no_units():
+    frame = simulated(52, n=3000).with_columns(p=pl.int_range(pl.len()) % 50, r=pl.int_range(pl.len()) // 70)
+    tables = []
+    for unit in (1.0, 1e8):
+        own = frame.with_columns(pl.col("length") * unit)
+        fit = sy.BradleyTerry().fit(scanned(own, cluster=["p", "r"]))
+        tables.append((fit.table()["se"].to_numpy(), fit.coefficients()["se"].to_numpy() * unit))
+    for one, other in zip(*tables, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)

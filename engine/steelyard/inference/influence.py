@@ -110,8 +110,11 @@ def multiway(names: Sequence[str], squares: Sequence[Any], groups: Sequence[int]
         meat = meat + square * (count / (count - 1)) * (-1) ** (len(chosen) + 1)
     if len(names) == 1:
         return meat, 0.0
-    values, vectors = np.linalg.eigh((meat + meat.T) / 2)
+    unit = np.sqrt(np.abs(np.diag(meat)))
+    unit = np.where(unit > 0, unit, 1.0)  # each parameter's own, so that the unit of a covariate changes nothing
+    values, vectors = np.linalg.eigh((meat + meat.T) / (2 * np.outer(unit, unit)))
     clipped = max(0.0, -float(values.min())) / (float(values.max()) or 1.0)
+    vectors *= unit[:, None]
     return (vectors * np.clip(values, 0.0, None)) @ vectors.T, clipped
 
 

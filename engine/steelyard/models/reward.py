@@ -289,7 +289,9 @@ class Design:
             parts.append(position_column(block)[:, None])
         if len(parts) == 2 and not self.covariates:
             return base
-        return np.concatenate([part.astype(features.dtype, copy=False) for part in parts], axis=1)
+        if sum(part.shape[1] for part in parts) > NARROW:  # the memory of single precision for all, where they are many
+            parts = [part.astype(features.dtype, copy=False) for part in parts]
+        return np.concatenate(parts, axis=1)
 
     def block(self, block: Block, keep_ties: bool, order: Sequence[str]) -> Block:
         """The block as a RowProblem without scores reads it. order: names of the block's context columns."""

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy  # its parts load when first used
 
 from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.models import many_arms
 from steelyard.models.row_problem import RowProblem
-from steelyard.solve import dense_solver, one_blas_thread
+from steelyard.solve import dense_solver, groups_of, one_blas_thread, tied_down
 
 _DEPENDENT = 1e-10  # share of a column's variance that must be left beside the columns before it
 
@@ -88,7 +87,8 @@ def _told_apart(problem: RowProblem, start: Any, places: Sequence[int]) -> tuple
     at = [k + place for place in places]
 
     def dependent(hessian: Any) -> dict[int, str]:
-        arms = dense_solver(_tied(hessian[:k, :k])) if k else None
+        own = hessian[:k, :k]  # under a ridge, and in some of the rows, arms may be in several groups, or without a row
+        arms = dense_solver(tied_down(own, groups_of(own))) if k else None
         return _dependent(arms, hessian[:k, at], hessian[np.ix_(at, at)], names)
 
     information = few.sums(start).hessian
@@ -97,18 +97,6 @@ def _told_apart(problem: RowProblem, start: Any, places: Sequence[int]) -> tuple
     if not did:  # what some rows can tell apart, all can; not the other way round
         why = dependent(problem.sums(start).hessian)
     return {places[j]: reason for j, reason in why.items()}, information if did else None
-
-
-def _tied(hessian: Any) -> Any:
-    """(k, k) the scores' part of the information, each group of arms that met tied down by itself.
-
-    Under a ridge, and in some of the rows, there may be several groups, and arms without a row.
-    """
-    tied = hessian.copy()
-    group = scipy.sparse.csgraph.connected_components(scipy.sparse.csr_array(hessian != 0), directed=False)[1]
-    for at in (np.flatnonzero(group == g) for g in range(group.max() + 1)):
-        tied[np.ix_(at, at)] += (np.trace(hessian[np.ix_(at, at)]) or 1.0) / len(at) ** 2
-    return tied
 
 
 def _dependent(arms: Callable[[Any], Any] | None, across: Any, inside: Any, names: Sequence[str]) -> dict[int, str]:
