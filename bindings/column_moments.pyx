@@ -16,7 +16,6 @@ ctypedef fused real:
     double
 
 
-
 def column_moments(const double[::1] column, double origin, const double[::1] weight):
     cdef ptrdiff_t n = column.shape[0]
     cdef double[2] sums
