@@ -8,8 +8,11 @@ import numpy as np
 cdef extern from "column_moments.h":
     void sy_column_moments(
         ptrdiff_t n, const double *column, double origin, const double *weight, double *sums) nogil
-    void sy_sides_squares_double(ptrdiff_t n, ptrdiff_t d, const double *a, const double *b, double *lanes) nogil
-    void sy_sides_squares_float(ptrdiff_t n, ptrdiff_t d, const float *a, const float *b, double *lanes) nogil
+    ptrdiff_t SY_SIDES_WORK(ptrdiff_t d) nogil
+    void sy_sides_squares_double(
+        ptrdiff_t n, ptrdiff_t d, const double *a, const double *b, double *work, double *squares) nogil
+    void sy_sides_squares_float(
+        ptrdiff_t n, ptrdiff_t d, const float *a, const float *b, double *work, double *squares) nogil
 
 ctypedef fused real:
     float
@@ -30,14 +33,15 @@ def column_moments(const double[::1] column, double origin, const double[::1] we
 
 def sides_squares(const real[:, ::1] a, const real[:, ::1] b):
     cdef ptrdiff_t n = a.shape[0], d = a.shape[1]
-    lanes = np.zeros((8, d))
-    cdef double[:, ::1] to = lanes
+    cdef double[::1] work = np.zeros(SY_SIDES_WORK(d))
+    squares = np.zeros(d)
+    cdef double[::1] to = squares
     if b.shape[0] != n or b.shape[1] != d:
         raise ValueError("both sides must have as many rows and columns")
     if n and d:
         with nogil:
             if real is float:
-                sy_sides_squares_float(n, d, &a[0, 0], &b[0, 0], &to[0, 0])
+                sy_sides_squares_float(n, d, &a[0, 0], &b[0, 0], &work[0], &to[0])
             else:
-                sy_sides_squares_double(n, d, &a[0, 0], &b[0, 0], &to[0, 0])
-    return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]))
+                sy_sides_squares_double(n, d, &a[0, 0], &b[0, 0], &work[0], &to[0])
+    return squares

@@ -1,8 +1,8 @@
-/* The weighted sums of a column and of its squares about an origin. */
+/* The weighted sums of a column and of its squares about an origin; sums of squares of what two sides differ by. */
 #include "column_moments.h"
 #include "common.h"
 
-#define LANES 8 /* partial sums in a fixed order: the same bits from every instruction set */
+#define LANES SY_LANES /* partial sums in a fixed order: the same bits from every instruction set */
 
 /* sums: of weight x and of weight x^2, x the column (n) less its origin. */
 SY_CLONES
@@ -25,17 +25,23 @@ void sy_column_moments(ptrdiff_t n, const double *column, double origin, const d
     sums[1] = sy_eight(second);
 }
 
-/* Rows of d numbers, a's less b's in their own type: to lanes (LANES x d) the sums of each column's squares, of every
-   eighth row each, so that they have the bits of sums over a column. */
+/* Rows of d numbers, a's less b's in their own type: to squares (d) each column's sum of squares, in the order in which
+   the sums over a column are made, so that they have its bits. work: SY_SIDES_WORK(d) numbers, 0. */
 #define SIDES_SQUARES(name, number)                                                                                    \
     SY_CLONES                                                                                                          \
-    void name(ptrdiff_t n, ptrdiff_t d, const number *a, const number *b, double *lanes) {                             \
+    void name(ptrdiff_t n, ptrdiff_t d, const number *a, const number *b, double *work, double *squares) {             \
         for (ptrdiff_t i = 0; i < n; i++, a += d, b += d) {                                                            \
-            double *restrict squares = lanes + i % LANES * d;                                                          \
+            double *restrict lane = work + i % LANES * d;                                                              \
             for (ptrdiff_t j = 0; j < d; j++) {                                                                        \
                 const number less = a[j] - b[j];                                                                       \
-                squares[j] += (double)less * (double)less;                                                             \
+                lane[j] += (double)less * (double)less;                                                                \
             }                                                                                                          \
+        }                                                                                                              \
+        for (ptrdiff_t j = 0; j < d; j++) {                                                                            \
+            double s[LANES];                                                                                           \
+            for (int l = 0; l < LANES; l++)                                                                            \
+                s[l] = work[l * d + j];                                                                                \
+            squares[j] = sy_eight(s);                                                                                  \
         }                                                                                                              \
     }
 SIDES_SQUARES(sy_sides_squares_double, double)

@@ -121,7 +121,7 @@ class Block:
             return kept(column[good] if axis == 0 else column[..., good])
 
         sides = tuple(cut(side, 0) for side in self.sides)
-        features = np.subtract(*sides) if sides else cut(self.features, 0)
+        features = _less(*sides) if sides else cut(self.features, 0)
         return replace(
             self, n=len(good) if places else len(self.a[good]),
             a=cut(self.a), b=cut(self.b), label=cut(self.label), y=cut(self.y),
@@ -145,7 +145,7 @@ class Block:
     def differences(self, rows: slice = slice(None)) -> Any:
         """(rows, m) features of a minus those of b."""
         if self.sides:
-            return self.sides[0][rows] - self.sides[1][rows]
+            return _less(self.sides[0][rows], self.sides[1][rows])
         return None if self.features is None else self.features[rows]
 
     def together(self) -> Block:
@@ -234,11 +234,10 @@ class Encoder:
 
     def numbered(self, block: Block, batch: Batch) -> Block:
         """The block of a batch that is coded, with its numbers: what any thread can make, whatever the others do."""
-        columns, features, sides, squares = self._rows(batch, block.start)
         return replace(
             block, y=_outcomes(batch["outcome"]), weight=_optional(batch, "weight"), count=_optional(batch, "count"),
             first=batch["position"].cast(pl.UInt8).to_numpy() if "position" in batch.columns else None,
-            columns=columns, features=features, sides=sides, squares=squares,
+            **self._rows(batch, block.start),
             context=tuple(_column(batch, "context", name) for name in self.context),
             propensity=_optional(batch, "propensity"),
         )  # fmt: skip
@@ -247,22 +246,22 @@ class Encoder:
         """The value of each outcome label met so far, NaN for one that is not an outcome."""
         return np.array([self.outcomes.get(text, np.nan) for text in self.labels.labels()] or [np.nan])
 
-    def _rows(self, batch: Batch, start: int) -> tuple[Any, Any, tuple[Any, ...], Any]:
-        """Columns, features, sides and squares of a block."""
+    def _rows(self, batch: Batch, start: int) -> dict[str, Any]:
+        """Columns, features, sides and squares of a block, those that it has."""
         named, width = [f"covariate {name}" for name in self.covariates or ()], len(self.features)
         columns: Any = tuple(_column(batch, "covariate", name) for name in self.covariates or ())
         if self.in_place and named and not width and _in_one_piece([batch[name] for name in named], {pl.Float64}):
-            return columns, None, (), squared(columns, batch.height)
+            return {"columns": columns, "squares": squared(columns, batch.height)}
         columns = None if self.covariates is None else _stacked(columns, batch.height)
         if not width:
-            return columns, None, (), None
+            return {"columns": columns}
         both = [batch[f"feature_{side}"] for side in "ab"]
         sides = tuple(
             _matrix(column, width, f"features of {side}", start) for side, column in zip("ab", both, strict=True)
         )
         if not (self.in_place and width <= NARROW and _in_one_piece(both, {pl.Float32, pl.Float64})):
-            return columns, _differences(*sides), (), None
-        return columns, None, sides, sides_squares(sides[0], sides[1])
+            return {"columns": columns, "features": _differences(*sides)}
+        return {"columns": columns, "sides": sides, "squares": sides_squares(sides[0], sides[1])}
 
 
 def squared(columns: Sequence[Any], n: int) -> NDArray[np.float64]:
@@ -293,14 +292,18 @@ def _in_one_piece(columns: Sequence[pl.Series], kinds: set[Any]) -> bool:
 
 def _differences(a: Any, b: Any) -> Any:
     """(n, m) a less b; few are made column by column, as kernels read them."""
-    with np.errstate(invalid="ignore", over="ignore"):  # infinite or huge on both sides: a bad row, told later
-        if a.shape[1] > NARROW:
-            return a - b
-        columns = np.empty((a.shape[1], len(a)), np.result_type(a, b))
-        for at in range(0, len(a), _TURNED):
-            cut = slice(at, at + _TURNED)
-            columns[:, cut] = (a[cut] - b[cut]).T
+    if a.shape[1] > NARROW:
+        return _less(a, b)
+    columns = np.empty((a.shape[1], len(a)), np.result_type(a, b))
+    for at in range(0, len(a), _TURNED):
+        cut = slice(at, at + _TURNED)
+        columns[:, cut] = _less(a[cut], b[cut]).T
     return columns.T
+
+
+def _less(a: Any, b: Any) -> Any:
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite or huge on both sides: a bad row, told later
+        return a - b
 
 
 def _is_number(kind: pl.DataType) -> bool:

@@ -160,8 +160,7 @@ def not_finite(block: Block, encoder: Encoder) -> Iterator[tuple[str, Any]]:
     """Reason and rows, (n,) bool, for each covariate, feature and context that is null, infinite or huge somewhere."""
     moderate = block.squares is not None and bool((block.squares <= _LARGEST**2).all())  # what lies in a frame
     covariates = None if moderate and isinstance(block.columns, tuple) else block.columns
-    with np.errstate(invalid="ignore", over="ignore"):
-        features = None if moderate and block.sides else block.differences()
+    features = None if moderate and block.sides else block.differences()
     features = None if features is None or _moderate(features) else features.T
     for role, names, columns in (
         ("covariate", encoder.covariates, covariates),

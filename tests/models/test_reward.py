@@ -1,10 +1,7 @@
 """Rewards of features: peers on the same rows, groups, interactions, wide and narrow, bad input."""
 
-import copy
-import dataclasses
 import pickle
 from dataclasses import astuple
-from functools import partial
 
 import numpy as np
 import polars as pl
@@ -13,7 +10,6 @@ import statsmodels.api as sm
 import steelyard as sy
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
-from steelyard import spill
 from steelyard.errors import NotIdentifiedError
 from steelyard.models import reward, row_meat, row_problem
 from steelyard.models import wide as few
@@ -339,124 +335,6 @@ def test_a_fit_starts_from_the_one_before(monkeypatch, widest, spec):
         sy.RewardModel(**spec).fit(scanned(frame, **roles), start=sy.BradleyTerry())
 
 
-@pytest.mark.parametrize("dtype", [pl.Float64, pl.Float32])
-@pytest.mark.parametrize("long", [1 << 30, 1 << 10])
-@pytest.mark.parametrize("spec", [{}, {"ties": "davidson", "position": True}, {"ties": "drop"}, {"heads": "per-group"}])
-def test_features_of_a_frame_are_read_where_they_lie(monkeypatch, dtype, long, spec):
-    """Lists or arrays, in one piece or two, with null ones among them: the bits of copies of them."""
-    monkeypatch.setattr("steelyard.blocks.BLOCK_ROWS", 512)
-    monkeypatch.setattr(row_problem, "_LONG", long)
-    lying: list[bool] = []
-    made = reward.Design.block
-    monkeypatch.setattr(reward.Design, "block", lambda *a: lying.append(bool(a[1].sides)) or made(*a))
-    frame = lists(simulated(42, n=5000, ties=0.2 * ("ties" in spec)), dtype)
-    null = frame.with_columns(emb_a=pl.when(pl.int_range(pl.len()) == 700).then(None).otherwise("emb_a"))
-    listed = frame.with_columns(pl.col(f"emb_{side}").arr.to_list() for side in "ab")
-    for source, pieces in (
-        (frame, 10), (listed, 10), (pl.concat([frame[:700], frame[700:]], rechunk=False), 9), (null, 9),
-    ):  # fmt: skip
-        fits = []
-        for some in (source, source.lazy()):
-            log = scanned(some, ("emb_a", "emb_b"), group="who", on_bad="drop")
-            lying.clear()
-            fits.append(sy.RewardModel(ridge=1.0, **spec).fit(log))
-            assert sum(lying) == (pieces if some is source else 0)
-        assert (fits[0].coefficient == fits[1].coefficient).all()
-        assert (fits[0].covariance == fits[1].covariance).all()
-        assert fits[0].dropped == fits[1].dropped
-
-
-@pytest.mark.parametrize("odd", [np.nan, np.inf, 1e60])
-def test_odd_features_of_a_frame_are_told_of(odd):
-    values = np.random.default_rng(0).normal(size=(2, 3000, 3))
-    values[0, 1234, 1] = odd
-    log = sy.scan({"y": np.arange(3000) % 2 * 1.0, "p": values[0], "q": values[1]}, outcome="y", features=("p", "q"))
-    assert log.held
-    with pytest.raises(sy.LogError, match=r"1 row: .*feature 'p\[1\]'.*first rows \[1234\]"):
-        sy.RewardModel().fit(log)
-
-
-@pytest.mark.parametrize("kind", ["sandwich", "model"])
-def test_errors_of_many_columns_are_made_when_asked_for(monkeypatch, tmp_path, kind):
-    """The same as at once; also pickled, saved, or asked for by two."""
-    frame = simulated(43, n=6000)
-    spec = sy.RewardModel(ridge=0.5, covariance=kind)
-    want = spec.fit(scanned(frame))
-    for room in (reward, row_problem):
-        monkeypatch.setattr(room, "NARROW", 0)
-    monkeypatch.setattr(row_problem, "_LONG", 1 << 10)
-    made: list[str] = []
-    influence = row_meat.influence
-    monkeypatch.setattr(row_meat, "influence", lambda *a: made.append(a[2]) or influence(*a))
-    for use in (pickled, copy.deepcopy, partial(saved, folder=tmp_path), lambda fit: fit):
-        fit = spec.fit(scanned(frame))
-        np.testing.assert_allclose(fit.coefficient, want.coefficient, atol=1e-9)
-        fit.predict(scanned(frame)).collect()
-        assert not made
-        np.testing.assert_allclose(use(fit).covariance, want.covariance, rtol=1e-7)
-        assert fit.coefficients().equals(use(fit).coefficients())
-        assert made == [kind]
-        made.clear()
-    with pytest.raises(NotIdentifiedError, match="has 1 group"):  # what would be refused is not put off
-        sy.RewardModel().fit(scanned(frame.with_columns(one=pl.lit("x")), cluster="one"))
-
-
-def test_some_rows_tell_whether_a_maximum_stands(monkeypatch):
-    """Never where a step of all rows is longer than what may be left, and so at the maximum."""
-    for room in (reward, row_problem):
-        monkeypatch.setattr(room, "NARROW", 0)
-    monkeypatch.setattr(row_problem, "_LONG", 1 << 10)
-    found = []
-    stands = row_problem.RowProblem._standing
-    monkeypatch.setattr(row_problem.RowProblem, "_standing", lambda *a: found.append(a) or stands(*a))
-    sy.RewardModel().fit(scanned(simulated(44, n=6000)))
-    ((problem, estimate),) = found
-    norm = np.abs(problem.sums(estimate.parameter).score / problem.scale).max() / 6000
-    assert stands(problem, estimate).gradient_norm == pytest.approx(norm)
-    assert norm <= 1e-10
-    for size in (1e-8, 1e-7, 1.1e-6, 1e-3, 10.0):
-        away = dataclasses.replace(estimate, parameter=estimate.parameter + size / problem.scale)
-        here = problem.sums(away.parameter)
-        left = np.abs(np.linalg.solve(here.hessian, here.score) * problem.scale).max()
-        assert left <= 1e-6 or stands(problem, away) is None
-    assert left > 1.0
-    monkeypatch.setattr(row_problem.RowProblem, "_standing", lambda self, at: None)
-    again = sy.RewardModel().fit(scanned(simulated(44, n=6000)))  # by the Hessian of all rows then
-    np.testing.assert_allclose(again.coefficient, estimate.parameter, atol=1e-9)
-
-
-def test_rows_in_a_file_and_columns_left_out_change_no_bit(monkeypatch):
-    """Features that lie in a frame: through a file, and beside one that another tells, as columns the kernel reads."""
-    frame = lists(simulated(45, n=5000)).with_columns(
-        pl.concat_arr(f"emb_{side}", f"emb_{side}").reshape((-1, 6)).alias(f"emb_{side}") for side in "ab"
-    )
-    wide: list[int] = []
-    monkeypatch.setattr(row_problem.RowProblem, "_wide", lambda *a: wide.append(1))
-    fits = [sy.RewardModel().fit(scanned(some, ("emb_a", "emb_b"))) for some in (frame, frame.lazy())]
-    monkeypatch.setattr(spill, "MOST_IN_MEMORY", 1000)
-    fits += [sy.RewardModel().fit(scanned(some, ("emb_a", "emb_b"))) for some in (frame, frame.lazy())]
-    assert not wide
-    for fit in fits:
-        assert fit.coefficients()["reason"].str.contains("collinear").to_list()[3:] == [True] * 3
-        assert (fit.coefficient == fits[0].coefficient).all()
-        assert (fit.covariance == fits[0].covariance).all()
-
-
-def test_errors_do_not_wait_where_features_may_change(monkeypatch):
-    monkeypatch.setattr(row_problem, "_LONG", 1 << 10)
-    rng = np.random.default_rng(46)
-    a, b = rng.normal(size=(2, 20_000, 3))
-    y = (rng.random(20_000) < 1 / (1 + np.exp((b - a) @ BETA))) * 1.0
-    log = sy.scan({"y": y, "p": a, "q": b}, outcome="y", features=("p", "q"))
-    model = sy.RewardModel(covariance="model")
-    fits = [model.fit(log, start=start) for start in (None, model.fit(sy.scan({"y": y[:19_000], "p": a[:19_000],
-            "q": b[:19_000]}, outcome="y", features=("p", "q"))))]  # fmt: skip
-    want = fits[0].covariance.copy()
-    a *= 3.0
-    for fit in fits:
-        np.testing.assert_allclose(fit.covariance, want, rtol=1e-6)
-
-
 def test_covariates_beside_features_in_single_precision_keep_their_own():
     frame = lists(simulated(47), pl.Float32).with_columns(z=pl.col("prompt") * 1e-3 + pl.int_range(pl.len()) % 2 * 1e6)
     doubles = frame.with_columns(pl.col(f"emb_{side}").cast(pl.Array(pl.Float64, 3)) for side in "ab")
@@ -469,15 +347,6 @@ def test_covariates_beside_features_in_single_precision_keep_their_own():
         sy.RewardModel().fit(scanned(frame, ("emb_a", "emb_b"), covariates={"z": pl.col("z") * 1e60}))
     huge = scanned(frame, ("emb_a", "emb_b"), covariates={"z": pl.col("z") * 1e35})
     np.testing.assert_allclose(sy.RewardModel().fit(huge).coefficient[:3], fits[0].coefficient[:3], rtol=1e-7)
-
-
-def pickled(fit):
-    return pickle.loads(pickle.dumps(fit))
-
-
-def saved(fit, folder):
-    fit.save(folder / "fit.sy")
-    return sy.load(folder / "fit.sy")
 
 
 @pytest.mark.parametrize("long", [1 << 30, 1 << 10])

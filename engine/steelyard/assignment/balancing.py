@@ -17,7 +17,7 @@ from steelyard._native.cell_moments import cell_moments, wide, work_size
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError
 from steelyard.models.cells import WIDEST_DENSE
-from steelyard.models.row_problem import weights
+from steelyard.models.row_blocks import weights
 from steelyard.solve import Point, dense_solver, newton, one_blas_thread
 from steelyard.spill import Blocks
 

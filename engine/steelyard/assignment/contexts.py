@@ -15,7 +15,7 @@ from steelyard.blocks import Block, Encoder
 from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, warn
 from steelyard.log import PreferenceLog, scan
-from steelyard.models.row_problem import weights
+from steelyard.models.row_blocks import weights
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
 

@@ -15,7 +15,8 @@ from steelyard.assignment.models import Classified, Frequency, Logged, SoftmaxMo
 from steelyard.assignment.softmax import PRECISION, SoftmaxProblem, Solved
 from steelyard.blocks import Block, ones
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError, warn
-from steelyard.models.row_problem import Apart, RowProblem, weights
+from steelyard.models.row_blocks import Apart, weights
+from steelyard.models.row_problem import RowProblem
 from steelyard.models.told_apart import identified
 from steelyard.spill import Blocks, Later
 

@@ -11,7 +11,7 @@ import polars as pl
 from steelyard.blocks import Block, Encoder
 from steelyard.errors import LogError, warn
 from steelyard.log import needs_log
-from steelyard.models.row_problem import weights
+from steelyard.models.row_blocks import weights
 from steelyard.rows import read_rows
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from steelyard.assignment.assigned import pair_number
 from steelyard.assignment.models import SoftmaxModel
 from steelyard.blocks import Block
 from steelyard.errors import warn
-from steelyard.models.row_problem import weights
+from steelyard.models.row_blocks import weights
 from steelyard.spill import Blocks
 
 _CELLS = 1 << 22  # probabilities of pairs that are made at a time

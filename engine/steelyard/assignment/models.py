@@ -18,7 +18,7 @@ from steelyard.assignment.contexts import Contexts
 from steelyard.assignment.softmax import SoftmaxProblem, Solved, chunks, sums
 from steelyard.blocks import Block
 from steelyard.errors import NotIdentifiedError
-from steelyard.models.row_problem import weights
+from steelyard.models.row_blocks import weights
 from steelyard.solve import dense_solver, one_blas_thread
 
 PIECE = 1 << 13  # rows whose design is made at a time

@@ -20,7 +20,7 @@ from steelyard._native.softmax import softmax, softmax_product, softmax_sums, wo
 from steelyard.assignment.latent import collinear, null_space
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError
-from steelyard.models.row_problem import weights
+from steelyard.models.row_blocks import weights
 from steelyard.solve import FAST, ROUNDS, Point, QuasiNewton, conjugate_gradients, dense_solver, newton, one_blas_thread
 from steelyard.spill import Blocks, joined
 

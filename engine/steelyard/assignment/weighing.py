@@ -27,7 +27,7 @@ from steelyard.assignment.weights import Shares, Sums, Weights
 from steelyard.blocks import Block, Encoder
 from steelyard.errors import LogError, OverlapError, within
 from steelyard.log import needs_log
-from steelyard.models.row_problem import weights as sampling_weights
+from steelyard.models.row_blocks import weights as sampling_weights
 from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks

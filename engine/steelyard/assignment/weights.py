@@ -16,7 +16,7 @@ from steelyard.blocks import Block, Encoder
 from steelyard.errors import LogError
 from steelyard.inference.nuisance import Nuisance
 from steelyard.log import needs_log
-from steelyard.models.row_problem import weights as sampling_weights
+from steelyard.models.row_blocks import weights as sampling_weights
 from steelyard.result import replacing
 from steelyard.solve import one_blas_thread
 

@@ -17,7 +17,7 @@ import numpy as np
 from steelyard._native.contextual import contextual, work_size
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
-from steelyard.models.row_problem import weights
+from steelyard.models.row_blocks import weights
 from steelyard.solve import FAST, Point, dense_solver, newton, one_blas_thread
 from steelyard.spill import Blocks, joined
 

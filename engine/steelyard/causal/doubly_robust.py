@@ -25,7 +25,8 @@ from steelyard.log import needs_log
 from steelyard.models import row_meat
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import Estimate
-from steelyard.models.row_problem import RowProblem, inside
+from steelyard.models.row_blocks import inside
+from steelyard.models.row_problem import RowProblem
 from steelyard.pairs import PairTable
 from steelyard.passes import Executor, on
 from steelyard.solve import one_blas_thread

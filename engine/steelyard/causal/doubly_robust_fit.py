@@ -20,7 +20,7 @@ from steelyard.inference import Bootstrap, Influence, arm_critical
 from steelyard.inference.bands import DRAWS
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.pair_fit import PairFit
-from steelyard.models.row_problem import weights
+from steelyard.models.row_blocks import weights
 from steelyard.models.saved import LoadedSpec, loaded_scores, loaded_spec, settings_facts
 from steelyard.models.score_fit import ScoreFit, Term, p_value, quantile
 from steelyard.result import LOADERS, Contrast, require, write_archive

@@ -23,7 +23,7 @@ from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import multiway
 from steelyard.log import PreferenceLog
 from steelyard.models.reward import RewardFit
-from steelyard.models.row_problem import weights
+from steelyard.models.row_blocks import weights
 from steelyard.models.score_fit import p_value, quantile
 from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread

@@ -379,7 +379,7 @@ def _estimated(
         everyone = RowProblem(blocks, 0, tuple(features), "bradley-terry", np.zeros(m)).only(list(known.place))
         try:
             maximum = everyone.maximise(known.start)
-            bread = everyone.bread(maximum)
+            bread = everyone.bread(everyone.summed(maximum).hessian)
         except (ConvergenceError, NotIdentifiedError) as error:
             raise NotIdentifiedError(
                 f"group {labels[group]!r}: no finite rewards fit its mean outcomes ({error}). Leave features out, use "

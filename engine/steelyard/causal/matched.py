@@ -15,7 +15,7 @@ import scipy  # its parts load when first used
 
 from steelyard.assignment.contexts import Contexts
 from steelyard.blocks import Block
-from steelyard.models.row_problem import usable
+from steelyard.models.row_blocks import usable
 from steelyard.spill import Blocks
 
 _VALUES = 12  # distinct values of a number up to which it is matched exactly

@@ -20,7 +20,7 @@ from steelyard.assignment.contexts import Contexts
 from steelyard.blocks import Block
 from steelyard.causal.contextual import Contextual, ContextualProblem, by_pair, scattered
 from steelyard.errors import LogError, NotIdentifiedError
-from steelyard.models.row_problem import weights
+from steelyard.models.row_blocks import weights
 from steelyard.spill import Blocks, joined
 
 _CELLS = 1 << 22  # entries of a classifier's features that are made at a time

@@ -18,7 +18,7 @@ from steelyard.causal.outcomes import ArmScores, PairMeans
 from steelyard.causal.policy_value_fit import PolicyTerms, Terms, estimand
 from steelyard.causal.prepared import Prepared, apart, prepared, warn_extrapolated
 from steelyard.errors import LogError, OverlapError
-from steelyard.models.row_problem import weights
+from steelyard.models.row_blocks import weights
 from steelyard.pairs import PairTable
 from steelyard.spill import Blocks, enlarged
 

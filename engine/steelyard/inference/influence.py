@@ -24,8 +24,8 @@ _DRAWN_TOGETHER = 128  # whatever the number of cores, so that the sums have the
 class Influence:
     """psi_i = A^+ s_i for every row i (estimators.md, section 5).
 
-    bread: (p, p) A^+. meat: (p, p) sum of s s' over rows, or over clusters. clipped: the most negative
-    eigenvalue that multiway clustering produced and that was set to 0, as a share of the largest.
+    bread: (p, p) A^+. meat: (p, p) sum of s s' over rows, or over clusters. clipped: the most negative eigenvalue that
+    multiway clustering produced and that was set to 0, as a share of the largest, parameters in units of their spread.
     """
 
     bread: Any

@@ -22,7 +22,8 @@ from steelyard.inference.influence import multiway
 from steelyard.log import needs_log
 from steelyard.models import row_meat
 from steelyard.models.cells import Cells
-from steelyard.models.row_problem import RowProblem, inside
+from steelyard.models.row_blocks import inside
+from steelyard.models.row_problem import RowProblem
 from steelyard.models.score_fit import ScoreFit
 from steelyard.pairs import good_rows, pair_table
 from steelyard.passes import run_pass

@@ -16,7 +16,7 @@ from steelyard.blocks import Encoder
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError, whole, within
 from steelyard.graph import strong_components
 from steelyard.log import needs_log
-from steelyard.models.row_problem import weights
+from steelyard.models.row_blocks import weights
 from steelyard.pairs import PairTable, pair_table
 from steelyard.rows import read_rows
 

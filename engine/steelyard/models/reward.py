@@ -22,8 +22,9 @@ from steelyard.models import matrix_free, row_meat
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
+from steelyard.models.row_blocks import position_column, usable
 from steelyard.models.row_fit import read_weighted, stacked
-from steelyard.models.row_problem import RowProblem, position_column, usable
+from steelyard.models.row_problem import RowProblem
 from steelyard.models.saved import loaded_estimate, loaded_influence, loaded_spec, loaded_terms, refuse_own, spec_facts
 from steelyard.models.score_fit import NO_SPREAD, Fit, RowWeights, Term, population
 from steelyard.models.told_apart import identified
@@ -312,9 +313,9 @@ class Design:
 class RewardFit(Fit):
     """Rewards of features with what is needed to speak of their uncertainty. Made by :meth:`RewardModel.fit`.
 
-    design: its columns. coefficient: (d,) of each, 0 where it cannot be told. influence: of the
-    parameters, made or to be made when asked for. terms: see
-    :data:`Term`. n: comparisons used. dropped: rows left out, by reason. weight: of the comparisons used, in all.
+    design: its columns. coefficient: (d,) of each, 0 where it cannot be told. influence: of the parameters, made or to
+    be made when asked for. terms: see :data:`Term`. n: comparisons used. dropped: rows left out, by reason. weight: of
+    the comparisons used, in all.
     rows: where the columns are more than 4,000 the rows and their clusters, of which a contrast asks; None once loaded.
     """
 

@@ -20,7 +20,8 @@ from steelyard.inference.clusters import cluster_names
 from steelyard.inference.nuisance import Nuisance
 from steelyard.models import many_arms, matrix_free, row_meat
 from steelyard.models.cells import WIDEST_DENSE, Cells, Estimate
-from steelyard.models.row_problem import RowProblem, inside, usable, weights
+from steelyard.models.row_blocks import inside, usable, weights
+from steelyard.models.row_problem import RowProblem
 from steelyard.models.score_fit import RowWeights, ScoreFit, Term
 from steelyard.models.told_apart import identified
 from steelyard.result import DropAudit, write_archive
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from steelyard.models.bradley_terry import BradleyTerry
 
 
-_ZERO = 1e-7  # of the weight: a score at the maximum that is larger is none
+_ZERO = 1e-7  # of the weight: the score that rounding may leave where a fit has stopped, at 1e-10 of it
 _MANY_ARMS = "beyond 4,000 arms beside covariates or clusters: ask for a contrast"
 
 

@@ -36,18 +36,14 @@ def influence(
     """
     if problem.matrix_free:
         return None
-    estimate, sums = maximum
-    if sums is None:
-        sums = problem.sums(estimate.parameter, meat=own_meat(problem, kind))
-    bread = problem.bread(Maximum(estimate, sums))
+    estimate, sums = maximum.estimate, problem.summed(maximum, own_meat(problem, kind))
+    bread = problem.bread(sums.hessian)
     if kind == "model":
         return Influence(bread, sums.hessian)
     if kind == "cluster":
         return clustered(problem, estimate, bread, clusters)
     if problem.nuisances:
         return Influence(bread, _stacked_meat(problem, estimate, _across(problem, estimate)))
-    if sums.meat is None:
-        sums = problem.sums(estimate.parameter, hessian=False, meat=True)
     return Influence(bread, sums.meat)
 
 

@@ -12,13 +12,14 @@ import numpy as np
 
 from steelyard._native.pair_likelihood import MODELS
 from steelyard._native.row_likelihood import row_likelihood
-from steelyard.blocks import NARROW, Block, squared
+from steelyard.blocks import NARROW, Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.inference.nuisance import Nuisance
 from steelyard.models import cells, many_arms, matrix_free
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
-from steelyard.models.wide import add_scores, pieces, times, widened
+from steelyard.models.row_blocks import Apart, Totals, totals_of
+from steelyard.models.wide import add_gram, add_scores, pieces, times
 from steelyard.solve import (
     ROUNDS,
     STEP,
@@ -103,7 +104,7 @@ class RowProblem:
     @cached_property
     def totals(self) -> Totals:
         """What is counted of the rows before anything is fitted; one pass."""
-        return Totals(*(sum(part) for part in zip(*self.blocks.each(partial(_totals, self.apart)), strict=True)))
+        return Totals(*(sum(part) for part in zip(*self.blocks.each(partial(totals_of, self.apart)), strict=True)))
 
     def sums(self, parameter: Any, hessian: bool = True, meat: bool = False) -> Sums:
         """One pass: log-likelihood, score (p,), and where asked for Hessian and meat.
@@ -158,10 +159,10 @@ class RowProblem:
             if by_eta is not None:
                 by_eta[:, rows] = part
             if hessian is not None:
-                _add_gram(hessian, x, np.sqrt(h_eta), h_cross, bend)
+                add_gram(hessian, x, np.sqrt(h_eta), h_cross, bend)
             if meat is not None:
                 one_of = 1.0 if block.count is None else 1.0 / block.count[rows]  # a row for many
-                _add_gram(meat, x, np.abs(d_eta) * np.sqrt(one_of), one_of * d_eta * d_tie, square)
+                add_gram(meat, x, np.abs(d_eta) * np.sqrt(one_of), one_of * d_eta * d_tie, square)
         return total
 
     def _corner(self) -> tuple[Any, Any, Any]:
@@ -223,13 +224,21 @@ class RowProblem:
             standing = self._standing(estimate)
             return Maximum(standing, None) if standing is not None else self._confirmed(estimate, meat)
 
+    def summed(self, maximum: Maximum, meat: bool = False) -> Sums:
+        """What is summed at a maximum; a pass where that is not known."""
+        sums, parameter = maximum.sums, maximum.estimate.parameter
+        if sums is None:
+            return self.sums(parameter, meat=meat)
+        if meat and sums.meat is None:
+            return sums._replace(meat=self.sums(parameter, hessian=False, meat=True).meat)
+        return sums
+
     @one_blas_thread()
-    def bread(self, maximum: Maximum) -> Any:
+    def bread(self, hessian: Any) -> Any:
         """(p, p) A^+, the inverse of the Hessian at a maximum, scores centred."""
-        sums = maximum.sums if maximum.sums is not None else self.sums(maximum.estimate.parameter)
         unit = np.outer(self.scale, self.scale)
         with self._said():
-            return centred_inverse(sums.hessian / unit, self.k, self.penalty / self.scale**2) / unit
+            return centred_inverse(hessian / unit, self.k, self.penalty / self.scale**2) / unit
 
     @contextlib.contextmanager
     def _said(self) -> Iterator[None]:
@@ -447,23 +456,6 @@ class RowProblem:
         )  # fmt: skip
 
 
-class Apart(NamedTuple):
-    """What is known of d columns (n,), doubles, that lie apart in the blocks' `context`: they are read as they lie.
-
-    origin: (d,) what the kernel takes off each. spread: (d,) their root mean squares about it.
-    """
-
-    origin: Any
-    spread: Any
-
-    def together(self, block: Block) -> Block:
-        """The block with them as `columns`, less the origin."""
-        columns = np.empty((len(self.origin), block.n))
-        for to, column, origin in zip(columns, block.context, self.origin, strict=True):
-            np.subtract(column, origin, out=to)
-        return replace(block, columns=columns, context=())
-
-
 class _Way(NamedTuple):
     """How to climb. told: some of the rows, and their information (p, p) where they start, if known. precision: as
     :func:`newton` takes it. warm: the start is near. meat: it is wanted at the maximum. alone: the maximum alone is.
@@ -504,70 +496,3 @@ class Sums(NamedTuple):
     score: Any
     hessian: Any
     meat: Any
-
-
-def _add_gram(matrix: Any, x: Any, root: Any, cross: Any, corner: Any) -> None:
-    """Adds x' root^2 x, and beside it what the tie parameter has."""
-    d, wide = x.shape[1], x.astype(np.float64, copy=False)
-    scaled = wide * root[:, None]
-    matrix[:d, :d] += scaled.T @ scaled
-    if len(corner):
-        matrix[:d, d:] += (cross @ wide)[:, None]
-        matrix[d:, d:] += corner
-
-
-class Totals(NamedTuple):
-    """rows: blocks' rows. comparisons: those they stand for. weight: of all. squares: (d,) of each column, summed."""
-
-    rows: int
-    comparisons: float
-    weight: float
-    squares: Any
-
-
-def _totals(apart: Apart | None, block: Block) -> Totals:
-    comparisons = block.n if block.count is None else float(block.count.sum())
-    if apart is not None:
-        squares = block.n * apart.spread**2
-    elif block.squares is not None:
-        squares = block.squares
-    elif block.columns is not None:
-        squares = squared([*block.columns], block.n)
-    else:
-        squares = sum(np.einsum("nd,nd->d", wide, wide) for _, wide in widened(block))
-    return Totals(block.n, comparisons, float(weights(block).sum()), squares)
-
-
-def weights(block: Block) -> Any:
-    """(n,) what each row counts."""
-    ones = np.ones(block.n)
-    for factor in (block.weight, block.count):
-        ones = ones if factor is None else ones * factor
-    return ones
-
-
-def inside(block: Block, place: Any, position: bool, keep_ties: bool) -> Block:
-    """The rows between the arms with a place (K,) >= 0, renumbered by it; the position as one more column."""
-    assert block.y is not None
-    assert block.columns is not None
-    columns, squares, use = block.columns, block.squares, usable(block, keep_ties)
-    if (place != np.arange(len(place))).any():
-        block = replace(block, a=place.take(block.a), b=place.take(block.b))
-        use &= (block.a >= 0) & (block.b >= 0)
-    if position:
-        own = position_column(block)
-        columns = (*columns, own) if isinstance(columns, tuple) else np.concatenate([columns, own[None]])
-        squares = None if squares is None else np.append(squares, own.sum())
-    block = replace(block, columns=columns, squares=squares)
-    return block if use.all() else block.where(use)
-
-
-def usable(block: Block, keep_ties: bool) -> Any:
-    """(n,) rows with an outcome that the model reads."""
-    y = np.asarray(block.y)
-    return np.isfinite(y) if keep_ties else np.isfinite(y) & (y != 0.5)
-
-
-def position_column(block: Block) -> Any:
-    """(n,) 1 where being shown first counts."""
-    return np.ones(block.n) if block.first is None else block.first.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Rows of columns or of features, a few at a time: margins, scores, and their entries in double."""
+"""Rows of columns or of features, a few at a time: margins, scores, Gram matrices, and their entries in double."""
 
 from __future__ import annotations
 
@@ -46,3 +46,13 @@ def add_scores(x: Any, w: Any, score: Any) -> None:
         times_rows(x, w, score)
     else:
         score += w @ x
+
+
+def add_gram(matrix: Any, x: Any, root: Any, cross: Any, corner: Any) -> None:
+    """Adds x' root^2 x, and beside it what the tie parameter has."""
+    d, wide = x.shape[1], x.astype(np.float64, copy=False)
+    scaled = wide * root[:, None]
+    matrix[:d, :d] += scaled.T @ scaled
+    if len(corner):
+        matrix[:d, d:] += (cross @ wide)[:, None]
+        matrix[d:, d:] += corner
