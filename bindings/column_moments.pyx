@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""Sums of columns and of squares: one about an origin, or the differences of two sides (kernels/column_moments.c)."""
+"""Sums of columns and of squares: one about an origin, or rows, or two sides (kernels/column_moments.c)."""
 
 from libc.stddef cimport ptrdiff_t
 
@@ -31,17 +31,20 @@ def column_moments(const double[::1] column, double origin, const double[::1] we
     return sums[0], sums[1]
 
 
-def sides_squares(const real[:, ::1] a, const real[:, ::1] b):
+def sides_squares(const real[:, ::1] a, const real[:, ::1] b=None):
     cdef ptrdiff_t n = a.shape[0], d = a.shape[1]
     cdef double[::1] work = np.zeros(SY_SIDES_WORK(d))
     squares = np.zeros(d)
     cdef double[::1] to = squares
-    if b.shape[0] != n or b.shape[1] != d:
+    cdef const real *right = NULL
+    if b is not None and (b.shape[0] != n or b.shape[1] != d):
         raise ValueError("both sides must have as many rows and columns")
     if n and d:
+        if b is not None:
+            right = &b[0, 0]
         with nogil:
             if real is float:
-                sy_sides_squares_float(n, d, &a[0, 0], &b[0, 0], &work[0], &to[0])
+                sy_sides_squares_float(n, d, &a[0, 0], right, &work[0], &to[0])
             else:
-                sy_sides_squares_double(n, d, &a[0, 0], &b[0, 0], &work[0], &to[0])
+                sy_sides_squares_double(n, d, &a[0, 0], right, &work[0], &to[0])
     return squares

@@ -70,6 +70,7 @@ def row_likelihood(
     const double[::1] parameter, double[:, ::1] by_eta, double[::1] score, double[:, ::1] hessian,
     double[:, ::1] meat=None, const double[::1] origin=None, sides=None,
 ):
+    """sides: features of a and of b (n, d), read as their difference; or one array, read as it is, without matrices."""
     cdef ptrdiff_t n = y.shape[0], d = len(columns) if sides is None else sides[0].shape[1], i, p = score.shape[0]
     cdef const double *offset_at = one_each(offset, n, "offset")
     cdef const double *weight_at = one_each(weight, n, "weight")
@@ -97,11 +98,13 @@ def row_likelihood(
         columns_at = addresses(columns, n)
         design.columns, design.origin = <const double *const *>&columns_at[0], &origin[0] if d else NULL
     else:
+        if len(sides) == 1 and (hessian is not None or meat is not None):
+            raise ValueError("sides must be two where matrices are asked for")
         design.columns, design.single = NULL, sides[0].dtype == np.float32
-        if design.single:
-            design.left, design.right = singles(sides[0], n, d), singles(sides[1], n, d)
-        else:
-            design.left, design.right = doubles(sides[0], n, d), doubles(sides[1], n, d)
+        design.left = singles(sides[0], n, d) if design.single else doubles(sides[0], n, d)
+        design.right = NULL
+        if len(sides) > 1:
+            design.right = singles(sides[1], n, d) if design.single else doubles(sides[1], n, d)
     if n == 0:
         return 0.0
     if k:

@@ -25,15 +25,16 @@ void sy_column_moments(ptrdiff_t n, const double *column, double origin, const d
     sums[1] = sy_eight(second);
 }
 
-/* Rows of d numbers, a's less b's in their own type: to squares (d) each column's sum of squares, in the order in which
+/* Rows of d numbers, a's less b's in their own type, or (b NULL) a's alone: to squares (d) each column's sum of squares, in the order in which
    the sums over a column are made, so that they have its bits. work: SY_SIDES_WORK(d) numbers, 0. */
 #define SIDES_SQUARES(name, number)                                                                                    \
     SY_CLONES                                                                                                          \
     void name(ptrdiff_t n, ptrdiff_t d, const number *a, const number *b, double *work, double *squares) {             \
-        for (ptrdiff_t i = 0; i < n; i++, a += d, b += d) {                                                            \
+        for (ptrdiff_t i = 0; i < n; i++) {                                                                            \
             double *restrict lane = work + i % LANES * d;                                                              \
+            const number *left = a + i * d, *right = b ? b + i * d : NULL;                                             \
             for (ptrdiff_t j = 0; j < d; j++) {                                                                        \
-                const number less = a[j] - b[j];                                                                       \
+                const number less = right ? left[j] - right[j] : left[j];                                              \
                 lane[j] += (double)less * (double)less;                                                                \
             }                                                                                                          \
         }                                                                                                              \

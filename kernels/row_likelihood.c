@@ -4,6 +4,7 @@
    differences, the position). Parameters in this order: theta (k), beta (d), then the tie parameter where the model has
    one; p in all. 256 rows at a time, so that between the steps nothing leaves the cache. Where matrices are
    wanted, or features of two sides are read, the columns of these rows become a tile, STRIDE numbers a column. */
+#include "feature_rows.h"
 #include "likelihood.h"
 #include "row_tiles.h"
 
@@ -109,6 +110,26 @@ static void second(ptrdiff_t m, int ties, ptrdiff_t k, ptrdiff_t d, const int32_
     }
 }
 
+/* The margins of m rows from `at` on, and their score, of features that lie row by row: the rows are read from memory
+   once, for the score from near the core. margin: room for m. */
+static void rows_margin(ptrdiff_t m, ptrdiff_t d, ptrdiff_t at, const sy_design *design, const double *factor,
+                        double *margin, double *eta) {
+    if (design->single)
+        rows_times_float(m, d, (const float *)design->left + at * d, factor, margin);
+    else
+        rows_times_double(m, d, (const double *)design->left + at * d, factor, margin);
+    for (ptrdiff_t i = 0; i < m; i++)
+        eta[i] += margin[i];
+}
+
+static void rows_score(ptrdiff_t m, ptrdiff_t d, ptrdiff_t at, const sy_design *design, const double *d_eta,
+                       double *score) {
+    if (design->single)
+        times_rows_float(m, d, (const float *)design->left + at * d, d_eta, score);
+    else
+        times_rows_double(m, d, (const double *)design->left + at * d, d_eta, score);
+}
+
 /* Squares and products of the rows' scores where curvatures stood: the meat of the sandwich. A row that stands for
    count comparisons has a score of count times one's, so its square counts 1 / count. */
 static void moments(ptrdiff_t m, int ties, const double *count, chunk *s) {
@@ -137,7 +158,7 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
                          const int32_t *b, const sy_design *design, const double *offset, const double *y,
                          const double *weight, const double *count, const double *parameter, double *by_eta,
                          double *score, double *hessian, double *meat, double *work) {
-    const int ties = model == SY_DAVIDSON || model == SY_RAO_KUPPER;
+    const int ties = model == SY_DAVIDSON || model == SY_RAO_KUPPER, lying = !design->columns && !design->right;
     const ptrdiff_t p = k + d + ties;
     const double tie = ties ? parameter[p - 1] : 0.0;
     double total = 0.0, *x = sy_aligned(work), *fx = x + d * STRIDE, *by_row = fx + TOGETHER * STRIDE;
@@ -149,7 +170,7 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
         if (m < SY_CHUNK)
             memset(&s, 0, sizeof s);
         view z = {design->columns, design->origin, x, at};
-        if (!z.columns || hessian || meat) {
+        if (!lying && (!z.columns || hessian || meat)) {
             tile_of(m, d, at, design, x);
             z.columns = NULL;
         }
@@ -157,7 +178,10 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
             s.eta[i] = offset ? offset[at + i] : 0.0;
         if (k)
             arms_margin(m, left, right, parameter, s.eta);
-        add_scaled(m, d, parameter + k, &z, s.eta);
+        if (lying)
+            rows_margin(m, d, at, design, parameter + k, s.value, s.eta);
+        else
+            add_scaled(m, d, parameter + k, &z, s.eta);
         weights_of(m, at, weight, count, s.weight);
         if (own) {
             own(m, s.eta, y + at, s.weight, s.value, s.d_eta, s.h_eta);
@@ -172,7 +196,10 @@ double sy_row_likelihood(ptrdiff_t n, int model, sy_own own, ptrdiff_t k, ptrdif
             told(m, n, &s, by_eta + at);
         if (k)
             arms_score(m, left, right, s.d_eta, score);
-        dots(m, d, s.d_eta, &z, score + k);
+        if (lying)
+            rows_score(m, d, at, design, s.d_eta, score + k);
+        else
+            dots(m, d, s.d_eta, &z, score + k);
         if (ties)
             score[p - 1] += sy_chunk_sum(s.d_tie);
         if (k && (hessian || meat))

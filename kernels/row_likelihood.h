@@ -8,8 +8,9 @@
 typedef void (*sy_own)(ptrdiff_t n, const double *eta, const double *y, const double *weight, double *value,
                        double *d_eta, double *h_eta);
 
-/* d columns of n rows: either each apart, read less its origin; or (columns NULL) the features of both sides row by row,
-   floats where single, read as the left ones less the right ones. */
+/* d columns of n rows: either each apart, read less its origin; or (columns NULL) features row by row, floats where
+   single: those of both sides, read as the left ones less the right ones, or (right NULL) these themselves, which go
+   with no matrices. */
 typedef struct {
     const double *const *columns;
     const double *origin;

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -262,12 +263,15 @@ class PreferenceLog:
         """Names of the context columns."""
         return [name_of(column) for column in self.context]
 
+    @cached_property
+    def _contexts(self) -> dict[str, Column]:
+        return dict(zip(self.context_names(), self.context, strict=True))
+
     def _context(self, name: str) -> Column:
-        columns = dict(zip(self.context_names(), self.context, strict=True))
-        if name not in columns:
-            known = list(columns) or "none: scan it with context="
+        if name not in self._contexts:
+            known = list(self._contexts) or "none: scan it with context="
             raise LogError(f"{self.name} has no context column {name!r}; it has {known}")
-        return columns[name]
+        return self._contexts[name]
 
     def context_kinds(self, names: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
         """Names of the context columns that hold numbers or booleans, and of the others, whose values are levels.
@@ -278,7 +282,9 @@ class PreferenceLog:
         text: list[str] = []
         schema = self.schema()
         for name in self.context_names() if names is None else names:
-            kind = self._kind(expression_of(self._context(name), schema, "context"), "context")
+            column = self._context(name)
+            expression = expression_of(column, schema, "context")
+            kind = schema[column] if isinstance(column, str) else self._kind(expression, "context")
             if not is_label(kind):
                 raise LogError(
                     f"context {name!r} holds {kind}: give numbers, booleans or text, one column for each entry"

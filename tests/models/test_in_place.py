@@ -54,7 +54,7 @@ def test_rows_in_a_file_and_columns_left_out_change_no_bit(monkeypatch):
         pl.concat_arr(f"emb_{side}", f"emb_{side}").reshape((-1, 6)).alias(f"emb_{side}") for side in "ab"
     )
     wide: list[int] = []
-    monkeypatch.setattr(row_problem.RowProblem, "_wide", lambda *a: wide.append(1))
+    monkeypatch.setattr(row_problem.RowProblem, "_by_blas", lambda *a: wide.append(1))
     fits = [sy.RewardModel().fit(rewards.scanned(some, ("emb_a", "emb_b"))) for some in (frame, frame.lazy())]
     monkeypatch.setattr(spill, "MOST_IN_MEMORY", 1000)
     fits += [sy.RewardModel().fit(rewards.scanned(some, ("emb_a", "emb_b"))) for some in (frame, frame.lazy())]

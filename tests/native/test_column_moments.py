@@ -44,6 +44,8 @@ def test_squares_of_sides_equal_twin(n, d, dtype, seed):
     columns = np.ascontiguousarray((a - b).T, np.float64)
     own = [native.column_moments(column, 0.0, np.ones(n))[1] for column in columns]
     np.testing.assert_array_equal(got, own)  # the same bits by rows and by columns
+    np.testing.assert_array_equal(native.sides_squares(a - b), got)
+    np.testing.assert_allclose(native.sides_squares(a), twin.sides_squares(a), rtol=1e-12)
 
 
 def test_a_single_odd_entry_shows_in_the_squares():

@@ -72,6 +72,23 @@ def test_two_sides_are_read_as_their_difference(model, n, k, d, dtype, seed):
         np.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-10)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    model=st.sampled_from(list(MODELS)), n=st.integers(0, 600), k=st.sampled_from([0, 4]), d=st.integers(1, 40),
+    dtype=st.sampled_from("fd"), seed=st.integers(0, 10**6),
+)  # fmt: skip
+def test_features_are_read_row_by_row(model, n, k, d, dtype, seed):
+    """As the twin has them; each block of rows for itself, whatever stands beside it."""
+    columns = block(seed, n, k, d, model)
+    columns[2] = ()
+    (features,) = frozen(np.random.default_rng(seed + 2).normal(size=(n, d)).astype(dtype))
+    parameter = np.random.default_rng(seed + 1).uniform(0.1, 1.0, size(k, d, model)) / np.sqrt(d)
+    asked = {"hessian": False, "meat": False, "sides": (features,)}
+    got, want = (evaluate(module, model, k, columns, parameter, **asked) for module in (native, twin))
+    for x, y in zip(got, want, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-10)
+
+
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("model", list(MODELS))
 def test_derivatives_at_ten_scales(model, scale):
@@ -154,6 +171,7 @@ def test_wrong_shapes_and_codes():
     for wrong in ({"a": a[:5]}, {"a": a + np.int32(3)}, {"z": np.zeros((2, 19))}, {"parameter": np.zeros(4)},
                   {"matrix": np.zeros((4, 5))}, {"meat": np.zeros((5, 4))},
                   {"sides": (np.zeros((20, 2)), np.zeros((20, 1)))}, {"sides": (np.zeros((19, 2)),) * 2},
+                  {"sides": (np.zeros((20, 2)),)}, {"sides": (np.zeros((19, 2)),), "matrix": None},
                   {"weight": np.ones(3)}, {"by_eta": np.zeros((2, 20))}):  # fmt: skip
         with pytest.raises(ValueError, match="must"):
             call(**wrong)

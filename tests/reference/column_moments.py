@@ -12,6 +12,6 @@ def column_moments(column: NDArray[np.float64], origin: float, weight: NDArray[n
     return float(weight @ x), float(weight @ x**2)
 
 
-def sides_squares(a: Any, b: Any) -> NDArray[np.float64]:
-    """(d,) each column's sum of squares of a less b, in their own type."""
-    return np.asarray(((a - b).astype(np.float64) ** 2).sum(axis=0))
+def sides_squares(a: Any, b: Any = None) -> NDArray[np.float64]:
+    """(d,) each column's sum of squares of a less b, in their own type, or of a alone."""
+    return np.asarray(((a if b is None else a - b).astype(np.float64) ** 2).sum(axis=0))

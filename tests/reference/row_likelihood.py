@@ -14,7 +14,7 @@ def row_likelihood(
     parameter: Any, by_eta: Any, score: Any, hessian: Any, meat: Any = None, origin: Any = None, sides: Any = None,
 ) -> float:  # fmt: skip
     n, ties = len(y), model in (1, 2)
-    columns = columns if sides is None else (sides[0] - sides[1]).T
+    columns = columns if sides is None else sides[0].T if len(sides) == 1 else (sides[0] - sides[1]).T
     d, p = len(columns), len(score)
     design = np.zeros((n, p))
     for i in range(n):

@@ -22,7 +22,5 @@ def row_likelihood(
     hessian: NDArray[np.float64] | None,
     meat: NDArray[np.float64] | None = None,
     origin: NDArray[np.float64] | None = None,
-    sides: tuple[NDArray[np.float32], NDArray[np.float32]]
-    | tuple[NDArray[np.float64], NDArray[np.float64]]
-    | None = None,
+    sides: tuple[NDArray[np.float32], ...] | tuple[NDArray[np.float64], ...] | None = None,
 ) -> float: ...

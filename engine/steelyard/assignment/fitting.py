@@ -138,8 +138,8 @@ def _logistic(contexts: Contexts, blocks: Blocks, ridge: float) -> Solved:
         bare = replace(block, y=block.drawn[0].astype(np.float64), features=None, levels=(), design=None)
         return replace(bare, columns=columns, context=context)
 
-    problem, start, place, *_ = identified(replace(rows, blocks=blocks.map(row)), 0.0)
-    estimate = problem.climb(start, PRECISION)
+    problem, start, place, _, information = identified(replace(rows, blocks=blocks.map(row)), 0.0)
+    estimate = problem.climb(start, information, PRECISION)
     gamma = np.zeros((2, len(names)))
     gamma[1, list(place)] = estimate.parameter * unit[list(place)]
     return Solved(gamma, estimate.log_likelihood, estimate.iterations, estimate.gradient_norm)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from steelyard._native.column_moments import sides_squares
 from steelyard.blocks import Block, squared
-from steelyard.models.wide import widened
 
 
 class Apart(NamedTuple):
@@ -47,7 +47,7 @@ def totals_of(apart: Apart | None, block: Block) -> Totals:
     elif block.columns is not None:
         squares = squared([*block.columns], block.n)
     else:
-        squares = sum(np.einsum("nd,nd->d", wide, wide) for _, wide in widened(block))
+        squares = sides_squares(np.ascontiguousarray(block.features))
     return Totals(block.n, comparisons, float(weights(block).sum()), squares)
 
 

@@ -134,20 +134,23 @@ class RowProblem:
         p = self.size
         return np.zeros(p), np.zeros((p, p)) if hessian else None, np.zeros((p, p)) if meat else None
 
-    def _evaluate(self, block: Block, *asked: Any) -> float:
-        return self._narrow(block, *asked) if block.features is None and self.narrow else self._wide(block, *asked)
+    def _evaluate(self, block: Block, parameter: Any, by_eta: Any, score: Any, hessian: Any, meat: Any) -> float:
+        """Adds to what is asked for; matrices (p, p), their upper triangles, or None."""
+        asked = (parameter, by_eta, score, hessian, meat)
+        by_blas = not self.narrow if block.features is None else hessian is not None or meat is not None
+        return self._by_blas(block, *asked) if by_blas else self._by_kernel(block, *asked)
 
-    def _narrow(self, block: Block, parameter: Any, by_eta: Any, score: Any, hessian: Any, meat: Any) -> float:
-        """All in the kernel; matrices (p, p), their upper triangles, or None."""
+    def _by_kernel(self, block: Block, parameter: Any, by_eta: Any, score: Any, hessian: Any, meat: Any) -> float:
+        """All in the kernel."""
         assert block.y is not None
         columns: Any = block.columns if self.apart is None else block.context
-        sides: Any = block.sides or None
+        sides: Any = block.sides or (None if block.features is None else (block.features,))
         return row_likelihood(
             self._code, self._own, self.k, block.a, block.b, columns, None, block.y, block.weight, block.count,
             parameter, by_eta, score, hessian, meat, None if self.apart is None else self.apart.origin, sides,
         )  # fmt: skip
 
-    def _wide(self, block: Block, parameter: Any, by_eta: Any, score: Any, hessian: Any, meat: Any) -> float:
+    def _by_blas(self, block: Block, parameter: Any, by_eta: Any, score: Any, hessian: Any, meat: Any) -> float:
         """A few rows at a time: margins, the kernel, the score; Gram matrices by BLAS, in double."""
         d, total = self.d, 0.0
         for rows, x in pieces(block):
@@ -293,9 +296,9 @@ class RowProblem:
         solution, there = self._by_hessians(parameter * self.scale, _Way((self, None), meat=meat), _AT_MOST)
         return Maximum(self._estimate(solution), there)
 
-    def climb(self, start: Any, precision: tuple[float, float]) -> Estimate:
-        """The maximum alone, from `start` (p,). precision: as :func:`newton` takes it."""
-        return self._climbed(start, _Way((self.thinned, None), precision, alone=True))[0]
+    def climb(self, start: Any, information: Any, precision: tuple[float, float]) -> Estimate:
+        """The maximum alone, from `start` (p,). information: as above. precision: as :func:`newton` takes it."""
+        return self._climbed(start, _Way((self.thinned, information), precision, alone=True))[0]
 
     def _climbed(self, start: Any, way: _Way) -> tuple[Estimate, Sums | None]:
         """The maximum, and what was summed there; None where the way led past no Hessian.
