@@ -79,7 +79,7 @@ def maximum(problem: RowProblem, start: Any, precision: tuple[float, float]) -> 
 
     def evaluate(scaled: Any) -> Point:
         if problem.outside(scaled):
-            return Point(-np.inf, np.zeros(problem.size), lambda v: v)
+            return problem.nowhere
 
         def solve(v: Any) -> Any:
             return scale * Curvature.of(problem, scaled / scale, problem.penalty).solve(scale * v, _ROUGH)

@@ -33,7 +33,7 @@ def maximum(problem: RowProblem, start: Any, precision: tuple[float, float]) -> 
 
     def evaluate(scaled: Any) -> Point:
         if problem.outside(scaled):
-            return Point(-np.inf, np.zeros(problem.size), lambda v: v)
+            return problem.nowhere
         value, score = problem.penalised(scaled, *problem.slope(scaled / problem.scale))
         here = Curvature(problem, scaled / problem.scale)
         return Point(value, score, lambda v: here.solve(v, diagonal, _ROUGH))

@@ -289,7 +289,7 @@ class RowProblem:
         """
         parameter = estimate.parameter
         here = self.sums(parameter, meat=meat)
-        step = self._solver(here.hessian)((here.score - self.penalty * parameter) / self.scale)
+        step = self.solver(here.hessian)((here.score - self.penalty * parameter) / self.scale)
         if float(np.abs(step).max(initial=0.0)) <= matrix_free.LAST_STEP:
             moved = parameter + step / self.scale
             return Maximum(replace(estimate, parameter=moved, tie=float(moved[-1]) if self.ties else 0.0), here)
@@ -334,33 +334,9 @@ class RowProblem:
                         solution.gradient_norm)  # fmt: skip
 
     def _by_hessians(self, start: Any, way: _Way, rounds: int = ROUNDS) -> tuple[Solution, Sums | None]:
-        """The maximum, in units of the scale, by Newton steps, and what was summed there.
-
-        The first step is by the information of some rows, if known, and one after a short step by the Hessian before
-        it. The meat comes along where the maximum is foreseen.
-        """
-        last: list[Sums | None] = [None]
-        been: list[Any] = []
-        near, fresh = way.told[1], False
-
-        def evaluate(scaled: Any) -> Point:
-            if self.outside(scaled):
-                return Point(-np.inf, np.zeros(self.size), lambda v: v)
-            nonlocal near, fresh
-            been.append(scaled)
-            arrived = _arrived(been)
-            serves = near is not None and (len(been) == 1 or (fresh and _short(been) and not arrived))
-            here = self.sums(scaled / self.scale, not serves, way.meat and arrived and not serves)
-            near, fresh = (near, False) if serves else (here.hessian, True)
-            curve = near
-
-            def solve(v: Any) -> Any:
-                last[0] = None if serves else here  # the solver stands here, so in the end at the maximum
-                return self._solver(curve)(v)
-
-            return Point(*self.penalised(scaled, here.value, here.score), solve)
-
-        return newton(evaluate, start, self.totals.weight, *way.precision, rounds), last[0]
+        """The maximum, in units of the scale, by Newton steps, and what was summed there."""
+        points = _Points(self, way)
+        return newton(points, start, self.totals.weight, *way.precision, rounds), points.sums
 
     def _stands_for(self, whole: RowProblem, parameter: Any, sums: Sums | None) -> Any:
         """(p, p) the information of some rows for as much as all weigh; None where there is no use for it.
@@ -383,13 +359,13 @@ class RowProblem:
         information = way.told[1]
 
         def near(scaled: Any) -> Any:
-            return self._solver(self.sums(scaled / self.scale).hessian)
+            return self.solver(self.sums(scaled / self.scale).hessian)
 
-        inverse = QuasiNewton(near(start) if information is None else self._solver(information))
+        inverse = QuasiNewton(near(start) if information is None else self.solver(information))
 
         def evaluate(scaled: Any) -> Point:
             if self.outside(scaled):
-                return Point(-np.inf, np.zeros(self.size), lambda v: v)
+                return self.nowhere
             value, score = self.penalised(scaled, *self.slope(scaled / self.scale))
             inverse.learn(scaled, score)
 
@@ -406,12 +382,18 @@ class RowProblem:
         """Whether the likelihood has no value there."""
         return self.model == "rao-kupper" and bool(scaled[-1] <= 0)
 
+    @property
+    def nowhere(self) -> Point:
+        """What is told there."""
+        return Point(-np.inf, np.zeros(self.size), lambda v: v)
+
     def penalised(self, scaled: Any, value: float, score: Any) -> tuple[float, Any]:
         """Value and score less the penalty's, in units of the scale."""
         parameter = scaled / self.scale
         return value - 0.5 * float(self.penalty @ parameter**2), (score - self.penalty * parameter) / self.scale
 
-    def _solver(self, hessian: Any) -> Any:
+    def solver(self, hessian: Any) -> Any:
+        """Solves in units of the scale with a Hessian (p, p) and the penalty."""
         unit = np.outer(self.scale, self.scale)
         return dense_solver(pinned(hessian / unit, self.k, self.penalty / self.scale**2))
 
@@ -471,18 +453,48 @@ class _Way(NamedTuple):
     alone: bool = False
 
 
-def _step(been: Sequence[Any], back: int) -> float:
-    return float(np.abs(been[-back] - been[-back - 1]).max(initial=0.0))
+class _Points:
+    """Points of a climb by Newton steps, in units of the scale: each is told with the Hessian that the next step takes.
 
+    The first step is by the information of some rows, if known, and one after a short step by the Hessian before it.
+    The meat comes along where the maximum is foreseen. sums: where the solver stood last, so in the end at the maximum;
+    None where no Hessian was made.
+    """
 
-def _short(been: Sequence[Any]) -> bool:
-    """Whether the Hessian before the last step is near enough for the next: what then remains is some step^3."""
-    return len(been) > 1 and _step(been, 1) ** 3 <= STEP
+    def __init__(self, problem: RowProblem, way: _Way) -> None:
+        self.sums: Sums | None = None
+        self._problem, self._meat = problem, way.meat
+        self._near, self._fresh = way.told[1], False
+        self._been: list[Any] = []
 
+    def __call__(self, scaled: Any) -> Point:
+        problem = self._problem
+        if problem.outside(scaled):
+            return problem.nowhere
+        self._been.append(scaled)
+        arrived = self._arrived()
+        serves = self._near is not None and (len(self._been) == 1 or (self._fresh and self._short() and not arrived))
+        here = problem.sums(scaled / problem.scale, not serves, self._meat and arrived and not serves)
+        if not serves:
+            self._near = here.hessian
+        self._fresh = not serves
+        solve = partial(self._solved, None if serves else here, self._near)
+        return Point(*problem.penalised(scaled, here.value, here.score), solve)
 
-def _arrived(been: Sequence[Any]) -> bool:
-    """Whether the last steps of a Newton solver, each the square of the one before, tell that no other follows."""
-    return len(been) > 2 and _step(been, 2) > 0.0 and _step(been, 1) ** 3 <= STEP * _step(been, 2) ** 2
+    def _solved(self, here: Sums | None, hessian: Any, v: Any) -> Any:
+        self.sums = here
+        return self._problem.solver(hessian)(v)
+
+    def _step(self, back: int) -> float:
+        return float(np.abs(self._been[-back] - self._been[-back - 1]).max(initial=0.0))
+
+    def _short(self) -> bool:
+        """Whether the Hessian before the last step is near enough for the next: what then remains is some step^3."""
+        return len(self._been) > 1 and self._step(1) ** 3 <= STEP
+
+    def _arrived(self) -> bool:
+        """Whether the last steps, each the square of the one before, tell that no other follows."""
+        return len(self._been) > 2 and self._step(2) > 0.0 and self._step(1) ** 3 <= STEP * self._step(2) ** 2
 
 
 class Maximum(NamedTuple):
