@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import steelyard as sy
 from steelyard.errors import NotIdentifiedError
-from steelyard.models import reward, row_meat, row_problem
+from steelyard.models import reward, row_maximum, row_meat, row_problem
 
 from tests.models import test_reward as rewards
 from tests.models import test_row_fit as scores
@@ -47,8 +47,8 @@ def test_some_rows_tell_whether_a_maximum_stands(monkeypatch):
         monkeypatch.setattr(room, "NARROW", 0)
     monkeypatch.setattr(row_problem, "_LONG", 1 << 10)
     found = []
-    stands = row_problem.RowProblem._standing
-    monkeypatch.setattr(row_problem.RowProblem, "_standing", lambda *a: found.append(a) or stands(*a))
+    stands = row_maximum._standing
+    monkeypatch.setattr(row_maximum, "_standing", lambda *a: found.append(a) or stands(*a))
     sy.RewardModel().fit(rewards.scanned(rewards.simulated(44, n=6000)))
     ((problem, estimate),) = found
     norm = np.abs(problem.sums(estimate.parameter).score / problem.scale).max() / 6000
@@ -60,7 +60,7 @@ def test_some_rows_tell_whether_a_maximum_stands(monkeypatch):
         left = np.abs(np.linalg.solve(here.hessian, here.score) * problem.scale).max()
         assert left <= 1e-6 or stands(problem, away) is None
     assert left > 1.0
-    monkeypatch.setattr(row_problem.RowProblem, "_standing", lambda self, at: None)
+    monkeypatch.setattr(row_maximum, "_standing", lambda problem, at: None)
     again = sy.RewardModel().fit(rewards.scanned(rewards.simulated(44, n=6000)))  # by the Hessian of all rows then
     np.testing.assert_allclose(again.coefficient, estimate.parameter, atol=1e-9)
 
@@ -94,4 +94,4 @@ def test_what_comes_along_at_the_maximum_is_what_a_pass_of_its_own_tells(monkeyp
     assert last[0] == [long > 5000, False]  # after some of the rows the first step asks no Hessian of all
     here = sums(fit.problem, fit.estimate.parameter, meat=True)
     np.testing.assert_allclose(fit.psi.meat, here.meat, rtol=1e-7)
-    np.testing.assert_allclose(fit.psi.bread, fit.problem.bread(here.hessian), rtol=1e-8, atol=1e-14)
+    np.testing.assert_allclose(fit.psi.bread, row_maximum.bread_of(fit.problem, here.hessian), rtol=1e-8, atol=1e-14)

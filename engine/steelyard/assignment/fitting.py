@@ -16,6 +16,7 @@ from steelyard.assignment.softmax import PRECISION, SoftmaxProblem, Solved
 from steelyard.blocks import Block, ones
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError, warn
 from steelyard.models.row_blocks import Apart, weights
+from steelyard.models.row_maximum import climb
 from steelyard.models.row_problem import RowProblem
 from steelyard.models.told_apart import identified
 from steelyard.spill import Blocks, Later
@@ -139,7 +140,7 @@ def _logistic(contexts: Contexts, blocks: Blocks, ridge: float) -> Solved:
         return replace(bare, columns=columns, context=context)
 
     problem, start, place, _, information = identified(replace(rows, blocks=blocks.map(row)), 0.0)
-    estimate = problem.climb(start, information, PRECISION)
+    estimate = climb(problem, start, information, PRECISION)
     gamma = np.zeros((2, len(names)))
     gamma[1, list(place)] = estimate.parameter * unit[list(place)]
     return Solved(gamma, estimate.log_likelihood, estimate.iterations, estimate.gradient_norm)

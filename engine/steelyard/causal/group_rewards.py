@@ -40,6 +40,7 @@ from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import FEW, multiway
 from steelyard.log import needs_log
 from steelyard.models.reward import RewardFit, RewardModel
+from steelyard.models.row_maximum import bread_of, maximise, sums_at
 from steelyard.models.row_problem import RowProblem
 from steelyard.models.told_apart import Identified, identified
 from steelyard.passes import Changes, Executor, on
@@ -378,8 +379,8 @@ def _estimated(
         known = identified(RowProblem(own, 0, tuple(features), "bradley-terry", np.zeros(m)), 0.0)
         everyone = RowProblem(blocks, 0, tuple(features), "bradley-terry", np.zeros(m)).only(list(known.place))
         try:
-            maximum = everyone.maximise(known.start)
-            bread = everyone.bread(everyone.summed(maximum).hessian)
+            maximum = maximise(everyone, known.start)
+            bread = bread_of(everyone, sums_at(everyone, maximum).hessian)
         except (ConvergenceError, NotIdentifiedError) as error:
             raise NotIdentifiedError(
                 f"group {labels[group]!r}: no finite rewards fit its mean outcomes ({error}). Leave features out, use "

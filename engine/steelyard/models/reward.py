@@ -24,6 +24,7 @@ from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.row_blocks import position_column, usable
 from steelyard.models.row_fit import read_weighted, stacked
+from steelyard.models.row_maximum import maximise
 from steelyard.models.row_problem import RowProblem
 from steelyard.models.saved import loaded_estimate, loaded_influence, loaded_spec, loaded_terms, refuse_own, spec_facts
 from steelyard.models.score_fit import NO_SPREAD, Fit, RowWeights, Term, population
@@ -194,7 +195,7 @@ class RewardModel:
             )
         problem, start, place, reasons, information = identified(problem, _TIE_START)
         near = None if before is None else before.near(self.ties, problem.names, start[problem.d :])
-        maximum = problem.maximise(start, information, near, row_meat.own_meat(problem, kind))
+        maximum = maximise(problem, start, information, near, row_meat.own_meat(problem, kind))
         estimate = maximum.estimate
         if problem.matrix_free and kind == "cluster":
             matrix_free.check_clusters(problem, clusters)

@@ -21,6 +21,7 @@ from steelyard.inference.nuisance import Nuisance
 from steelyard.models import many_arms, matrix_free, row_meat
 from steelyard.models.cells import WIDEST_DENSE, Cells, Estimate
 from steelyard.models.row_blocks import inside, usable, weights
+from steelyard.models.row_maximum import maximise
 from steelyard.models.row_problem import RowProblem
 from steelyard.models.score_fit import RowWeights, ScoreFit, Term
 from steelyard.models.told_apart import identified
@@ -110,7 +111,7 @@ class RowFit(ScoreFit):
         effect = problem.effects(self.estimate, direction) / count
 
         def refitted(left: Any) -> float:
-            theta = problem.weighted(left[:, 0]).maximise(self.estimate.parameter).estimate.theta
+            theta = maximise(problem.weighted(left[:, 0]), self.estimate.parameter).estimate.theta
             return float(theta[i] - theta[j])
 
         rows, taken, after = fewest_rows(count[:, None], effect[:, None], before, refitted)
@@ -228,7 +229,7 @@ def fit_rows(
     near = None
     if before is not None:
         near = before.near(spec.ties, rows.pairs.arms.filter(main).to_list(), problem.names, start[k + problem.d :])
-    maximum = problem.maximise(start, near=near, meat=row_meat.own_meat(problem, kind))
+    maximum = maximise(problem, start, near=near, meat=row_meat.own_meat(problem, kind))
     estimate = maximum.estimate
     terms: list[Term] = [(name, (at[j],) if j in at else None, reasons.get(j)) for j, name in enumerate(columns)]
     terms += [("tie", (problem.d,), None)] * problem.ties

@@ -19,7 +19,8 @@ from steelyard.inference import Influence, Pending
 from steelyard.inference.clusters import CLUSTER_BYTES, ClusterSums, Part, refuse_nulls, summed
 from steelyard.inference.influence import multiway, squared_rows
 from steelyard.models.cells import Estimate
-from steelyard.models.row_problem import Maximum, RowProblem
+from steelyard.models.row_maximum import Maximum, bread_of, sums_at
+from steelyard.models.row_problem import RowProblem
 from steelyard.models.wide import widened
 from steelyard.solve import one_blas_thread
 
@@ -36,8 +37,8 @@ def influence(
     """
     if problem.matrix_free:
         return None
-    estimate, sums = maximum.estimate, problem.summed(maximum, own_meat(problem, kind))
-    bread = problem.bread(sums.hessian)
+    estimate, sums = maximum.estimate, sums_at(problem, maximum, own_meat(problem, kind))
+    bread = bread_of(problem, sums.hessian)
     if kind == "model":
         return Influence(bread, sums.hessian)
     if kind == "cluster":
