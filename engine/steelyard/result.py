@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,11 @@ class DropAudit:
     cells: pl.DataFrame
     before: float
     after: float | None
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """The name of a column beside columns named after arms, with a _ before it where one is called so."""
+    return free_name(f"_{name}", taken) if name in taken else name
 
 
 @contextmanager

@@ -215,7 +215,14 @@ def test_messages_and_influence_name_rows_of_the_log():
     with pytest.raises(sy.LogError, match=r"first rows \[250\]"):
         sy.DoublyRobust(propensity=sy.PairPropensity(method="logged")).fit(scanned(frame, propensity="p"))
     fit = sy.DoublyRobust(propensity=sy.PairPropensity(method="frequency")).fit(scanned(frame))
-    assert fit.influence()["row"].to_list() == list(range(100, 300))
+    influence = fit.influence()
+    assert influence["row"].to_list() == list(range(100, 300))
+    first, second = fit.arms[:2]
+    renamed = frame.with_columns(pl.col("a", "b").replace({first: "row", second: "fold"}))
+    same = sy.DoublyRobust(propensity=sy.PairPropensity(method="frequency")).fit(scanned(renamed)).influence()
+    assert same.columns[:2] == ["_row", "_fold"]
+    assert {"row", "fold"} < set(same.columns[2:])
+    np.testing.assert_array_equal(same[:, 0], influence["row"])
 
 
 def test_without_a_plain_score_there_are_still_win_rates():

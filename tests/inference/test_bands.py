@@ -1,6 +1,9 @@
-"""Rank sets where some arms always move together."""
+"""Rank sets where some arms always move together; bands are at least as wide as single intervals."""
 
 import numpy as np
+import polars as pl
+import pytest
+import steelyard as sy
 from steelyard.inference import rank_sets
 
 
@@ -19,3 +22,13 @@ def test_variances_that_rounding_left_below_zero_are_none():
     with np.errstate(invalid="raise"):
         low, high = rank_sets(np.array([1.0, 0.0]), -1e-20 * np.eye(2), np.zeros((100, 2)), 0.95)
     assert (low.tolist(), high.tolist()) == ([1, 1], [2, 2])
+
+
+@pytest.mark.parametrize("n", [10, 1000])
+def test_bands_of_two_arms_are_their_intervals(n):
+    """Two scores that sum to 0 move together: what holds for one holds for both."""
+    frame = pl.DataFrame({"a": ["x"] * n, "b": ["y"] * n, "y": [1.0, 1.0, 0.0, 1.0, 0.0] * (n // 5)})
+    fit = sy.BradleyTerry().fit(sy.scan(frame, a="a", b="b", outcome="y"))
+    single, all_at_once = (fit.table(simultaneous=at_once) for at_once in (False, True))
+    assert (all_at_once["low"] <= single["low"]).all()
+    np.testing.assert_allclose(all_at_once["high"], single["high"], rtol=0.05)

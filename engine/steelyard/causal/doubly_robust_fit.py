@@ -23,7 +23,7 @@ from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_blocks import weights
 from steelyard.models.saved import LoadedSpec, loaded_scores, loaded_spec, settings_facts
 from steelyard.models.score_fit import ScoreFit, Term, p_value, quantile
-from steelyard.result import LOADERS, Contrast, require, write_archive
+from steelyard.result import LOADERS, Contrast, free_name, require, write_archive
 from steelyard.solve import one_blas_thread
 
 if TYPE_CHECKING:
@@ -157,7 +157,8 @@ class DoublyRobustFit(ScoreFit):
     def influence(self, *arms: str) -> pl.DataFrame:
         """row, fold, and a column an arm (default all scored ones): each row's influence on the scores.
 
-        row: its number in the log. Scores err by the sum over rows, nearly.
+        row: its number in the log; called _row, and fold _fold, where an arm has that name. Scores err by the sum over
+        rows, nearly.
         """
         if self.problem is None:
             raise ValueError("a loaded fit has lost its rows: fit it again")
@@ -178,7 +179,8 @@ class DoublyRobustFit(ScoreFit):
 
         parts, folds, rows = zip(*problem.blocks.each(one), strict=True)
         columns = dict(zip(names, np.concatenate(parts, axis=1), strict=True))
-        return pl.DataFrame({"row": np.concatenate(rows), "fold": np.concatenate(folds), **columns}).sort("row")
+        row, fold = (free_name(name, columns) for name in ("row", "fold"))
+        return pl.DataFrame({row: np.concatenate(rows), fold: np.concatenate(folds), **columns}).sort(row)
 
     def bootstrap(self, replicates: int = 1000, seed: int = 0) -> Bootstrap:
         """Replicated scores by multipliers on the influence, of clusters where there are some."""

@@ -17,10 +17,10 @@ _MOST_ARMS = 1500  # beyond, all pairs of all draws cost more than the fit: Bonf
 
 
 def arm_critical(draws: Any, se: Any, level: float) -> float:
-    """The factor of the standard error that makes all arms' intervals hold at once."""
+    """The factor of the standard error that makes all arms' intervals hold at once; at least that of one alone."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(se > 0, np.abs(draws) / se, 0.0)
-    return float(np.quantile(t.max(axis=1), level))
+    return max(float(np.quantile(t.max(axis=1), level)), NormalDist().inv_cdf((1 + level) / 2))
 
 
 def rank_sets(score: Any, covariance: Any, draws: Any, level: float) -> tuple[Any, Any]:

@@ -28,7 +28,7 @@ from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.saved import TABLE, refuse_own, spec_facts
 from steelyard.pairs import PairTable
-from steelyard.result import Contrast, replacing
+from steelyard.result import Contrast, free_name, replacing
 from steelyard.sources import READERS
 
 if TYPE_CHECKING:
@@ -430,10 +430,7 @@ class ScoreFit(Fit):
         p_a, p_tie = self._outcomes(gap.ravel())
         matrix = (p_a + p_tie / 2).reshape(gap.shape)
         columns = {name: pl.Series(matrix[:, j]).fill_nan(None) for j, name in enumerate(self.arms)}
-        name = "arm"
-        while name in columns:
-            name = f"_{name}"
-        return pl.DataFrame({name: self.pairs.arms, **columns})
+        return pl.DataFrame({free_name("arm", columns): self.pairs.arms, **columns})
 
     def _encoder(self, log: PreferenceLog) -> Encoder:
         return Encoder(dict(log.outcomes), arms=Dictionary(self.arms), covariates=self.covariates or None)
