@@ -25,8 +25,9 @@ void sy_column_moments(ptrdiff_t n, const double *column, double origin, const d
     sums[1] = sy_eight(second);
 }
 
-/* Rows of d numbers, a's less b's in their own type, or (b NULL) a's alone: to squares (d) each column's sum of squares, in the order in which
-   the sums over a column are made, so that they have its bits. work: SY_SIDES_WORK(d) numbers, 0. */
+/* Rows of d numbers, a's less b's in their own type, or (b NULL) a's alone: to squares (d) each column's sum of
+   squares, in the order in which the sums over a column are made, so that they have its bits. work: SY_SIDES_WORK(d)
+   numbers, 0. */
 #define SIDES_SQUARES(name, number)                                                                                    \
     SY_CLONES                                                                                                          \
     void name(ptrdiff_t n, ptrdiff_t d, const number *a, const number *b, double *work, double *squares) {             \

@@ -7,11 +7,11 @@
 
 #define ROW_LANES 8 /* partial sums in a fixed order: the same bits from every instruction set */
 
-/* rows_times: out (n) = x v, x n x d. times_rows: out (d) += w x, w n; rows one after the other, four in a reading of
-   out. */
-#define FEATURE_ROWS(real)                                                                                          \
+/* sy_rows_times: out (n) = x v, x n x d. sy_times_rows: out (d) += w x, w n; rows one after the other, four in a
+   reading of out. linkage: static, or none. */
+#define FEATURE_ROWS(linkage, real)                                                                                 \
     SY_CLONES                                                                                                       \
-    static void rows_times_##real(ptrdiff_t n, ptrdiff_t d, const real *x, const double *v, double *out) {          \
+    linkage void sy_rows_times_##real(ptrdiff_t n, ptrdiff_t d, const real *x, const double *v, double *out) {      \
         for (ptrdiff_t i = 0; i < n; i++) {                                                                         \
             const real *row = x + i * d;                                                                            \
             double s[ROW_LANES] = {0};                                                                              \
@@ -25,7 +25,7 @@
         }                                                                                                           \
     }                                                                                                               \
     SY_CLONES                                                                                                       \
-    static void times_rows_##real(ptrdiff_t n, ptrdiff_t d, const real *x, const double *w, double *out) {          \
+    linkage void sy_times_rows_##real(ptrdiff_t n, ptrdiff_t d, const real *x, const double *w, double *out) {      \
         ptrdiff_t i = 0;                                                                                            \
         for (; i + 4 <= n; i += 4) {                                                                                \
             const real *x0 = x + i * d, *x1 = x0 + d, *x2 = x1 + d, *x3 = x2 + d;                                   \
@@ -38,7 +38,4 @@
             _Pragma("omp simd") for (ptrdiff_t j = 0; j < d; j++)                                                   \
                 out[j] += w[i] * (double)x[i * d + j];                                                              \
     }
-
-FEATURE_ROWS(float)
-FEATURE_ROWS(double)
 #endif

@@ -8,6 +8,9 @@
 #include "likelihood.h"
 #include "row_tiles.h"
 
+FEATURE_ROWS(static, float)
+FEATURE_ROWS(static, double)
+
 typedef struct {
     double eta[SY_CHUNK], outcomes[3 * SY_CHUNK], value[SY_CHUNK];
     double d_eta[SY_CHUNK], d_tie[SY_CHUNK], h_eta[SY_CHUNK], h_cross[SY_CHUNK], h_tie[SY_CHUNK], weight[SY_CHUNK];
@@ -115,9 +118,9 @@ static void second(ptrdiff_t m, int ties, ptrdiff_t k, ptrdiff_t d, const int32_
 static void rows_margin(ptrdiff_t m, ptrdiff_t d, ptrdiff_t at, const sy_design *design, const double *factor,
                         double *margin, double *eta) {
     if (design->single)
-        rows_times_float(m, d, (const float *)design->left + at * d, factor, margin);
+        sy_rows_times_float(m, d, (const float *)design->left + at * d, factor, margin);
     else
-        rows_times_double(m, d, (const double *)design->left + at * d, factor, margin);
+        sy_rows_times_double(m, d, (const double *)design->left + at * d, factor, margin);
     for (ptrdiff_t i = 0; i < m; i++)
         eta[i] += margin[i];
 }
@@ -125,9 +128,9 @@ static void rows_margin(ptrdiff_t m, ptrdiff_t d, ptrdiff_t at, const sy_design 
 static void rows_score(ptrdiff_t m, ptrdiff_t d, ptrdiff_t at, const sy_design *design, const double *d_eta,
                        double *score) {
     if (design->single)
-        times_rows_float(m, d, (const float *)design->left + at * d, d_eta, score);
+        sy_times_rows_float(m, d, (const float *)design->left + at * d, d_eta, score);
     else
-        times_rows_double(m, d, (const double *)design->left + at * d, d_eta, score);
+        sy_times_rows_double(m, d, (const double *)design->left + at * d, d_eta, score);
 }
 
 /* Squares and products of the rows' scores where curvatures stood: the meat of the sandwich. A row that stands for

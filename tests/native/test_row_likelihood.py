@@ -78,7 +78,7 @@ def test_two_sides_are_read_as_their_difference(model, n, k, d, dtype, seed):
     dtype=st.sampled_from("fd"), seed=st.integers(0, 10**6),
 )  # fmt: skip
 def test_features_are_read_row_by_row(model, n, k, d, dtype, seed):
-    """As the twin has them; each block of rows for itself, whatever stands beside it."""
+    """Features that are no difference of sides: as the twin has them."""
     columns = block(seed, n, k, d, model)
     columns[2] = ()
     (features,) = frozen(np.random.default_rng(seed + 2).normal(size=(n, d)).astype(dtype))

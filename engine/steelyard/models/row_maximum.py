@@ -137,7 +137,7 @@ def _confirmed(problem: RowProblem, estimate: Estimate, meat: bool) -> Maximum:
 
 
 def climb(problem: RowProblem, start: Any, information: Any, precision: tuple[float, float]) -> Estimate:
-    """The maximum alone, from `start` (p,). information: as above. precision: as :func:`newton` takes it."""
+    """The maximum alone, from `start` (p,). information: as `maximise` takes it; precision: as `newton` does."""
     return _climbed(problem, start, _Way((problem.thinned, information), precision, alone=True))[0]
 
 

@@ -71,7 +71,7 @@ class RowProblem:
 
     @property
     def narrow(self) -> bool:
-        """Whether the kernel reads columns; of more without scores BLAS reads a few rows at a time."""
+        """Whether the kernel makes all; of more columns BLAS makes the matrices, a few rows at a time."""
         return self.k > 0 or self.d <= NARROW
 
     @property
