@@ -23,7 +23,7 @@ from numpy.lib import format as npy
 
 from steelyard.errors import FormatError, SteelyardError, said
 
-VERSION = 2
+VERSION = 3
 DTYPES = ("<f8", "<i8", "<i4", "|b1")
 LOADERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {}
 

@@ -463,7 +463,7 @@ def test_bootstrap_of_a_feature_without_spread():
     fit = sy.RewardModel(ridge=1.0).fit(scanned(frame, (["x_a", "none_a"], ["x_b", "none_b"])))
     row = fit.bootstrap(50).table().filter(term="none_a").row(0, named=True)
     assert (row["se"], row["low"], row["high"]) == (None, None, None)
-    assert row["reason"] == "no spread over the replicates, so no interval"
+    assert row["reason"].startswith("no spread, so no interval")
 
 
 def test_outputs_never_take_the_place_of_the_log(tmp_path):

@@ -13,7 +13,7 @@ from steelyard.assignment.models import PIECE, SoftmaxModel
 from steelyard.assignment.softmax import INFORMATION
 from steelyard.blocks import Block
 from steelyard.inference.clusters import squared_sums
-from steelyard.inference.influence import FEW, multiway, squared_rows
+from steelyard.inference.influence import FEW, Squares, multiway, squared_rows
 from steelyard.solve import one_blas_thread
 
 _CELLS = 1 << 20  # entries of the rows' scores that are held at a time
@@ -54,10 +54,10 @@ def _covariance(model: SoftmaxModel, cluster: str | None) -> tuple[Any, str | No
     if cluster is None:
         meat = _by_row(model, q)
     else:
-        square, groups = _by_cluster(model, cluster, q, partial(_scores, model))
-        if groups < 2:
+        squares = _by_cluster(model, cluster, q, partial(_scores, model))
+        if squares.groups < 2:
             return None, f"one cluster only ({cluster}): nothing tells how the coefficients would vary"
-        meat, _ = multiway([cluster], [square], [groups])
+        meat, *_ = multiway([cluster], [squares])
     return model.solve(model.solve(meat).T), None
 
 
@@ -87,7 +87,7 @@ def _told_by(model: SoftmaxModel, cluster: str | None) -> Any:
 
     total, square = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
     if cluster is not None:
-        square = np.diag(_by_cluster(model, cluster, len(total), partial(_counted, amounts))[0])
+        square = np.diag(_by_cluster(model, cluster, len(total), partial(_counted, amounts)).square)
     rows = np.divide(total**2, square, out=np.zeros_like(total), where=square > 0)
     of_class, of_column, of_first = np.split(rows, [k, k + problem.d])
     for (low, high), first in zip(itertools.pairwise(ends), of_first, strict=True):
@@ -145,8 +145,8 @@ def _of_two_values(model: SoftmaxModel) -> Any:
     return np.flatnonzero((variance > 1e-9) & (np.abs(gap) <= 1e-6 * fourth * variance))
 
 
-def _by_cluster(model: SoftmaxModel, cluster: str, width: int, scores: Callable[[Block], Any]) -> tuple[Any, int]:
-    """(width, width) sum over the clusters of s s', and how many they are. scores: (n, width) of a block's rows."""
+def _by_cluster(model: SoftmaxModel, cluster: str, width: int, scores: Callable[[Block], Any]) -> Squares:
+    """Sums of the scores (n, width) of clusters. scores: of a block's rows."""
     problem = model.problem
     return squared_sums(problem.blocks, (0, cluster, int(problem.clusters[-1]) + 1), width, scores)
 

@@ -21,6 +21,7 @@ from steelyard.causal.projection import project
 from steelyard.errors import LogError, NotIdentifiedError, OverlapError
 from steelyard.graph import components
 from steelyard.inference import Influence
+from steelyard.inference.clusters import told_by
 from steelyard.log import needs_log
 from steelyard.models import row_meat
 from steelyard.models.bradley_terry import BradleyTerry
@@ -224,7 +225,7 @@ def _naive(pairs: PairTable, blocks: Blocks, clusters: list[tuple[int, str, int]
     known = fit.psi
     assert known is not None
     sizes = [(name, n) for _, name, n in clusters]
-    return replace(fit, psi=row_meat.clustered(problem, fit.estimate, known.bread, sizes))
+    return fit.referred(row_meat.clustered(problem, fit.estimate, known.bread, sizes))
 
 
 def _win_matrix(problem: Pairwise, found: Residuals, moments: Moments) -> Any:
@@ -288,17 +289,28 @@ def _estimated(
         rate_meat = by_rate.meat(found, rates, ready.clusters)[0][kept]
         problem, moments = by_score, moments if ready.clusters and spec.judge is None else by_score.moments(found)
     meat, clipped = problem.meat(found, moments, ready.clusters)
-    psi = Influence(projection.bread / found.total, meat[kept], clipped)
+    psi = Influence(projection.bread / found.total, meat[kept], clipped, _answers(ready, omega)[main])
     alone = None
     if spec.judge is not None:
         alone = centred(moments.alone, moments.alone_cross, moments.tt, centre)[kept]
     left = ready.pairs.dropped.items()
     dropped = {reason: n for reason, n in left if spec.labelled is None or reason != "not labelled"}
-    return DoublyRobustFit(
-        spec, ready.pairs, score, why, estimate, psi, "cluster" if ready.clusters else "sandwich", omega, win,
+    fit = DoublyRobustFit(
+        spec, ready.pairs, score, why, estimate, None, "cluster" if ready.clusters else "sandwich", omega, win,
         found.answered + found.answered.T, found.total, found.effective_size, int(found.rows), naive, ready.overlap,
         ready.contexts, problem, found, centre, alone, rate_meat, ready.clusters, _estimand(spec), dropped,
     )  # fmt: skip
+    return fit.referred(psi)
+
+
+def _answers(ready: Prepared, omega: Any) -> Any:
+    """(K,) answered comparisons of the target's pairs that each arm is in, or clusters that have one."""
+
+    def codes(block: Block) -> tuple[Any, Any]:
+        told = np.isfinite(np.asarray(block.y)) & (omega[block.a, block.b] > 0)
+        return np.where(told, block.a, -1), np.where(told, block.b, -1)
+
+    return told_by(ready.blocks, ready.clusters, len(omega), codes)
 
 
 def _estimand(spec: DoublyRobust) -> str:
@@ -309,5 +321,5 @@ def _estimand(spec: DoublyRobust) -> str:
     )
     return (
         f"Bradley-Terry scores nearest to the win matrix over {whose}, {often}"
-        " in every context alike (a tie counts half); their mean over the scored arms is 0"
+        " in every context alike (a tie counts half)"
     )

@@ -17,12 +17,14 @@ from steelyard.causal.outcomes import ContextualOutcome
 from steelyard.causal.pairwise import OWN, Pairwise, Residuals
 from steelyard.errors import FormatError, NotIdentifiedError, check_level
 from steelyard.inference import Bootstrap, Influence, arm_critical
-from steelyard.inference.bands import DRAWS
+from steelyard.inference.bands import DRAWS, quantile
+from steelyard.inference.clusters import told_by
+from steelyard.inference.influence import ONE
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_blocks import weights
 from steelyard.models.saved import LoadedSpec, loaded_scores, loaded_spec, settings_facts
-from steelyard.models.score_fit import ScoreFit, Term, p_value, quantile
+from steelyard.models.score_fit import ScoreFit, Term, p_value
 from steelyard.result import LOADERS, Contrast, free_name, require, write_archive
 from steelyard.solve import one_blas_thread
 
@@ -66,7 +68,7 @@ class DoublyRobustFit(ScoreFit):
 
     @property
     def estimand(self) -> str:
-        return self.words
+        return f"{self.words}; {self._zero}"
 
     @property
     def effective_share(self) -> float:
@@ -80,7 +82,8 @@ class DoublyRobustFit(ScoreFit):
         """The influence on the win rates of the scored arms."""
         inverse = 1.0 / (self.total * self.omega.sum(axis=1)[self.main])
         known = self._known_influence()
-        return Influence(np.diag(inverse), known.meat if self.rate_meat is None else self.rate_meat, known.clipped)
+        meat = known.meat if self.rate_meat is None else self.rate_meat
+        return Influence(np.diag(inverse), meat, known.clipped, known.told)
 
     def win_rates(self, level: float = 0.95, simultaneous: bool = False) -> pl.DataFrame:
         """arm win_rate se low high comparisons reason: mean outcome over the scored opponents, by the pairs' weights.
@@ -94,10 +97,12 @@ class DoublyRobustFit(ScoreFit):
         rate[main] /= self.omega.sum(axis=1)[main]
         se = np.full(len(main), np.nan)
         se[main] = np.sqrt(np.clip(np.diag(rates.covariance), 0.0, None))
+        why = np.array(self.why, object)
+        why[main] = rates.why
         reach = arm_critical(rates.draws(DRAWS, seed=0), se[main], level) if simultaneous else quantile(level)
         columns = {"win_rate": rate, "se": se, "low": rate - reach * se, "high": rate + reach * se}
         frame = pl.DataFrame({"arm": self.pairs.arms, **columns, "comparisons": self._comparisons(),
-                              "reason": pl.Series(self.why, dtype=pl.String)})  # fmt: skip
+                              "reason": pl.Series(why.tolist(), dtype=pl.String)})  # fmt: skip
         return frame.with_columns(pl.col(*columns).fill_nan(None)).sort(
             "win_rate", descending=True, nulls_last=True, maintain_order=True
         )
@@ -145,6 +150,8 @@ class DoublyRobustFit(ScoreFit):
         if not all(normaliser.own[min(i, j), max(i, j)] for normaliser in divided):
             few = f"fewer than {OWN:g} effective comparisons of the two, answered or judged: no interval"
             return Contrast(value, None, None, None, None, few)
+        if self.clusters and _clusters_of(self.problem, self.clusters, {i, j}) < 2:
+            return Contrast(value, None, None, None, None, ONE)
         alone = replace(self.problem, omega=pair, counted=None, shift=None, turn=None)
         with one_blas_thread():
             alone, moments = alone.turned(self.residuals, alone.moments(self.residuals))
@@ -184,7 +191,7 @@ class DoublyRobustFit(ScoreFit):
 
     def bootstrap(self, replicates: int = 1000, seed: int = 0) -> Bootstrap:
         """Replicated scores by multipliers on the influence, of clusters where there are some."""
-        return Bootstrap(self.arms, self.score, self._multiplied(replicates, seed), "multiplier", 0)
+        return self._multiplied(replicates, seed)
 
     # --- beside the naive fit --------------------------------------------------------------------
     def compare(self, level: float = 0.95) -> pl.DataFrame:
@@ -266,6 +273,16 @@ class DoublyRobustFit(ScoreFit):
 
     def _spec_facts(self) -> dict[str, Any]:
         return settings_facts(self.spec)
+
+
+def _clusters_of(problem: Pairwise, clusters: list[tuple[int, str, int]], pair: set[int]) -> int:
+    """How many clusters have an answered comparison of two arms, of the column that has fewest."""
+
+    def codes(block: Block) -> list[Any]:
+        answered = np.isfinite(np.asarray(block.y))
+        return [np.where(answered & np.isin(block.a, [*pair]) & np.isin(block.b, [*pair]), 0, -1)]
+
+    return int(told_by(problem.blocks, clusters, 1, codes)[0])
 
 
 def _within(fit: ScoreFit, arms: list[str], level: float) -> tuple[Any, Any, Any]:

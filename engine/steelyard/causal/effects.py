@@ -17,14 +17,15 @@ import scipy  # its parts load when first used
 from steelyard.blocks import Block, Encoder
 from steelyard.columns import Column
 from steelyard.dictionary import Dictionary
-from steelyard.errors import LogError, NotIdentifiedError, check_level
+from steelyard.errors import LogError, check_level
 from steelyard.inference import Influence
+from steelyard.inference.bands import quantile
 from steelyard.inference.clusters import cluster_names, squared_sums
-from steelyard.inference.influence import multiway
+from steelyard.inference.influence import FLAT, multiway
 from steelyard.log import PreferenceLog
 from steelyard.models.reward import RewardFit
 from steelyard.models.row_blocks import weights
-from steelyard.models.score_fit import p_value, quantile
+from steelyard.models.score_fit import p_value
 from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
@@ -32,7 +33,6 @@ from steelyard.spill import Blocks
 _MOST = 200  # levels of an attribute
 _DEPENDENT = 1e-10  # share of a column's variance that must be left beside the columns before it
 _TOLD = "other levels and attributes tell it: no effect of its own"
-_SPREAD = 1e-12  # standard error below which there is none
 
 Attributes = Mapping[str, tuple[Column, Column]]
 
@@ -130,9 +130,13 @@ def _of_fit(fit: RewardFit, log: PreferenceLog | None, level: float) -> pl.DataF
             effect, gradient = float(weight @ p), np.zeros(len(fit.estimate.parameter))
             for place, values in told:
                 gradient[place] += (weight * slope) @ values
-            se = float(np.sqrt(max(gradient @ fit.covariance @ gradient, 0.0)))
+            why = fit._unknown(gradient)
+            se = 0.0 if why else float(np.sqrt(max(fit._variance(gradient), 0.0)))
+            if not se > 0.0:
+                rows.append((f"{feature}{tail}", effect, *(None,) * 4, why or FLAT))
+                continue
             rows.append((f"{feature}{tail}", effect, se, effect - z * se, effect + z * se,
-                         p_value((effect - 0.5) / se) if se > _SPREAD else None, None))  # fmt: skip
+                         p_value((effect - 0.5) / se), None))  # fmt: skip
     names = ["term", "effect", "se", "low", "high", "p_value", "reason"]
     types = [pl.String, *[pl.Float64] * 5, pl.String]
     return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
@@ -171,7 +175,7 @@ def _of_log(
     groups = [[place[key] for key in used if first[key[0]] != key[1]]]
     if not together:
         groups = [[place[key] for key in used if key[0] == name and first[name] != key[1]] for name in known]
-    told: dict[int, tuple[float, float]] = {}
+    told: dict[int, tuple[float, float, str | None]] = {}
     for columns in groups:
         told |= _regression(blocks, clusters, gram, moment, columns)
     z, rows = quantile(level), list[tuple[Any, ...]]()
@@ -179,14 +183,14 @@ def _of_log(
         at = place[name, value]
         mean, size = (float(moment[at] / gram[at, at]) if gram[at, at] > 0 else None), round(float(count[at]))
         if at in told:
-            effect, se = told[at]
-            numbers = (effect, se, effect - z * se, effect + z * se, p_value(effect / se))
-            rows.append((name, value, *numbers, mean, size, None))
+            effect, se, why = told[at]
+            numbers = (se, effect - z * se, effect + z * se, p_value(effect / se)) if why is None else (None,) * 4
+            rows.append((name, value, effect, *numbers, mean, size, why))
         elif first[name] == value:
             rows.append((name, value, 0.0, *(None,) * 4, mean, size, "baseline"))
         else:
-            why = "no answered response has it" if mean is None else _TOLD
-            rows.append((name, value, *(None,) * 5, mean, size, why))
+            lost = "no answered response has it" if mean is None else _TOLD
+            rows.append((name, value, *(None,) * 5, mean, size, lost))
     names = ["attribute", "level", "effect", "se", "low", "high", "p_value", "mean", "responses", "reason"]
     types = [pl.String, pl.String, *[pl.Float64] * 6, pl.Int64, pl.String]
     return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
@@ -252,8 +256,8 @@ def _sums(blocks: Blocks, d: int) -> tuple[Any, Any, Any]:
 
 def _regression(
     blocks: Blocks, clusters: list[tuple[int, str, int]], gram: Any, moment: Any, columns: list[int]
-) -> dict[int, tuple[float, float]]:
-    """Coefficient and standard error of each column that the ones before it, and the constant, do not tell."""
+) -> dict[int, tuple[float, float, str | None]]:
+    """Coefficient, error, and why it has none, of each column that the constant and the ones before do not tell."""
     kept = _independent(gram, [0, *columns])
     bread = np.linalg.inv(gram[np.ix_(kept, kept)])
     beta = bread @ moment[kept]
@@ -270,13 +274,12 @@ def _regression(
     with one_blas_thread():
         if clusters:
             sums = [squared_sums(blocks, cluster, len(kept), counted) for cluster in clusters]
-            meat, _ = multiway([name for _, name, _ in clusters], *zip(*sums, strict=True))
+            psi = Influence(bread, *multiway([name for _, name, _ in clusters], sums))
         else:
-            meat = sum(blocks.each(lambda block: scores(block).T @ counted(block)))
-    spread = np.sqrt(np.clip(np.diag(Influence(bread, meat).covariance), 0.0, None))
-    if not (spread[1:] > _SPREAD).all():
-        raise NotIdentifiedError("the outcomes have no spread beside the attributes: no intervals")
-    return {at: (float(b), float(s)) for at, b, s in zip(kept[1:], beta[1:], spread[1:], strict=True)}
+            psi = Influence(bread, sum(blocks.each(lambda block: scores(block).T @ counted(block))))
+        spread = np.sqrt(np.clip(np.diag(psi.covariance), 0.0, None))
+    found = zip(kept, beta.tolist(), spread.tolist(), psi.why, strict=True)
+    return {at: (b, s, why) for at, b, s, why in found if at}
 
 
 def _independent(gram: Any, columns: list[int]) -> list[int]:

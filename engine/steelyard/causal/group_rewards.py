@@ -34,10 +34,10 @@ from steelyard.causal.held_out import held_out, shown
 from steelyard.causal.outcomes import sigmoid
 from steelyard.causal.prepared import check_settings
 from steelyard.dictionary import Dictionary
-from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError, warn
+from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError
 from steelyard.inference import Influence
-from steelyard.inference.clusters import cluster_names, squared_sums
-from steelyard.inference.influence import FEW, multiway
+from steelyard.inference.clusters import cluster_names, squared_sums, told_by
+from steelyard.inference.influence import multiway, warn_of_few
 from steelyard.log import needs_log
 from steelyard.models.reward import RewardFit, RewardModel
 from steelyard.models.row_maximum import bread_of, maximise, sums_at
@@ -109,7 +109,6 @@ class GroupRewards:
         naive = _naive(log, rows)
         rows = replace(rows, blocks=folded(rows.blocks, self.folds, self.seed, clusters[: len(log.cluster)]))
         _refuse_lone_groups(rows.blocks, self.folds, _known(rows.encoder.group))
-        _warn_of_few_clusters(rows.blocks, clusters[: len(log.cluster)], _known(rows.encoder.group))
         with one_blas_thread():
             propensity = self._propensity(log, rows)
             target = "uniform" if self.target is None else self.target
@@ -203,26 +202,6 @@ def _refuse_lone_groups(blocks: Blocks, folds: int, group: Dictionary) -> None:
     refuse_lone(rows, group.labels(), "groups", out)
 
 
-def _warn_of_few_clusters(blocks: Blocks, clusters: list[tuple[int, str, int]], group: Dictionary) -> None:
-    """Warns of groups whose rows are of so few clusters that errors by cluster are too small."""
-    for at, name, _ in clusters:
-        met = blocks.each(partial(_met, at))
-        pairs = np.unique(np.concatenate([*met], axis=1), axis=1)
-        counts = np.bincount(pairs[0], minlength=len(group))
-        few = np.flatnonzero((counts > 0) & (counts < FEW))
-        if len(few):
-            told = ", ".join(f"{group.labels()[j]} ({counts[j]})" for j in few[:10])
-            warn(
-                f"{len(few)} groups have fewer than {FEW} clusters of {name!r}: {told}. Their intervals are too "
-                "short, and test_equal() finds differences that are not there: collect from more, or join groups."
-            )
-
-
-def _met(at: int, block: Block) -> Any:
-    """(2, m) the group and the cluster of each pair of them that a row has. at: of the cluster column."""
-    return np.unique(np.stack([np.asarray(block.group), block.clusters[at]]), axis=1)
-
-
 def _known(group: Dictionary | None) -> Dictionary:
     assert group is not None
     return group
@@ -238,7 +217,8 @@ def _design(block: Block, contexts: Contexts) -> Any:
 class _Sums:
     """total: of t. h: (G,) sum of t / e over each group's rows. r: (G, m) of h (y - m_c) delta; mean: (G,) of t m_c.
 
-    gap: (G,) of h (y - m_c). share: (G,) effective share of each group's rows. plain: (G,) mean outcome as logged.
+    gap: (G,) of h (y - m_c). share: (G,) effective share of each group's rows, which are `rows` (G,). plain: (G,) mean
+    outcome as logged.
     """
 
     total: float
@@ -247,6 +227,7 @@ class _Sums:
     mean: Any
     gap: Any
     share: Any
+    rows: Any
     plain: Any
 
     @staticmethod
@@ -264,7 +245,7 @@ class _Sums:
             return [c @ t, by(h), r, m, by(h * e), by(h * h), by(1.0), by(s), by(s * y)]
 
         total, h, r, mean, gap, square, n, t, won = (sum(part) for part in zip(*ready.each(one), strict=True))
-        return _Sums(total, h, r / h[:, None], mean / total, gap / h, h**2 / square / n, won / t)
+        return _Sums(total, h, r / h[:, None], mean / total, gap / h, h**2 / square / n, n, won / t)
 
     @property
     def rewards(self) -> Any:
@@ -350,21 +331,6 @@ class _Scores:
         return sum(blocks.each(one))
 
 
-def _units(ready: Blocks, groups: int, clusters: list[tuple[int, str, int]]) -> int:
-    """The fewest comparisons, or clusters of a column, that a group has: they alone tell how its rewards vary."""
-
-    def one(block: Block) -> list[Any]:
-        group = np.asarray(block.group)
-        if not clusters:
-            return [np.bincount(group, block.count, groups)]
-        return [np.unique(block.clusters[column].astype(np.int64) * groups + group) for column, *_ in clusters]
-
-    columns = [*zip(*ready.each(one), strict=True)]
-    if not clusters:
-        return int(np.sum(columns[0], axis=0).min())
-    return min(int(np.bincount(np.unique(np.concatenate(keys)) % groups, minlength=groups).min()) for keys in columns)
-
-
 def _estimated(
     spec: GroupRewards, naive: RewardFit | None, ready: Blocks, sums: _Sums, tilt: Balancing | None,
     propensity: Propensity, features: list[str], clusters: list[tuple[int, str, int]], overlap: Any,
@@ -399,9 +365,13 @@ def _estimated(
     bread[at:, at:] = np.eye(len(labels)) / sums.total
     if clusters:
         squares = [squared_sums(ready, cluster, scores.size, scores.counted) for cluster in clusters]
-        psi = Influence(bread, *multiway([name for _, name, _ in clusters], *zip(*squares, strict=True)))
+        psi = Influence(bread, *multiway([name for _, name, _ in clusters], squares))
     else:
         psi = Influence(bread, scores.meat(ready))
+    units = told_by(ready, clusters, len(labels), lambda block: [block.group])
+    warn_of_few(labels, units, "clusters" if clusters else "comparisons")
+    of_group = [group for group, known in enumerate(found) for _ in known.place]
+    psi = replace(psi, told=units[[*of_group, *range(len(labels))]])
     rows, at = [], 0
     for group, known in enumerate(found):
         for j, feature in enumerate(features):
@@ -410,6 +380,7 @@ def _estimated(
         at += len(known.place)
     whose = "everyone's prompts" if spec.target is None else "the target's prompts (their means taken as known)"
     words = f"each group's rewards of response features, and its mean outcome, over {whose}"
-    units = _units(ready, len(labels), clusters)
-    return GroupRewardsFit(spec, labels, rows, np.concatenate([*beta, sums.rewards]), psi, sums.share, sums.plain, n,
-                           units, steps, norm, naive, overlap, words, dropped)  # fmt: skip
+    return GroupRewardsFit(
+        spec, labels, rows, np.concatenate([*beta, sums.rewards]), psi, sums.share, sums.rows, sums.plain, n,
+        int(units.min()), steps, norm, naive, overlap, words, dropped,
+    )  # fmt: skip

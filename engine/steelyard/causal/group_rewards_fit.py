@@ -12,11 +12,13 @@ import polars as pl
 import scipy  # its parts load when first used
 
 from steelyard.assignment.weights import Weights
+from steelyard.causal.pairwise import OWN
 from steelyard.errors import FormatError, NotIdentifiedError, check_level
 from steelyard.inference import Influence
+from steelyard.inference.bands import quantile
 from steelyard.models.reward import RewardFit, loaded_rewards
 from steelyard.models.saved import LoadedSpec, loaded_influence, settings_facts
-from steelyard.models.score_fit import p_value, quantile
+from steelyard.models.score_fit import p_value
 from steelyard.result import LOADERS, Contrast, require, write_archive
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ class GroupRewardsFit:
     """Rewards of rater groups over everyone's prompts. Made by :meth:`GroupRewards.fit`.
 
     rows: the coefficients. parameter: (p,) theirs, then the mean outcome of each group. psi: their influence.
-    share: (G,) effective share of each group's rows. plain: (G,) mean outcome on its own prompts. n: comparisons.
+    share: (G,) effective share of each group's rows. asked: (G,) how many comparisons these are. plain: (G,) mean
+    outcome on its own prompts. n: comparisons.
     units: the fewest comparisons, or clusters of a column, that a group has.
     naive: each group's rewards on its own prompts, where they are finite. overlap: what the propensity alone leaves of
     the log; a file does not keep it. estimand: in words.
@@ -63,6 +66,7 @@ class GroupRewardsFit:
     parameter: Any
     psi: Influence = field(repr=False)
     share: Any
+    asked: Any
     plain: Any
     n: int
     units: int
@@ -79,7 +83,7 @@ class GroupRewardsFit:
 
     @property
     def covariance(self) -> Any:
-        """(p, p) of the coefficients, then the groups' mean outcomes."""
+        """(p, p) of the coefficients, then the groups' mean outcomes; NaN of what has no error."""
         return self.psi.covariance
 
     def coefficients(self, level: float = 0.95) -> pl.DataFrame:
@@ -94,8 +98,8 @@ class GroupRewardsFit:
         for group, term, place, reason in self.rows:
             other = plain.get(f"{term} [{group}]", {"estimate": None, "se": None})
             share = self.share[self.groups.index(group)]
-            told = (None,) * 5 if place is None else self._told(place, level)
-            rows.append((group, term, *told, share, other["estimate"], other["se"], reason))
+            *told, why = (*(None,) * 5, reason) if place is None else self._told(place, level)
+            rows.append((group, term, *told, share, other["estimate"], other["se"], why))
         names = ["group", "term", "estimate", "se", "low", "high", "p_value", "effective_share", "naive", "naive_se"]
         types = [pl.String, pl.String, *[pl.Float64] * 8, pl.String]
         return pl.DataFrame(rows, schema=dict(zip([*names, "reason"], types, strict=True)), orient="row")
@@ -117,16 +121,18 @@ class GroupRewardsFit:
         return frame.select("group", "term", "naive", "naive_se", "estimate", "se", "moved", "effective_share", caution)
 
     def rewards(self, level: float = 0.95) -> pl.DataFrame:
-        """group reward se low high naive effective_share: mean outcome, from a's side, of each group.
+        """group reward se low high naive effective_share reason: mean outcome, from a's side, of each group.
 
         What raters of the group would say on average over everyone's prompts; naive: over their own.
         """
         check_level(level)
         first = len(self.parameter) - len(self.groups)
-        told = [self._told(first + j, level)[:4] for j in range(len(self.groups))]
-        names = ("reward", "se", "low", "high")
-        columns = dict(zip(names, zip(*told, strict=True), strict=True))
-        return pl.DataFrame({"group": self.groups, **columns, "naive": self.plain, "effective_share": self.share})
+        told = [self._told(first + j, level) for j in range(len(self.groups))]
+        names = ("reward", "se", "low", "high", "p_value", "reason")
+        columns = {name: pl.Series(each, dtype=pl.String if name == "reason" else pl.Float64)
+                   for name, each in zip(names, zip(*told, strict=True), strict=True)}  # fmt: skip
+        frame = pl.DataFrame({"group": self.groups, **columns, "naive": self.plain, "effective_share": self.share})
+        return frame.select("group", *names[:4], "naive", "effective_share", "reason")
 
     def contrast(self, x: str, y: str, term: str | None = None, level: float = 0.95) -> Contrast:
         """Coefficient of a term (default: the mean outcome) in group x, less that in group y."""
@@ -137,9 +143,11 @@ class GroupRewardsFit:
             if place is None:
                 return Contrast(None, None, None, None, None, reason)
             along[place] += sign
-        estimate, se = float(along @ self.parameter), float(np.sqrt(max(0.0, along @ self.covariance @ along)))
-        if se <= 1e-12:
-            return Contrast(estimate, None, None, None, None, "no spread")
+        estimate, used = float(along @ self.parameter), np.flatnonzero(along)
+        why = next(filter(None, map(self._why, used.tolist())), None)
+        if why or not len(used):
+            return Contrast(estimate, None, None, None, None, why or "the same group")
+        se = float(np.sqrt(max(0.0, along[used] @ self.covariance[np.ix_(used, used)] @ along[used])))
         z = quantile(level)
         return Contrast(estimate, se, estimate - z * se, estimate + z * se, p_value(estimate / se))
 
@@ -157,9 +165,9 @@ class GroupRewardsFit:
             raise NotIdentifiedError(
                 f"no terms {unknown}; there are {list(dict.fromkeys(r.term for r in self.rows))[:10]}"
             )
-        names = [name for name in names if all(known[group, name] is not None for group in self.groups)]
+        names = [name for name in names if all(self._has_error(known[group, name]) for group in self.groups)]
         if not names:
-            raise NotIdentifiedError("no term has a coefficient in every group: there is nothing to test")
+            raise NotIdentifiedError("no term has a coefficient with an error in every group: there is nothing to test")
         contrasts = []
         for name in names:
             for group in self.groups[1:]:
@@ -167,7 +175,8 @@ class GroupRewardsFit:
                 along[known[group, name]], along[known[self.groups[0], name]] = 1.0, -1.0
                 contrasts.append(along)
         matrix = np.array(contrasts)
-        gap, spread = matrix @ self.parameter, matrix @ self.covariance @ matrix.T
+        used = np.flatnonzero(matrix.any(axis=0))
+        gap, spread = matrix @ self.parameter, matrix[:, used] @ self.covariance[np.ix_(used, used)] @ matrix[:, used].T
         rank = int(np.linalg.matrix_rank(spread, hermitian=True))
         if rank < len(gap):
             raise NotIdentifiedError(f"{len(gap)} differences with a covariance of rank {rank}: test fewer terms")
@@ -180,9 +189,25 @@ class GroupRewardsFit:
         p_value = float(scipy.stats.f.sf(statistic * left / (rank * (self.units - 1)), rank, left))
         return EqualityTest(statistic, rank, p_value)
 
-    def _told(self, place: int, level: float) -> tuple[float, float, float, float, float]:
-        value, se, z = float(self.parameter[place]), float(np.sqrt(self.covariance[place, place])), quantile(level)
-        return value, se, value - z * se, value + z * se, p_value(value / se) if se > 0 else float("nan")
+    def _told(self, place: int, level: float) -> tuple[Any, ...]:
+        """Estimate, error, interval, p-value, and why there is none."""
+        value, why = float(self.parameter[place]), self._why(place)
+        if why:
+            return value, None, None, None, None, why
+        se, z = float(np.sqrt(self.covariance[place, place])), quantile(level)
+        return value, se, value - z * se, value + z * se, p_value(value / se), None
+
+    def _has_error(self, place: int | None) -> bool:
+        return place is not None and self._why(place) is None
+
+    def _why(self, place: int) -> str | None:
+        """Why a parameter has no error, or None."""
+        first = len(self.parameter) - len(self.groups)
+        whose = {row.place: self.groups.index(row.group) for row in self.rows}
+        group = place - first if place >= first else whose[place]
+        if self.share[group] * self.asked[group] < OWN:
+            return f"fewer than {OWN:g} effective comparisons of its own: no interval"
+        return self.psi.why[place]
 
     def _place(self, group: str, term: str | None) -> tuple[int | None, str | None]:
         if group not in self.groups:
@@ -202,12 +227,13 @@ class GroupRewardsFit:
             "spec": settings_facts(self.spec), "rows": self.rows, "clipped": self.psi.clipped, "naive": plain
         }  # fmt: skip
         arrays = {
-            "parameter": self.parameter, "bread": self.psi.bread, "meat": self.psi.meat, "share": self.share,
-            "plain": self.plain, **{f"naive {name}": part for name, part in beside.items()},
+            "parameter": self.parameter, **self.psi.arrays(), **{name: getattr(self, name) for name in _OF_GROUPS},
+            **{f"naive {name}": part for name, part in beside.items()},
         }  # fmt: skip
         write_archive(path, "group-rewards", facts, arrays)
 
 
+_OF_GROUPS = ("share", "asked", "plain")
 _FACTS = ("groups", "n", "units", "iterations", "gradient_norm", "estimand", "dropped")
 
 
@@ -217,7 +243,8 @@ def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> GroupRewardsFit:
     rows, psi = [GroupRow(*row) for row in facts["rows"]], loaded_influence(facts, arrays)
     fit = GroupRewardsFit(
         LoadedSpec(**facts["spec"]), rows=rows, psi=psi, naive=naive, overlap=None,  # type: ignore[arg-type]
-        **{name: arrays[name] for name in ("parameter", "share", "plain")}, **{name: facts[name] for name in _FACTS},
+        parameter=arrays["parameter"], **{name: arrays[name] for name in _OF_GROUPS},
+        **{name: facts[name] for name in _FACTS},
     )  # fmt: skip
     fit = replace(fit, groups=tuple(fit.groups))
     _check(fit, arrays)
@@ -227,7 +254,7 @@ def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> GroupRewardsFit:
 def _check(fit: GroupRewardsFit, arrays: dict[str, Any]) -> None:
     """Refuses a loaded file whose groups, coefficients and arrays do not go together."""
     groups, free = len(fit.groups), len(fit.parameter) - len(fit.groups)
-    require(arrays, parameter=(free + groups,), share=(groups,), plain=(groups,))
+    require(arrays, parameter=(free + groups,), share=(groups,), asked=(groups,), plain=(groups,))
     names = {row.term for row in fit.rows}
     if not groups or not names or not all(isinstance(name, str) for name in (*fit.groups, *names, fit.estimand)):
         raise FormatError("groups, coefficients or an estimand without words")
@@ -242,8 +269,8 @@ def _check(fit: GroupRewardsFit, arrays: dict[str, Any]) -> None:
             raise FormatError("a coefficient that is not there")
     if not (np.abs(fit.parameter) <= 1e50).all() or not ((fit.share > 0) & (fit.share <= 1 + 1e-9)).all():
         raise FormatError("coefficients that are no numbers or beyond all use, or shares that are none")
-    if not np.isfinite(fit.plain).all() or fit.psi is None or not (np.diag(fit.covariance)[:free] > 0).all():
-        raise FormatError("mean outcomes that are not finite, or coefficients without a variance")
+    if not (fit.asked > 0).all() or not np.isfinite(fit.plain).all() or fit.psi is None:
+        raise FormatError("mean outcomes that are not finite, or no covariance")
 
 
 LOADERS["group-rewards"] = _loaded

@@ -24,7 +24,7 @@ from steelyard.blocks import Block
 from steelyard.causal.folds import fold_slices
 from steelyard.errors import OverlapError
 from steelyard.inference.clusters import squared_sums
-from steelyard.inference.influence import multiway
+from steelyard.inference.influence import Squares, multiway
 from steelyard.spill import Blocks
 
 OWN = 20.0  # effective rows from which a pair's residuals are divided by their own weights
@@ -313,12 +313,12 @@ class Pairwise:
         k, centre = self.k, centre_of(self.omega, moments.means / found.total)
         if not clusters:
             return centred(moments.square, moments.cross, moments.tt, centre), 0.0
-        squares, groups = [], []
+        squares = []
         for cluster in clusters:
-            square, count = squared_sums(self.blocks, cluster, k + 1, partial(self.entries, found=found))
-            squares.append(centred(square[:k, :k], square[:k, k], float(square[k, k]), centre))
-            groups.append(count)
-        return multiway([name for _, name, _ in clusters], squares, groups)
+            sums = squared_sums(self.blocks, cluster, k + 1, partial(self.entries, found=found))
+            e, t, tt = sums.square[:k, :k], sums.square[:k, k], float(sums.square[k, k])
+            squares.append(Squares(centred(e, t, tt, centre), sums.groups, sums.told[:k]))
+        return multiway([name for _, name, _ in clusters], squares)[:2]
 
     def entries(self, block: Block, found: Residuals) -> Any:
         """(n, K + 1) E and t of a block's rows, times their count."""

@@ -12,12 +12,12 @@ import polars as pl
 
 from steelyard.assignment.balancing import Balancing
 from steelyard.blocks import Block
-from steelyard.causal.pairwise import refuse_thin
-from steelyard.errors import FormatError, NotIdentifiedError, check_level
-from steelyard.inference.clusters import squared_sums
-from steelyard.inference.influence import multiway
+from steelyard.causal.pairwise import OWN, refuse_thin
+from steelyard.errors import FormatError, NotIdentifiedError, check_level, warn
+from steelyard.inference.bands import quantile
+from steelyard.inference.clusters import squared_sums, told_by
+from steelyard.inference.influence import FEW, ONE, multiway
 from steelyard.models.saved import LoadedSpec, settings_facts
-from steelyard.models.score_fit import quantile
 from steelyard.result import LOADERS, write_archive
 from steelyard.spill import Blocks
 
@@ -70,15 +70,17 @@ class PolicyTerms(NamedTuple):
 class PolicyValueFit:
     """The value of a policy. Made by :meth:`PolicyValue.fit`.
 
-    value, se: doubly robust, with its standard error. model, weights: what the outcome model alone and the weights
-    alone would say. n: comparisons; asked: those of arms that the policies give. effective_size: of the weights.
+    value, se: doubly robust, with its standard error; or None, and the reason. model, weights: what the outcome model
+    alone and the weights alone would say. n: comparisons; asked: those of arms that the policies give. effective_size:
+    of the weights.
     unsupported: share of what the policies compare that rests on the outcome model alone. clipped: comparisons with a
     ratio that was cut. estimand: in words.
     """
 
     spec: PolicyValue | LoadedSpec
     value: float
-    se: float
+    se: float | None
+    reason: str | None
     model: float
     weights: float
     n: int
@@ -103,11 +105,13 @@ class PolicyValueFit:
     def table(self, level: float = 0.95) -> pl.DataFrame:
         """estimator value se low high reason: doubly robust, and what either half of it would say alone."""
         check_level(level)
-        reach = quantile(level) * self.se
         alone = "no interval: right only if this half is, and its error is not known"
-        interval = (self.se, self.value - reach, self.value + reach, None)
+        interval: tuple[Any, ...] = (None, None, None, self.reason)
+        if self.se is not None:
+            reach = quantile(level) * self.se
+            interval = (self.se, self.value - reach, self.value + reach, None)
         rows = [
-            ("doubly robust", self.value, *(interval if self.se > 0.0 else (None, None, None, _FLAT))),
+            ("doubly robust", self.value, *interval),
             ("outcome model alone", self.model, None, None, None, alone),
             ("weights alone", self.weights, None, None, None, alone),
         ]
@@ -126,12 +130,15 @@ def _loaded(facts: dict[str, Any], arrays: dict[str, Any]) -> PolicyValueFit:
     counts, shares = (fit.n, fit.asked, fit.clipped), (fit.largest_share, fit.unsupported)
     if not all(type(count) is int for count in counts) or not 0 < fit.asked <= fit.n or fit.clipped < 0:
         raise FormatError("counts that are none")
-    told = (fit.value, fit.se, fit.model, fit.weights, fit.effective_size, *shares)
+    if (fit.se is None) != isinstance(fit.reason, str):
+        raise FormatError("a value without an error and a reason, or with both")
+    se = 0.0 if fit.se is None else fit.se
+    told = (fit.value, se, fit.model, fit.weights, fit.effective_size, *shares)
     if not all(isinstance(x, float) and isfinite(x) and abs(x) <= _LARGEST for x in told):
         raise FormatError("a value that is not a number, or beyond all use")
     if not (isinstance(fit.kind, str) and isinstance(fit.estimand, str) and isinstance(fit.dropped, dict)):
         raise FormatError("words that are none")
-    if not (fit.se >= 0 and 0 < fit.effective_size <= fit.asked * (1 + 1e-9) and all(0 <= x <= 1 for x in shares)):
+    if not (se >= 0 and 0 < fit.effective_size <= fit.asked * (1 + 1e-9) and all(0 <= x <= 1 for x in shares)):
         raise FormatError("a standard error, an effective size or a share that is none")
     return fit
 
@@ -191,17 +198,33 @@ def valued(spec: PolicyValue, terms: PolicyTerms) -> PolicyValueFit:
 
     if clusters:
         squares = [squared_sums(blocks, cluster, 1, errors) for cluster in clusters]
-        variance = float(multiway([name for _, name, _ in clusters], *zip(*squares, strict=True))[0][0, 0])
+        variance = float(multiway([name for _, name, _ in clusters], squares)[0][0, 0])
     else:
         variance = sum(blocks.each(squared))
+    reason = _unknown(variance, found, blocks, clusters)
+    se = None if reason else float(np.sqrt(variance))
     same = found.same / found.total
     alone = 0.5 * same + (1.0 - same) * found.alone / found.size  # pairs never answered: as the others on average
     unsupported = max(0.0, round(1.0 - share / (1.0 - same), 12)) if same < 1.0 else 0.0
     return PolicyValueFit(
-        spec, float(model + share * residual), float(np.sqrt(variance)), float(model), float(alone), int(found.n),
-        int(found.asked), float(found.size**2 / found.square), float(found.largest / found.size), float(unsupported),
+        spec, float(model + share * residual), se, reason, float(model), float(alone), int(found.n), int(found.asked),
+        float(found.size**2 / found.square), float(found.largest / found.size), float(unsupported),
         int(found.cut), "cluster" if clusters else "sandwich", terms.estimand, terms.dropped,
     )  # fmt: skip
+
+
+def _unknown(variance: float, found: _Found, blocks: Blocks, clusters: list[tuple[int, str, int]]) -> str | None:
+    """Why the value has no error; warns where few clusters tell of it."""
+    if not variance > 0.0:
+        return _FLAT
+    if found.size**2 / found.square < OWN:
+        return f"fewer than {OWN:g} effective comparisons of what the policies ask for: no interval"
+    if not clusters:
+        return None
+    met = told_by(blocks, clusters, 1, lambda block: [np.where(Terms.of(block).weight > 0, 0, -1)])
+    if 1 < met[0] < FEW:
+        warn(f"{met[0]} clusters have what the policies ask for: with fewer than {FEW} the interval is too short")
+    return ONE if met[0] < 2 else None
 
 
 def _found(blocks: Blocks) -> _Found:

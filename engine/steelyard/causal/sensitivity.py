@@ -20,8 +20,8 @@ from steelyard.causal.doubly_robust_fit import DoublyRobustFit
 from steelyard.causal.marginal import End, Marginal
 from steelyard.causal.matched import Matched, matched
 from steelyard.errors import NotIdentifiedError, SteelyardError, check_level
+from steelyard.inference.bands import quantile
 from steelyard.models.row_blocks import weights
-from steelyard.models.score_fit import quantile
 from steelyard.result import Contrast
 from steelyard.solve import one_blas_thread
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import Any
 
@@ -20,13 +21,20 @@ def arm_critical(draws: Any, se: Any, level: float) -> float:
     """The factor of the standard error that makes all arms' intervals hold at once; at least that of one alone."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(se > 0, np.abs(draws) / se, 0.0)
-    return max(float(np.quantile(t.max(axis=1), level)), NormalDist().inv_cdf((1 + level) / 2))
+    return max(float(np.quantile(t.max(axis=1), level)), quantile(level))
 
 
-def rank_sets(score: Any, covariance: Any, draws: Any, level: float) -> tuple[Any, Any]:
+def quantile(level: float) -> float:
+    """How many standard errors a two-sided interval reaches."""
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def rank_sets(score: Any, covariance: Any, draws: Callable[[], Any], level: float) -> tuple[Any, Any]:
     """Lowest and highest rank of each arm, all at once with probability `level`; (k,) ints each.
 
-    Rank of j lies in [1 + #{surely better}, k - #{surely worse}], sure by simultaneous pairwise bands.
+    Rank of j lies in [1 + #{surely better}, k - #{surely worse}], sure by simultaneous pairwise bands, which are at
+    least as wide as single ones. covariance: NaN of arms without an error, of which nothing is sure.
+    draws: makes (n, k) errors.
     """
     k = len(score)
     variance = np.diag(covariance)
@@ -37,7 +45,7 @@ def rank_sets(score: Any, covariance: Any, draws: Any, level: float) -> tuple[An
     if k < 2:
         return np.ones(k, np.int64), np.ones(k, np.int64)
     if k <= _MOST_ARMS:
-        critical = float(np.quantile(_largest_contrasts(draws, precision), level))
+        critical = max(float(np.quantile(_largest_contrasts(draws(), precision), level)), quantile(level))
     else:
         critical = -NormalDist().inv_cdf((1 - level) / (k * (k - 1)))
     gap = score[None, :] - score[:, None]

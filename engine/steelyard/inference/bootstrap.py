@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ def check_replicates(replicates: Any, seed: Any) -> None:
 class Bootstrap:
     """Replicated scores, or coefficients. arms: K names, of terms for coefficients. score: (K,) the estimate. draws:
     (replicates, K), NaN where a replicate has no finite score for an arm. failed: replicates in which some arm had
-    none. what: how the table calls names and estimates."""
+    none. what: how the table calls names and estimates. why: of each name why it has no draws, where that is known."""
 
     arms: list[str]
     score: Any
@@ -38,6 +38,7 @@ class Bootstrap:
     method: str
     failed: int
     what: tuple[str, str] = ("arm", "score")
+    why: Sequence[str | None] = ()
 
     def table(self, level: float = 0.95) -> pl.DataFrame:
         """Percentile intervals: arm score se low high reason (of coefficients: term estimate ...), highest first.
@@ -52,15 +53,16 @@ class Bootstrap:
             columns[0, known] = np.nanstd(kept, axis=0, ddof=1)
             columns[1:, known] = np.nanquantile(kept, [tail, 1 - tail], axis=0)
         unknown = _NO_SCORE if self.what[0] == "arm" else _NO_TERM
-        lost = [unknown if np.isnan(score) else _FAILED for score in self.score]
+        why = self.why or [None] * len(self.arms)
+        lost = [own or (unknown if np.isnan(score) else _FAILED) for own, score in zip(why, self.score, strict=True)]
         flat = columns[0] == 0.0
         columns[:, flat] = np.nan
-        why = [_FLAT if still else None if settled else reason
-               for settled, still, reason in zip(known, flat, lost, strict=True)]  # fmt: skip
+        told = [_FLAT if still else None if settled else reason
+                for settled, still, reason in zip(known, flat, lost, strict=True)]  # fmt: skip
         name, value = self.what
         frame = pl.DataFrame(
             {name: self.arms, value: self.score, "se": columns[0], "low": columns[1], "high": columns[2],
-             "reason": pl.Series(why, dtype=pl.String)}
+             "reason": pl.Series(told, dtype=pl.String)}
         )  # fmt: skip
         return frame.with_columns(pl.exclude(name, "reason").fill_nan(None)).sort(
             value, descending=True, nulls_last=True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import scipy  # its parts load when first used
 from steelyard._native.row_squares import row_squares
 from steelyard.blocks import Block
 from steelyard.errors import LogError
-from steelyard.inference.influence import cluster_sets
+from steelyard.inference.influence import Squares, cluster_sets
 from steelyard.spill import Blocks
 
 CLUSTER_BYTES = 1 << 27  # of cluster sums that are held at a time
@@ -77,11 +77,6 @@ class ClusterSums:
         self._columns = np.zeros((0, d))
         self._occurs = np.zeros(0, bool)
 
-    @property
-    def groups(self) -> int:
-        """Clusters that had a row."""
-        return int(self._occurs.sum())
-
     def add(self, part: Part) -> None:
         high, held = part.arms.shape[0], len(self._occurs)
         if high > held:
@@ -99,24 +94,24 @@ class ClusterSums:
             waiting.resize((len(self._occurs), waiting.shape[1]))
         self._arms, self._waiting = sum(self._waiting, self._arms), []
 
-    def squared(self) -> Any:
-        """(k + d, k + d) sum over the clusters of s s'."""
+    def squared(self) -> Squares:
+        """Of k + d parameters. A cluster tells of an arm that it has a row of, of a column by a sum that is not 0."""
         self._merge()
         arms, columns, own = self._arms, self._columns, np.zeros((self._arms.shape[1],) * 2)
         row_squares(arms.indptr.astype(np.int64), arms.indices.astype(np.int32), arms.data, own)
         across = arms.T @ columns
-        return np.block([[own + own.T - np.diag(np.diag(own)), across], [across.T, columns.T @ columns]])
+        square = np.block([[own + own.T - np.diag(np.diag(own)), across], [across.T, columns.T @ columns]])
+        told = np.concatenate([np.bincount(arms.indices, minlength=arms.shape[1]), np.count_nonzero(columns, axis=0)])
+        return Squares(square, int(self._occurs.sum()), told)
 
 
-def squared_sums(
-    blocks: Blocks, cluster: tuple[int, str, int], width: int, scores: Callable[[Block], Any]
-) -> tuple[Any, int]:
-    """(width, width) the sum over a column's clusters of s s', s the sum of their rows' scores; and how many they are.
+def squared_sums(blocks: Blocks, cluster: tuple[int, str, int], width: int, scores: Callable[[Block], Any]) -> Squares:
+    """Sums of the scores (n, width) of a column's clusters. scores: of a block's rows.
 
-    cluster: the column's place, name and number of codes. scores: (n, width) of a block's rows. As many clusters at a
-    time as memory holds. Raises LogError for rows without a cluster.
+    cluster: the column's place, name and number of codes. As many clusters at a time as memory holds. Raises LogError
+    for rows without a cluster.
     """
-    square, groups = np.zeros((width, width)), 0
+    total = Squares(np.zeros((width, width)), 0, np.zeros(width, np.int64))
     column, name, codes = cluster
     step = max(1, CLUSTER_BYTES // (8 * (width + 1)))
     for low in range(0, max(codes, 1), step):
@@ -132,6 +127,34 @@ def squared_sums(
         sums = ClusterSums(0, width)
         for some in blocks.each(part):
             sums.add(some)
-        square += sums.squared()
-        groups += sums.groups
-    return square, groups
+        total = joined(total, sums.squared())
+    return total
+
+
+def joined(some: Squares, others: Squares) -> Squares:
+    """Of some clusters and of others."""
+    return Squares(*(mine + more for mine, more in zip(some, others, strict=True)))
+
+
+def told_by(
+    blocks: Blocks, clusters: Sequence[tuple[int, str, int]], size: int, codes: Callable[[Block], Sequence[Any]]
+) -> Any:
+    """(size,) how many comparisons tell of each code; or clusters, of the column that has fewest.
+
+    codes: (n,) arrays of a block's rows, which tell of each of theirs; negative: of none.
+    """
+
+    def one(block: Block) -> list[Any]:
+        each = [(code, np.flatnonzero(code >= 0)) for code in map(np.asarray, codes(block))]
+        if not clusters:
+            count = np.ones(block.n) if block.count is None else block.count
+            return [sum(np.bincount(code[at], count[at], size) for code, at in each)]
+        pairs = [[block.clusters[place].astype(np.int64)[at] * size + code[at] for code, at in each]
+                 for place, *_ in clusters]  # fmt: skip
+        return [np.unique(np.concatenate(both)) for both in pairs]
+
+    columns = [*zip(*blocks.each(one), strict=True)]
+    if not clusters:
+        return np.sum(columns[0], axis=0)
+    met = [np.bincount(np.unique(np.concatenate(pairs)) % size, minlength=size) for pairs in columns]
+    return np.min(met, axis=0)

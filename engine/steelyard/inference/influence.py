@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import scipy  # its parts load when first used
 
 from steelyard._native.draws import normals
 from steelyard.errors import NotIdentifiedError, warn
@@ -17,6 +16,10 @@ from steelyard.passes import in_order
 from steelyard.solve import one_blas_thread
 
 FEW = 15  # clusters, or rows: what so few tell of has errors that are too small
+ONE = "all that tells of it is in one cluster, or one row, and nothing says how that would vary: no interval"
+FLAT = "no spread, so no interval: every answer that tells of it is met exactly, or the ridge holds it all"
+EXACT = 1e-8  # of the variance under the model: what rounding and the last step left of scores that are all 0
+_SHIFTED = 1e-11  # of a parameter's meat, which makes a singular one's root a continuous function of it
 _DRAWN_TOGETHER = 128  # whatever the number of cores, so that the sums have the same bits
 
 
@@ -24,35 +27,82 @@ _DRAWN_TOGETHER = 128  # whatever the number of cores, so that the sums have the
 class Influence:
     """psi_i = A^+ s_i for every row i (estimators.md, section 5).
 
-    bread: (p, p) A^+. meat: (p, p) sum of s s' over rows, or over clusters. clipped: the most negative eigenvalue that
-    multiway clustering produced and that was set to 0, as a share of the largest, parameters in units of their spread.
+    bread: (p, p) A^+, its scores referred to a mean (:meth:`centred`). meat: (p, p) sum of s s' over rows, or over
+    clusters. clipped: the most negative eigenvalue that multiway clustering produced and that was set to 0, as a share
+    of the largest, parameters in units of their spread. told: (p,) rows, or clusters of the column that has fewest,
+    that tell of each parameter; None where they were not counted.
     """
 
     bread: Any
     meat: Any
     clipped: float = 0.0
+    told: Any = None
 
     @cached_property
     @one_blas_thread()
     def covariance(self) -> Any:
-        """(p, p) sandwich A^+ (sum s s') A^+."""
-        value = self.bread @ self.meat @ self.bread
-        return (value + value.T) / 2
+        """(p, p) sandwich A^+ (sum s s') A^+; NaN of parameters that have no error."""
+        value = self.bread @ self.meat @ self.bread.T
+        value = (value + value.T) / 2
+        unknown = ~self.known
+        if unknown.any():
+            value[unknown], value[:, unknown] = np.nan, np.nan
+        return value
+
+    @cached_property
+    def why(self) -> list[str | None]:
+        """Of each parameter why it has no error, or None.
+
+        The scores of all rows sum to 0. So do those of one cluster, where it has all that tell of a parameter; those
+        of rows that the fit meets exactly are 0 each. Their sum of squares is then what rounding left.
+        """
+        still = np.diag(self.bread) * np.diag(self.meat) <= EXACT
+        alone = np.zeros(len(still), bool) if self.told is None else self.told < 2
+        return [ONE if one else FLAT if flat else None for one, flat in zip(alone, still, strict=True)]
+
+    @cached_property
+    def known(self) -> Any:
+        """(p,) bool: the parameters that have an error."""
+        return np.array([reason is None for reason in self.why], bool)
+
+    def reason(self, places: Any) -> str | None:
+        """Why what is made of the parameters at some places has no error, or None."""
+        return next((self.why[place] for place in places if self.why[place]), None)
+
+    def centred(self, k: int) -> Influence:
+        """The same with the first k parameters, scores, less their mean over those that have an error.
+
+        Where some have none, a mean over all would carry what nobody knows into the error of each.
+        """
+        known = self.known[:k]
+        if known.all() or known.sum() < 2:
+            return self
+        bread = self.bread.copy()
+        bread[:k] -= bread[:k][known].mean(axis=0)
+        return replace(self, bread=bread)
+
+    def arrays(self) -> dict[str, Any]:
+        """What a file holds of it, beside `clipped`."""
+        moments = {"bread": self.bread, "meat": self.meat}
+        return moments if self.told is None else moments | {"told": np.asarray(self.told, float)}
 
     @one_blas_thread()
     def draws(self, n: int, seed: int) -> Any:
         """(n, p) errors of the estimate under normal multipliers, sum_i xi_i psi_i, xi_i ~ N(0, 1).
 
-        Their law given the log is N(0, covariance) whatever the rows, so it is drawn directly, through the
-        pivoted Cholesky root of the covariance, which may be singular.
+        Their law given the log is N(0, covariance) whatever the rows, so it is drawn directly, through a Cholesky root
+        of the meat. That is singular: rows tell of differences of scores, and clusters may be fewer than parameters.
+        A hair's breadth on its diagonal makes the root, and the draws, the same but for rounding in any order of rows.
         """
-        root, order, rank, _singular = scipy.linalg.lapack.dpstrf(self.covariance, lower=1)
-        back = np.argsort(order)
-        root = np.tril(root)[back, :rank].T
-        errors = np.empty((n, len(order)))
+        own = np.diag(self.meat)
+        unit = np.sqrt(np.where(own > 0.0, own, 1.0))
+        scaled = self.meat / np.outer(unit, unit)
+        root = np.linalg.cholesky(scaled + _SHIFTED * np.eye(len(unit))) * unit[:, None]
+        root = root.T @ self.bread.T
+        errors = np.empty((n, len(unit)))
 
         def fill(start: int) -> None:
-            noise = np.empty((min(_DRAWN_TOGETHER, n - start), rank))
+            noise = np.empty((min(_DRAWN_TOGETHER, n - start), len(unit)))
             normals(seed, start, noise)
             np.matmul(noise, root, out=errors[start : start + len(noise)])
 
@@ -81,7 +131,7 @@ class Pending:
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         made = self.made()
-        return Influence, (made.bread, made.meat, made.clipped)
+        return Influence, (made.bread, made.meat, made.clipped, made.told)
 
 
 def squared_rows(scores: Any, count: Any) -> Any:
@@ -89,17 +139,26 @@ def squared_rows(scores: Any, count: Any) -> Any:
     return (scores if count is None else scores / count[:, None]).T @ scores
 
 
+class Squares(NamedTuple):
+    """Of the clusters of a column. square: (p, p) the sum of s s', s the sum of a cluster's row scores. groups: how
+    many they are. told: (p,) those of them with a score of each parameter."""
+
+    square: Any
+    groups: int
+    told: Any
+
+
 @one_blas_thread()
-def multiway(names: Sequence[str], squares: Sequence[Any], groups: Sequence[int]) -> tuple[Any, float]:
+def multiway(names: Sequence[str], squares: Sequence[Squares]) -> tuple[Any, float, Any]:
     """Cluster-robust meat by inclusion and exclusion over cluster columns (Cameron, Gelbach and Miller 2011).
 
-    names, squares, groups: for each of :func:`cluster_sets`, in its order, what to call it, the sum of s s' over its
-    clusters, (p, p), and how many they are. Each term carries its factor G / (G - 1); negative eigenvalues are set
-    to 0 and told. Raises NotIdentifiedError for a single cluster; warns of a column of few.
+    names, squares: for each of :func:`cluster_sets`, in its order, what to call it, and its clusters. Each term carries
+    its factor G / (G - 1); negative eigenvalues are set to 0 and told. Returns what :class:`Influence` takes after its
+    bread. Raises NotIdentifiedError for a single cluster; warns of a column of few.
     """
     meat: Any = 0.0
     sets = cluster_sets(len(names).bit_length())
-    for chosen, name, square, count in zip(sets, names, squares, groups, strict=True):
+    for chosen, name, (square, count, _) in zip(sets, names, squares, strict=True):
         if count < 2:
             raise NotIdentifiedError(f"cluster column {name!r} has {count} group; clustered errors need two")
         if count < FEW and len(chosen) == 1:
@@ -108,14 +167,29 @@ def multiway(names: Sequence[str], squares: Sequence[Any], groups: Sequence[int]
                 "(of 95 %, some 80 with 3, 90 with 5)"
             )
         meat = meat + square * (count / (count - 1)) * (-1) ** (len(chosen) + 1)
+    told = np.min([each.told for each in squares], axis=0)
     if len(names) == 1:
-        return meat, 0.0
+        return meat, 0.0, told
     unit = np.sqrt(np.abs(np.diag(meat)))
     unit = np.where(unit > 0, unit, 1.0)  # each parameter's own, so that the unit of a covariate changes nothing
     values, vectors = np.linalg.eigh((meat + meat.T) / (2 * np.outer(unit, unit)))
     clipped = max(0.0, -float(values.min())) / (float(values.max()) or 1.0)
     vectors *= unit[:, None]
-    return (vectors * np.clip(values, 0.0, None)) @ vectors.T, clipped
+    return (vectors * np.clip(values, 0.0, None)) @ vectors.T, clipped, told
+
+
+def warn_of_few(names: Sequence[str], told: Any, unit: str) -> None:
+    """Warns of what so few rows or clusters tell of that its error is too small. told: (n,) how many of each name.
+
+    Not where no name has more than those few: of the whole column was warned then.
+    """
+    few = [f"{name} ({count:.0f})" for name, count in zip(names, told, strict=True) if 1 < count < FEW]
+    if few and max(told) >= FEW:
+        more = f" and {len(few) - 10} more" if len(few) > 10 else ""
+        warn(
+            f"fewer than {FEW} {unit} tell of {', '.join(few[:10])}{more}: their intervals are too short, and tests "
+            "find what is not there (of 95 %, some 65 cover with 2, 80 with 3, 90 with 5). Collect from more."
+        )
 
 
 def cluster_sets(count: int) -> list[tuple[int, ...]]:

@@ -6,7 +6,7 @@ log -> pair table (one pass) -> estimable arms -> Newton -> influence -> tables 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -141,7 +141,7 @@ class BradleyTerry:
             return fit
         if fit.psi is None:  # of so many arms that no covariance is held: contrasts then ask the rows
             return fit_rows(self, log, (), kind, threads, fit)
-        return replace(fit, psi=fit.influence_by_cluster(log, threads))
+        return fit.referred(fit.influence_by_cluster(log, threads))
 
     def fit_table(self, pairs: PairTable, kind: str = "sandwich") -> PairFit:
         """The fit of a pair table; kind is "sandwich", "model" or "cluster" (its influence is then pending)."""
@@ -156,7 +156,7 @@ class BradleyTerry:
         k = len(pairs.arms)
         score = np.full(k, np.nan)
         score[main] = estimate.theta
-        return PairFit(self, pairs, score, why, estimate, cells.influence(estimate, kind), kind)
+        return PairFit(self, pairs, score, why, estimate, None, kind).referred(cells.influence(estimate, kind))
 
     def check_labels(self, pairs: PairTable, kind: str) -> None:
         """Refuses labels that the model, or the model-based covariance, cannot read."""

@@ -13,7 +13,7 @@ from steelyard._native.draws import normals
 from steelyard._native.laplacian import laplacian_edges, laplacian_rows
 from steelyard._native.pair_likelihood import MODELS, pair_hessian, pair_likelihood, pair_score, pair_sums
 from steelyard._native.pair_table import folded_cells
-from steelyard.inference.influence import Influence
+from steelyard.inference.influence import EXACT, Influence
 from steelyard.pairs import PairTable
 from steelyard.passes import in_order
 from steelyard.solve import (
@@ -262,6 +262,13 @@ class Cells:
         """Change of eta (m,) and of the tie parameter when the parameters move along `direction` (p,)."""
         scores, position, tie = self.split(direction)
         return scores[self.a] - scores[self.b] + position * self.first, tie
+
+    def still(self, estimate: Estimate, kind: str) -> Any:
+        """(k,) bool: arms whose rows are all met exactly, so that their scores show no spread."""
+        curvatures, k = self.derivatives(estimate.parameter, self.sums), len(self.arms)
+        both = self._second_moments(estimate, kind)[3], curvatures[3]
+        moment, own = (np.bincount(self.a, each, k) + np.bincount(self.b, each, k) for each in both)
+        return moment <= EXACT * (own + self.ridge)
 
     def contrast_variance(self, estimate: Estimate, contrast: Any, kind: str) -> float:
         """Variance of contrast' parameter, contrast (p,), by conjugate gradients: no matrix is held."""

@@ -97,8 +97,8 @@ def check_clusters(problem: RowProblem, clusters: Sequence[tuple[str, int]]) -> 
 def _clustered(problem: RowProblem, clusters: Sequence[tuple[str, int]], effects: Callable[[Block], Any]) -> float:
     """The sum over clusters of their squared effects, with its factor for few clusters."""
     (named,) = clusters
-    square, groups = squared_sums(problem.blocks, (0, *named), 1, lambda block: effects(block)[:, None])
-    return float(multiway([named[0]], [square], [groups])[0][0, 0])
+    squares = squared_sums(problem.blocks, (0, *named), 1, lambda block: effects(block)[:, None])
+    return float(multiway([named[0]], [squares])[0][0, 0])
 
 
 def effects_along(problem: RowProblem, parameter: Any, along: Any) -> Callable[[Block], Any]:

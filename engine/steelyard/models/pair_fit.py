@@ -18,7 +18,7 @@ from steelyard.inference import Bootstrap, Influence
 from steelyard.inference.audit import fewest_rows
 from steelyard.inference.bootstrap import check_replicates, multinomial_refits
 from steelyard.inference.clusters import ClusterSums, Part, cluster_names, refuse_nulls
-from steelyard.inference.influence import multiway
+from steelyard.inference.influence import FLAT, multiway
 from steelyard.log import needs_log
 from steelyard.models import row_meat
 from steelyard.models.cells import Cells
@@ -70,12 +70,24 @@ class PairFit(ScoreFit):
 
     @cached_property
     def _sampled_spread(self) -> tuple[Any, float]:
-        return self.cells.spread(self.estimate, self.kind)
+        spread, error = self.cells.spread(self.estimate, self.kind)
+        return np.where(self._still, np.nan, spread), error
 
     @property
     def spread_error(self) -> float:
         """Relative Monte Carlo error of the standard errors in :meth:`table`; 0 up to 4,000 arms (exact)."""
         return 0.0 if self.psi is not None else self._sampled_spread[1]
+
+    def _unknown(self, along: Any) -> str | None:
+        """Why along' parameter, along (p,), has no error; None where it has one."""
+        if self.psi is not None:
+            return super()._unknown(along)
+        still = self._still
+        return next((FLAT for place in np.flatnonzero(along) if place < len(still) and still[place]), None)
+
+    @cached_property
+    def _still(self) -> Any:
+        return self.cells.still(self.estimate, self.kind)
 
     def _variance(self, along: Any) -> float:
         """Variance of along' parameter; along: (p,)."""
@@ -90,17 +102,16 @@ class PairFit(ScoreFit):
         Multinomial refits need whole unweighted rows and no clusters; multipliers take any fit.
         """
         if method == "multiplier":
-            draws = self._multiplied(replicates, seed)
-        elif method == "multinomial":
-            if self.pairs.weighted or self.pairs.soft or self.kind == "cluster":
-                raise ValueError('exact multinomial refits need unweighted, unclustered rows: use method="multiplier"')
-            check_replicates(replicates, seed)
-            draws = np.full((replicates, len(self.score)), np.nan)
-            draws[:, self.main] = multinomial_refits(
-                self.cells.sums, int(self.main.sum()), self._refit(), replicates, seed
-            )
-        else:
+            return self._multiplied(replicates, seed)
+        if method != "multinomial":
             raise ValueError(f"method must be 'multinomial' or 'multiplier', not {method!r}")
+        if self.pairs.weighted or self.pairs.soft or self.kind == "cluster":
+            raise ValueError('exact multinomial refits need unweighted, unclustered rows: use method="multiplier"')
+        check_replicates(replicates, seed)
+        draws = np.full((replicates, len(self.score)), np.nan)
+        refits = multinomial_refits(self.cells.sums, int(self.main.sum()), self._refit(), replicates, seed)
+        moved = self.score[self.main] - self.estimate.theta  # 0, but where some arms have no error
+        draws[:, self.main] = refits + moved
         failed = int(np.isnan(draws[:, self.main]).any(axis=1).sum())
         return Bootstrap(self.arms, self.score, draws, method, failed)
 
@@ -166,7 +177,7 @@ class PairFit(ScoreFit):
                 total.add(part)
 
         run_pass(log, encoder, kernel, merge, threads)
-        return Influence(known.bread, *multiway(labels, [s.squared() for s in sums], [s.groups for s in sums]))
+        return Influence(known.bread, *multiway(labels, [s.squared() for s in sums]))
 
     def update(self, more: PreferenceLog) -> PairFit:
         """The fit of both logs together; nothing already counted is read again."""

@@ -16,6 +16,7 @@ from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.inference import Bootstrap, Influence, Pending
 from steelyard.inference.bootstrap import check_replicates
 from steelyard.inference.clusters import cluster_names
+from steelyard.inference.influence import warn_of_few
 from steelyard.inference.nuisance import Nuisance
 from steelyard.log import needs_log
 from steelyard.models import matrix_free, row_meat
@@ -200,6 +201,8 @@ class RewardModel:
         if problem.matrix_free and kind == "cluster":
             matrix_free.check_clusters(problem, clusters)
         influence = row_meat.now_or_later(problem, maximum, kind, clusters)
+        if isinstance(influence, Influence) and influence.told is not None:
+            warn_of_few([*problem.names, *["tie"] * ties], influence.told, "clusters")
         rows = None if influence is not None else (problem, tuple(clusters))
         terms: list[Term] = [
             (name, None if set(parts) & set(reasons) else tuple(place[j] for j in parts),
@@ -410,14 +413,17 @@ class RewardFit(Fit):
         check_replicates(replicates, seed)
         if method != "multiplier":
             raise ValueError('exact multinomial refits are for fits of scores alone: use method="multiplier"')
-        errors = self._known_influence().draws(replicates, seed)
+        known = self._known_influence()
+        errors = known.draws(replicates, seed)
+        errors[:, ~known.known] = np.nan
         drawn = self.estimate.parameter + np.vstack([np.zeros(errors.shape[1]), errors])
         values = np.full((replicates + 1, len(self.terms)), np.nan)
         for j, (_, places, _why) in enumerate(self.terms):
             if places is not None:
                 values[:, j] = drawn[:, list(places)].sum(axis=1)
         names = [name for name, _, _ in self.terms]
-        return Bootstrap(names, values[0], values[1:], method, 0, ("term", "estimate"))
+        why = [reason or known.reason(places or ()) for _, places, reason in self.terms]
+        return Bootstrap(names, values[0], values[1:], method, 0, ("term", "estimate"), why)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """One file of JSON and NumPy arrays, without the rows; read it with :func:`steelyard.load`."""
@@ -435,7 +441,7 @@ class RewardFit(Fit):
         }  # fmt: skip
         arrays = {"coefficient": self.coefficient, "parameter": self.estimate.parameter}
         if influence is not None:
-            arrays |= {"bread": influence.bread, "meat": influence.meat}
+            arrays |= influence.arrays()
         return facts, arrays
 
 

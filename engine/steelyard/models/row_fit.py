@@ -99,7 +99,7 @@ class RowFit(ScoreFit):
         """Replicated scores by normal multipliers on the influence of rows, or of clusters."""
         if method != "multiplier":
             raise ValueError('exact multinomial refits are of a table of pairs, not of rows: use method="multiplier"')
-        return Bootstrap(self.arms, self.score, self._multiplied(replicates, seed), method, 0)
+        return self._multiplied(replicates, seed)
 
     def audit(self, x: str, over: str) -> DropAudit:
         """The fewest rows whose removal lets `over` reach x (or x reach `over`, if it is behind)."""
@@ -242,4 +242,5 @@ def fit_rows(
         _check_many(problem, sizes)
     influence = row_meat.influence(problem, maximum, kind, sizes)
     n = int(problem.totals.comparisons)
-    return RowFit(spec, rows.pairs, score, why, estimate, influence, kind, names, terms, n, problem, sizes)
+    fit = RowFit(spec, rows.pairs, score, why, estimate, None, kind, names, terms, n, problem, sizes)
+    return fit.referred(influence)

@@ -273,8 +273,15 @@ class _Points:
 
     def _short(self) -> bool:
         """Whether the Hessian before the last step is near enough for the next: what then remains is some step^3."""
-        return len(self._been) > 1 and self._step(1) ** 3 <= STEP
+        return len(self._been) > 1 and _cube(self._step(1)) <= STEP
 
     def _arrived(self) -> bool:
         """Whether the last steps, each the square of the one before, tell that no other follows."""
-        return len(self._been) > 2 and self._step(2) > 0.0 and self._step(1) ** 3 <= STEP * self._step(2) ** 2
+        return (
+            len(self._been) > 2 and self._step(2) > 0.0 and _cube(self._step(1) / self._step(2)) * self._step(2) <= STEP
+        )
+
+
+def _cube(step: float) -> float:
+    """Of a step, which may be so long that a power would raise an error."""
+    return step * step * step

@@ -7,6 +7,7 @@ Where weights were estimated before, a row's score comes with what the estimate 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -16,8 +17,8 @@ import numpy as np
 from steelyard.blocks import Block
 from steelyard.errors import LogError
 from steelyard.inference import Influence, Pending
-from steelyard.inference.clusters import CLUSTER_BYTES, ClusterSums, Part, refuse_nulls, summed
-from steelyard.inference.influence import multiway, squared_rows
+from steelyard.inference.clusters import CLUSTER_BYTES, ClusterSums, Part, joined, refuse_nulls, summed, told_by
+from steelyard.inference.influence import Squares, multiway, squared_rows
 from steelyard.models.cells import Estimate
 from steelyard.models.row_maximum import Maximum, bread_of, sums_at
 from steelyard.models.row_problem import RowProblem
@@ -44,7 +45,7 @@ def influence(
     if kind == "cluster":
         return clustered(problem, estimate, bread, clusters)
     if problem.nuisances:
-        return Influence(bread, _stacked_meat(problem, estimate, _across(problem, estimate)))
+        return Influence(bread, _stacked_meat(problem, estimate, _across(problem, estimate)), told=_met(problem, []))
     return Influence(bread, sums.meat)
 
 
@@ -53,7 +54,15 @@ def clustered(problem: RowProblem, estimate: Estimate, bread: Any, clusters: Seq
     """The influence with the meat of clusters."""
     across = _across(problem, estimate) if problem.nuisances else []
     squares = [_squares(problem, estimate, across, column, *named) for column, named in enumerate(clusters)]
-    return Influence(bread, *multiway([name for name, _ in clusters], *zip(*squares, strict=True)))
+    influence = Influence(bread, *multiway([name for name, _ in clusters], squares))
+    return replace(influence, told=_met(problem, clusters)) if problem.nuisances else influence
+
+
+def _met(problem: RowProblem, clusters: Sequence[tuple[str, int]]) -> Any:
+    """(p,) rows, or clusters, that have an arm; inf of others. By what an estimated weight adds all tell of all."""
+    places = [(at, *named) for at, named in enumerate(clusters)]
+    arms = told_by(problem.blocks, places, problem.k, lambda block: (block.a, block.b)) if problem.k else np.zeros(0)
+    return np.append(arms, np.full(problem.size - problem.k, np.inf))
 
 
 def now_or_later(
@@ -79,11 +88,10 @@ def own_meat(problem: RowProblem, kind: str) -> bool:
     return kind == "sandwich" and not problem.nuisances
 
 
-def _squares(
-    problem: RowProblem, estimate: Estimate, across: Any, column: int, name: str, size: int
-) -> tuple[Any, int]:
-    """Sum of s s' over the clusters of a column, and how many they are; a pass for as many as memory holds."""
-    square, groups, k = np.zeros((problem.size, problem.size)), 0, 0 if problem.nuisances else problem.k
+def _squares(problem: RowProblem, estimate: Estimate, across: Any, column: int, name: str, size: int) -> Squares:
+    """Sums of the clusters of a column; a pass for as many as memory holds."""
+    k = 0 if problem.nuisances else problem.k
+    total = Squares(np.zeros((problem.size, problem.size)), 0, np.zeros(problem.size, np.int64))
     step = max(1, CLUSTER_BYTES // (8 * (problem.size - k + 1)))
     for low in range(0, size, step):
 
@@ -102,9 +110,8 @@ def _squares(
         for blocks in problem.rest:
             for some in blocks.each(partial(part, used=False)):
                 sums.add(some)
-        square += sums.squared()
-        groups += sums.groups
-    return square, groups
+        total = joined(total, sums.squared())
+    return total
 
 
 def _scores(problem: RowProblem, block: Block, estimate: Estimate | None) -> Iterator[tuple[slice, Block, Any]]:

@@ -120,13 +120,18 @@ def loaded_influence(facts: dict[str, Any], arrays: dict[str, Any]) -> Influence
         return None
     p = len(arrays["parameter"])
     require(arrays, bread=(p, p), meat=(p, p))
+    told = arrays.get("told")
+    if told is not None:
+        require(arrays, told=(p,))
     for name in ("bread", "meat"):
         if not np.isfinite(arrays[name]).all() or (np.diag(arrays[name]) < 0).any():
             raise FormatError("a covariance with entries that are negative or no numbers")
+    if told is not None and not (told >= 0).all():
+        raise FormatError("numbers of clusters that are none")
     bread, meat = (float(np.abs(arrays[name]).max(initial=0.0)) for name in ("bread", "meat"))
     if p * p * meat * bread > _LARGEST / max(bread, 1.0):
         raise FormatError("a covariance beyond all numbers")
-    return Influence(arrays["bread"], arrays["meat"], facts["clipped"])
+    return Influence(arrays["bread"], arrays["meat"], facts["clipped"], told)
 
 
 def refuse_own(own: Likelihood | None) -> None:

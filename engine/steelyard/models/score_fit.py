@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import erfc, sqrt
 from pathlib import Path
-from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import polars as pl
@@ -20,8 +19,9 @@ from steelyard.blocks import Block, Encoder
 from steelyard.dictionary import Dictionary
 from steelyard.errors import NotIdentifiedError, check_level
 from steelyard.inference import Influence, arm_critical, rank_sets
-from steelyard.inference.bands import DRAWS
-from steelyard.inference.bootstrap import check_replicates
+from steelyard.inference.bands import DRAWS, quantile
+from steelyard.inference.bootstrap import Bootstrap, check_replicates
+from steelyard.inference.influence import FLAT, warn_of_few
 from steelyard.inference.nuisance import Nuisance
 from steelyard.log import needs_log
 from steelyard.models.cells import Estimate
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 _SCALES = {"logit": (1.0, 0.0), "elo": (400.0 / np.log(10.0), 1000.0)}
 _MANY_ARMS = "beyond 4,000 arms: no rank set; standard error to within {:.1f} % (Monte Carlo)"
 NO_SPREAD = 1e-9  # standard error on the logit scale below which there is none
-FLAT = "every comparison has the same outcome, or the ridge holds everything: no spread, so no interval"
 _UNSETTLED = "its standard error did not settle in the Monte Carlo draws: ask for a contrast"
 
 Term = tuple[str, tuple[int, ...] | None, str | None]
@@ -96,7 +95,7 @@ class Fit(ABC):
 
     @property
     def covariance(self) -> Any:
-        """(p, p) covariance of the identified scores, then position, then tie."""
+        """(p, p) covariance of the identified scores, then position, then tie; NaN of what has no error."""
         return self._known_influence().covariance
 
     def _known_influence(self) -> Influence:
@@ -115,10 +114,10 @@ class Fit(ABC):
                 continue
             along = np.zeros(len(self.estimate.parameter))
             along[[k + place for place in places]] = 1.0
-            value, costly = float(along @ self.estimate.parameter), self._costly
-            se = 0.0 if costly else float(np.sqrt(max(self._variance(along), 0.0)))
+            value, why = float(along @ self.estimate.parameter), self._costly or self._unknown(along)
+            se = 0.0 if why else float(np.sqrt(max(self._variance(along), 0.0)))
             if not se > 0.0:
-                rows.append((term, value, None, None, None, None, costly or FLAT))
+                rows.append((term, value, None, None, None, None, why or FLAT))
                 continue
             rows.append((term, value, se, value - z * se, value + z * se, p_value(value / se), None))
         names = ["term", "estimate", "se", "low", "high", "p_value", "reason"]
@@ -138,16 +137,20 @@ class Fit(ABC):
     def _contrast(self, along: Any, level: float) -> Contrast:
         """along' parameter with its interval; along: (p,)."""
         check_level(level)
-        estimate = float(along @ self.estimate.parameter)
-        se = float(np.sqrt(max(self._variance(along), 0.0)))
+        estimate, why = float(along @ self.estimate.parameter), self._unknown(along)
+        se = 0.0 if why else float(np.sqrt(max(self._variance(along), 0.0)))
         if se <= self._no_spread(estimate):
-            return Contrast(estimate, None, None, None, None, FLAT)
+            return Contrast(estimate, None, None, None, None, why or FLAT)
         z = quantile(level)
         return Contrast(estimate, se, estimate - z * se, estimate + z * se, p_value(estimate / se))
 
     def _no_spread(self, estimate: float) -> float:
         """Standard error of a contrast below which there is none."""
         return NO_SPREAD
+
+    def _unknown(self, along: Any) -> str | None:
+        """Why along' parameter, along (p,), has no error; None where it has one."""
+        return None if self.psi is None else self.psi.reason(np.flatnonzero(along))
 
     def _variance(self, along: Any) -> float:
         """Variance of along' parameter; along: (p,)."""
@@ -274,10 +277,29 @@ class ScoreFit(Fit):
         shrunk = f", shrunk by ridge {self.spec.ridge:g}" if self.spec.ridge else ""
         equal = f", at equal {' and '.join(self.covariates)}" if self.covariates else ""
         link = {"logistic": "Bradley-Terry", "probit": "Thurstone-Mosteller"}.get(str(self.spec.link), repr(self.own))
-        return (
-            f"{link} scores ({tie}{shrunk}{equal}) of {population(self.spec.weights)}; "
-            "their mean over the scored arms is 0"
-        )
+        return f"{link} scores ({tie}{shrunk}{equal}) of {population(self.spec.weights)}; {self._zero}"
+
+    @property
+    def _zero(self) -> str:
+        """What the scores are told from, in words."""
+        told = self.psi is None or self.psi.known[: self.estimate.k].all()
+        return f"their mean over the scored arms{'' if told else ' that have an error'} is 0"
+
+    def referred(self, psi: Influence | None) -> Self:
+        """The fit with this influence, and its scores less their mean over the arms that have an error by it.
+
+        Warns of arms that few clusters tell of.
+        """
+        if psi is None:
+            return replace(self, psi=None)
+        psi, score = psi.centred(self.estimate.k), self.score.copy()
+        known = psi.known[: self.estimate.k]
+        if not known.all() and known.sum() > 1:
+            score[self.main] = self.estimate.theta - self.estimate.theta[known].mean()
+        if psi.told is not None:
+            names = [*self.pairs.arms.filter(self.main), *(name for name, at, _ in self._terms() if at is not None)]
+            warn_of_few(names, psi.told, "clusters" if self.kind == "cluster" else "comparisons")
+        return replace(self, score=score, psi=psi)
 
     def _coefficient(self, term: str) -> float:
         """Of the position or a covariate; 0 for what the fit does not have."""
@@ -298,8 +320,12 @@ class ScoreFit(Fit):
 
     @property
     def _unsettled(self) -> str:
-        """Why an arm's standard error is NaN."""
+        """Why an arm's standard error is NaN, though it has one."""
         return _UNSETTLED
+
+    def _untold(self, place: int) -> str | None:
+        """Why the score at some place has no error; None where it has one."""
+        return self._unknown(np.arange(len(self.estimate.parameter)) == place)
 
     def _spread(self) -> Any:
         """(k,) standard errors of the identified scores."""
@@ -340,14 +366,14 @@ class ScoreFit(Fit):
             critical = self._critical(spread, level)
         if self.psi is not None:
             m = int(main.sum())
-            rank_low[main], rank_high[main] = rank_sets(score, self.covariance[:m, :m], self._draws, level)
+            rank_low[main], rank_high[main] = rank_sets(score, self.covariance[:m, :m], lambda: self._draws, level)
         sure = spread > NO_SPREAD
         se[main] = np.where(sure, spread, np.nan)
         low[main], high[main] = score - critical * se[main], score + critical * se[main]
-        unknown = np.flatnonzero(main)[~sure]
-        rank_low[unknown], rank_high[unknown] = 0, 0
-        for j, missed in zip(unknown, np.isnan(spread[~sure]), strict=True):
-            why[j] = self._unsettled if missed else FLAT
+        for place in np.flatnonzero(~sure).tolist():
+            j = int(np.flatnonzero(main)[place])
+            rank_low[j], rank_high[j] = 0, 0
+            why[j] = self._untold(place) or (self._unsettled if np.isnan(spread[place]) else FLAT)
         if self.psi is None:
             why = [reason or _MANY_ARMS.format(100 * self.spread_error) for reason in why]
         order = np.argsort(-self.score, kind="stable")  # those without a score, NaN, come last
@@ -395,13 +421,17 @@ class ScoreFit(Fit):
         along[place[i]], along[place[j]] = 1.0, -1.0
         return self._contrast(along, level)
 
-    def _multiplied(self, replicates: int, seed: int) -> Any:
-        """(replicates, K) scores under multipliers on the influence, NaN for arms without a score."""
+    def _multiplied(self, replicates: int, seed: int) -> Bootstrap:
+        """Scores under multipliers on the influence, NaN for arms without a score or an error."""
         check_replicates(replicates, seed)
         draws = np.full((replicates, len(self.score)), np.nan)
-        errors = self._known_influence().draws(replicates, seed)[:, : self.main.sum()]
+        psi, k = self._known_influence(), int(self.main.sum())
+        errors = psi.draws(replicates, seed)[:, :k]
+        errors[:, ~psi.known[:k]] = np.nan
         draws[:, self.main] = self.score[self.main] + errors
-        return draws
+        why = np.array(self.why, object)
+        why[self.main] = psi.why[:k]
+        return Bootstrap(self.arms, self.score, draws, "multiplier", 0, why=why.tolist())
 
     def _audited(self, x: str, over: str) -> tuple[float, int, int, Any]:
         """What a drop audit starts from: the contrast, the places of both scores, and its direction (p,) = A^+ c."""
@@ -456,16 +486,11 @@ class ScoreFit(Fit):
             "score": self.score, "parameter": self.estimate.parameter,
         }  # fmt: skip
         if self.psi is not None:
-            arrays |= {"bread": self.psi.bread, "meat": self.psi.meat}
+            arrays |= self.psi.arrays()
         return facts, arrays
 
     def _spec_facts(self) -> dict[str, Any]:
         return spec_facts(self.spec)
-
-
-def quantile(level: float) -> float:
-    """How many standard errors a two-sided interval reaches."""
-    return NormalDist().inv_cdf((1 + level) / 2)
 
 
 def p_value(z: float) -> float:

@@ -1,0 +1,281 @@
+"""What has no error: scores that one cluster has all rows of, or that fit exactly. The other scores keep theirs.
+
+Row scores sum to 0, so that the errors of such were 0 though nothing was known of how they vary.
+"""
+
+import numpy as np
+import polars as pl
+import pytest
+import steelyard as sy
+
+ARMS, QUALITY = np.array(list("ABCE")), np.array([0.5, 0.2, -0.2, -0.5])
+
+
+def comparisons(n=3000, raters=60, seed=0):
+    rng = np.random.default_rng(seed)
+    a, b = np.argsort(rng.gumbel(size=(n, 4)), axis=1)[:, :2].T
+    won = rng.random(n) < 1 / (1 + np.exp(QUALITY[b] - QUALITY[a]))
+    return pl.DataFrame(
+        {
+            "a": ARMS[a],
+            "b": ARMS[b],
+            "y": won * 1.0,
+            "t": rng.choice(["u", "v"], n),
+            "rater": rng.integers(0, raters, n),
+        }
+    )
+
+
+def more(frame, y, raters, against=None):
+    """The same, and rows of an arm D."""
+    m = len(y)
+    rng = np.random.default_rng(9)
+    others = ARMS[rng.integers(0, 4, m)] if against is None else [against] * m
+    new = {"a": ["D"] * m, "b": others, "y": y, "t": (["u", "v"] * m)[:m], "rater": raters}
+    return pl.concat([frame, pl.DataFrame(new)])
+
+
+def scanned(frame, **options):
+    return sy.scan(frame, a="a", b="b", outcome="y", context="t", **options)
+
+
+def lone(m=40):
+    """D in 40 rows of rater 7."""
+    won = (np.random.default_rng(5).random(m) < 0.6) * 1.0
+    return scanned(more(comparisons(), won, [7] * m), cluster="rater")
+
+
+def by_brute_force(log, k):
+    """Clustered covariance of score differences to A, from a dense design; arms sorted."""
+    frame = log.source.collect()
+    names = sorted({*frame["a"], *frame["b"]})
+    x = np.zeros((len(frame), len(names)))
+    rows = np.arange(len(frame))
+    x[rows, [names.index(name) for name in frame["a"]]] += 1.0
+    x[rows, [names.index(name) for name in frame["b"]]] -= 1.0
+    x, y, beta = x[:, 1:], frame["y"].to_numpy(), np.zeros(k - 1)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-x @ beta))
+        bread = np.linalg.inv((x.T * (p * (1 - p))) @ x)
+        beta += bread @ x.T @ (y - p)
+    raters = np.unique(frame["rater"].to_numpy(), return_inverse=True)[1]
+    sums = np.zeros((raters.max() + 1, k - 1))
+    np.add.at(sums, raters, x * (y - p)[:, None])
+    groups = len(sums)
+    return names[1:], bread @ (sums.T @ sums) @ bread * groups / (groups - 1)
+
+
+def test_an_arm_of_one_cluster_has_no_error_and_the_others_keep_theirs():
+    log = lone()
+    fit, plain = sy.BradleyTerry().fit(log), sy.BradleyTerry(covariance="sandwich").fit(log)
+    table = fit.table()
+    own, others = table.filter(arm="D").row(0, named=True), table.filter(pl.col("arm") != "D")
+    assert [own[name] for name in ("se", "low", "high", "rank_low", "rank_high")] == [None] * 5
+    assert "one cluster" in own["reason"]
+    assert own["score"] is not None
+    names, covariance = by_brute_force(log, 5)
+    for x, y in (("B", "C"), ("B", "E")):
+        along = np.array([(name == x) * 1.0 - (name == y) for name in names])
+        np.testing.assert_allclose(fit.contrast(x, y).se, np.sqrt(along @ covariance @ along), rtol=1e-8)
+    assert fit.contrast("D", "A").se is None
+    np.testing.assert_allclose(fit.contrast("D", "A").estimate, plain.contrast("D", "A").estimate, atol=1e-9)
+    # scores are told from the mean of the arms that have an error, so that theirs does not hang on D
+    np.testing.assert_allclose(others["score"].mean(), 0.0, atol=1e-12)
+    assert "that have an error" in fit.estimand
+    kept = [names.index(name) for name in "BCE"]
+    full = np.zeros((4, 4))
+    full[1:, 1:] = covariance[np.ix_(kept, kept)]
+    centre = np.eye(4) - 0.25
+    np.testing.assert_allclose(others.sort("arm")["se"], np.sqrt(np.diag(centre @ full @ centre)), rtol=1e-8)
+    assert np.isnan(np.diag(fit.covariance)).tolist() == [False, False, False, True, False]
+    assert fit.win_probability("D", "A") == pytest.approx(plain.win_probability("D", "A"))
+
+
+def test_rank_sets_leave_room_for_an_arm_without_an_error():
+    table = sy.BradleyTerry().fit(lone()).table().filter(pl.col("arm") != "D")
+    without = sy.BradleyTerry().fit(scanned(comparisons(), cluster="rater")).table()
+    widths = [frame["rank_high"] - frame["rank_low"] for frame in (table, without)]
+    assert (widths[0] == widths[1] + 1).all()
+
+
+@pytest.mark.parametrize("covariates", [None, {"z": "z"}])
+def test_rows_weights_and_files_say_the_same(tmp_path, covariates):
+    frame = lone().source.collect()
+    frame = frame.with_columns(z=pl.Series(np.random.default_rng(1).normal(size=len(frame))))
+    log = scanned(frame, cluster="rater", covariates=covariates)
+    fit = sy.BradleyTerry().fit(log)
+    assert "one cluster" in fit.contrast("D", "A").reason
+    weights = sy.PairPropensity(context=["t"]).fit(log).weights(log)
+    weighed = sy.BradleyTerry(weights=weights).fit(log)
+    assert "one cluster" in weighed.contrast("D", "A").reason
+    assert weighed.contrast("B", "A").se > 0.01
+    fit.save(tmp_path / "fit.sy")
+    assert sy.load(tmp_path / "fit.sy").table().equals(fit.table())
+    drawn = fit.bootstrap(50, method="multiplier").table().filter(arm="D").row(0, named=True)
+    assert drawn["se"] is None
+    assert "one cluster" in drawn["reason"]
+
+
+def test_few_clusters_of_an_arm_are_warned_of():
+    won = (np.random.default_rng(5).random(40) < 0.6) * 1.0
+    log = scanned(more(comparisons(), won, [1, 2, 3, 4] * 10), cluster="rater")
+    with pytest.warns(UserWarning, match=r"fewer than 15 clusters tell of D \(4\)"):
+        fit = sy.BradleyTerry().fit(log)
+    assert fit.contrast("D", "A").se > 0
+
+
+@pytest.mark.parametrize("ties", ["half", "davidson", "rao-kupper"])
+def test_one_tie_tells_no_error(ties):
+    frame = comparisons().with_columns(y=pl.when(pl.int_range(pl.len()) % 5 == 0).then(0.5).otherwise("y"))
+    fit = sy.BradleyTerry(ties=ties).fit(scanned(more(frame, [0.5], [0], "A")))
+    assert fit.contrast("D", "E").se is None
+    assert "met exactly" in fit.table().filter(arm="D")["reason"].item()
+    assert fit.contrast("A", "E").se > 0.01
+    if ties != "half":  # the likelihood's own error knows
+        model = sy.BradleyTerry(ties=ties, covariance="model").fit(scanned(more(frame, [0.5], [0], "A")))
+        assert model.contrast("D", "E").se > 1
+
+
+def test_labels_that_fit_exactly_tell_no_error():
+    fit = sy.BradleyTerry().fit(scanned(more(comparisons(), [0.9] * 3, [0, 1, 2], "A")))
+    assert fit.contrast("D", "A").se is None
+    flat = sy.BradleyTerry().fit(scanned(comparisons().filter(pl.col("b") == "C").with_columns(y=pl.lit(0.7))))
+    assert flat.table()["se"].is_null().all()
+    assert flat.table()["reason"].str.contains("met exactly").all()
+
+
+def test_thousands_of_arms_with_one_tie_among_them():
+    rng, k = np.random.default_rng(0), 4100
+    a, b = np.arange(k), np.roll(np.arange(k), -1)
+    a, b = np.tile(a, 6), np.tile(b, 6)
+    b[k:] = (a[k:] + rng.integers(1, k, 5 * k)) % k
+    y = np.append(rng.integers(0, 2, len(a)), 0.5)
+    y[:k] = np.arange(k) % 2  # each wins or loses on the ring, both ways round
+    frame = pl.DataFrame({"a": np.append(a, k), "b": np.append(b, 0), "y": y})
+    fit = sy.BradleyTerry().fit(sy.scan(frame, a="a", b="b", outcome="y"))
+    row = fit.table().filter(arm=str(k)).row(0, named=True)
+    assert row["se"] is None
+    assert "met exactly" in row["reason"]
+    assert fit.contrast(str(k), "0").se is None
+
+
+def rewards(frame, **options):
+    return sy.scan(frame, outcome="y", features=(["f"], ["z"]), group="g", context="t", **options)
+
+
+def grouped(n=2000):
+    rng = np.random.default_rng(1)
+    rater = rng.integers(0, 60, n)
+    return pl.DataFrame(
+        {"y": (rng.random(n) < 0.5) * 1.0, "f": rng.normal(size=n), "z": 0.0, "rater": rater,
+         "t": rng.choice(["u", "v"], n), "g": np.where(rater == 5, "one", "rest")}
+    )  # fmt: skip
+
+
+def test_a_head_of_one_cluster_has_no_error():
+    fit = sy.RewardModel(heads="per-group").fit(rewards(grouped(), cluster="rater"))
+    se = dict(fit.coefficients().select("term", "se").iter_rows())
+    assert se["f [one]"] is None
+    assert se["f [rest]"] > 0.01
+    found = sy.effects(fit)
+    assert found.filter(term="f [one]")["se"].item() is None
+    assert "one cluster" in found.filter(term="f [one]")["reason"].item()
+    assert "one cluster" in fit.bootstrap(20).table().filter(term="f [one]")["reason"].item()
+
+
+def test_a_feature_of_one_row_has_no_error():
+    n = 500
+    rng = np.random.default_rng(3)
+    frame = pl.DataFrame({"y": (rng.random(n) < 0.5) * 1.0, "f": rng.normal(size=n), "g": (np.arange(n) == 0) * 1.0})
+    frame = frame.with_columns(z=pl.lit(0.0), y=pl.when(pl.col("g") == 1).then(0.7).otherwise("y"))
+    fit = sy.RewardModel().fit(sy.scan(frame, outcome="y", features=(["f", "g"], ["z", "z"])))
+    assert fit.coefficients().filter(term="g")["se"].item() is None
+    assert fit.coefficients().filter(term="f")["se"].item() > 0.01
+
+
+def test_levels_of_one_cluster_or_row_have_no_error():
+    frame, n = grouped(), 2000
+    rng = np.random.default_rng(2)
+    new = (pl.col("rater") == 5) & (pl.int_range(n) % 2 == 0)
+    frame = frame.with_columns(qa=pl.Series(rng.choice(["p", "q"], n)), qb=pl.Series(rng.choice(["p", "q"], n)))
+    frame = frame.with_columns(qa=pl.when(new).then(pl.lit("new")).otherwise("qa"))
+    log = sy.scan(frame, a=pl.lit("m"), b=pl.lit("k"), outcome="y", cluster="rater")
+    found = sy.effects(log, attributes={"q": ("qa", "qb")}, baselines={"q": "p"})
+    rows = {row["level"]: row for row in found.iter_rows(named=True)}
+    assert rows["new"]["se"] is None
+    assert "one cluster" in rows["new"]["reason"]
+    assert rows["q"]["se"] > 0.005
+
+
+def test_doubly_robust_means_of_one_cluster_have_no_error():
+    log = lone()
+    fit = sy.DoublyRobust(folds=1).fit(log)
+    assert "one cluster" in fit.contrast("D", "A").reason
+    rate = fit.win_rates().filter(arm="D").row(0, named=True)
+    assert (rate["se"], rate["low"]) == (None, None)
+    assert "one cluster" in fit.win_rate("D", "A").reason or "effective" in fit.win_rate("D", "A").reason
+    assert fit.contrast("B", "A").se > 0.01
+    value = sy.PolicyValue(policy="D", folds=1).fit(log)
+    assert value.se is None
+    assert "one cluster" in value.reason
+    assert value.table()["reason"][0] == value.reason
+
+
+def test_outcomes_that_never_vary_have_no_error_anywhere():
+    rng, n = np.random.default_rng(0), 200
+    frame = pl.DataFrame(
+        {"a": rng.choice(["A", "B"], n), "b": ["C"] * n, "y": [0.5] * n, "t": rng.choice(["u", "v"], n),
+         "f": rng.normal(size=n), "z": 0.0, "g": rng.choice(["g1", "g2"], n)}
+    )  # fmt: skip
+    spec = sy.DoublyRobust(propensity=sy.PairPropensity(method="pairs"), pairs="log")
+    fit = spec.fit(scanned(frame))
+    group = sy.GroupRewards().fit(rewards(frame))
+    tables = (fit.table(), fit.win_rates(), fit.bootstrap(50).table(), group.coefficients(), group.rewards())
+    reward = sy.RewardModel().fit(rewards(frame))
+    for table in (*tables, reward.coefficients(), sy.effects(reward)):
+        assert table["se"].is_null().all()
+        assert table["low"].is_null().all()
+        assert table["reason"].str.contains("no spread").all()
+    assert group.contrast("g1", "g2").se is None
+
+
+def test_means_of_a_handful_of_answers_have_no_interval(tmp_path):
+    log = scanned(more(comparisons(), [1.0, 1.0], [0, 1], "A"))
+    value = sy.PolicyValue(policy="D", reference="A").fit(log)
+    assert value.se is None
+    assert value.reason.startswith("fewer than 20 effective comparisons")
+    value.save(tmp_path / "value.sy")
+    assert sy.load(tmp_path / "value.sy").table().equals(value.table())
+    few = pl.int_range(2000) < 12
+    frame = grouped().with_columns(g=pl.when(few).then(pl.lit("few")).otherwise(pl.lit("rest")))
+    with pytest.warns(UserWarning, match=r"fewer than 15 comparisons tell of few \(12\)"):
+        fit = sy.GroupRewards(folds=2).fit(rewards(frame))
+    row = fit.rewards().filter(group="few").row(0, named=True)
+    assert (row["se"], row["low"]) == (None, None)
+    assert row["reason"].startswith("fewer than 20 effective comparisons")
+    assert fit.contrast("few", "rest").se is None
+    fit.save(tmp_path / "groups.sy")
+    assert sy.load(tmp_path / "groups.sy").rewards().equals(fit.rewards())
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_draws_do_not_know_the_order_of_rows(clustered):
+    """Rank sets and bands hung on which of two equal pivots came first."""
+    options = {"cluster": "rater"} if clustered else {}
+    for seed in range(6):
+        frame = comparisons(400, raters=3, seed=seed)
+        fits = [
+            sy.BradleyTerry().fit(scanned(f, **options))
+            for f in (frame, frame.sample(fraction=1.0, shuffle=True, seed=1))
+        ]
+        np.testing.assert_allclose(fits[0]._draws, fits[1]._draws, atol=1e-6 * fits[0].table()["se"].max())
+
+
+def test_a_group_whose_rewards_run_away_is_refused_in_words():
+    """The steps of a fit without a maximum grew until a power of them was no number."""
+    few = pl.int_range(2000) < 4
+    frame = grouped().with_columns(
+        g=pl.when(few).then(pl.lit("few")).otherwise(pl.lit("rest")), y=pl.when(few).then(1.0).otherwise("y")
+    )
+    with pytest.raises(sy.NotIdentifiedError, match="group 'few': no finite rewards"):
+        sy.GroupRewards(folds=2).fit(rewards(frame))
