@@ -2,7 +2,7 @@
 """What weights do to the rows of one block: sums, and by label (kernels/weight_sums.c)."""
 
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t
 
 cdef extern from "weight_sums.h":
     enum:
@@ -13,7 +13,8 @@ cdef extern from "weight_sums.h":
         double limit, ptrdiff_t members, const int32_t *codes, double *weight, double *totals, double *by_label,
         ptrdiff_t bins, double per_octave, double *histogram) nogil
     void sy_log_counts(
-        ptrdiff_t n, const double *values, double per_octave, double low, ptrdiff_t bins, int64_t *counts) nogil
+        ptrdiff_t n, const double *values, const double *count, double per_octave, double low, ptrdiff_t bins,
+        double *counts) nogil
 
 TOTALS = SY_TOTALS
 
@@ -51,15 +52,19 @@ def weight_sums(
         )
 
 
-def log_counts(const double[::1] values, double per_octave, double low, int64_t[::1] counts):
+def log_counts(
+    const double[::1] values, const double[::1] count, double per_octave, double low, double[::1] counts,
+):
     cdef ptrdiff_t n = values.shape[0], i
     cdef bint bad = False
-    if counts.shape[0] == 0:
-        raise ValueError("counts must have bins")
+    if counts.shape[0] == 0 or (count is not None and count.shape[0] != n):
+        raise ValueError("counts must have bins, and count one entry a value")
     for i in range(n):
         bad |= values[i] - values[i] != 0.0
     if bad:
         raise ValueError("values must be finite numbers")
-    if n:
-        with nogil:
-            sy_log_counts(n, &values[0], per_octave, low, counts.shape[0], &counts[0])
+    if n == 0:
+        return
+    cdef const double *count_at = NULL if count is None else &count[0]
+    with nogil:
+        sy_log_counts(n, &values[0], count_at, per_octave, low, counts.shape[0], &counts[0])

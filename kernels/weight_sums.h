@@ -9,5 +9,6 @@ enum { SY_ROWS, SY_SAMPLED, SY_CLIPPED, SY_CUT, SY_WEIGHT, SY_SQUARES, SY_LARGES
 void sy_weight_sums(ptrdiff_t n, const double *raw, const double *log_propensity, const double *sampling,
                     const double *count, double limit, ptrdiff_t members, const int32_t *codes, double *weight,
                     double *totals, double *by_label, ptrdiff_t bins, double per_octave, double *histogram);
-void sy_log_counts(ptrdiff_t n, const double *values, double per_octave, double low, ptrdiff_t bins, int64_t *counts);
+void sy_log_counts(ptrdiff_t n, const double *values, const double *count, double per_octave, double low,
+                   ptrdiff_t bins, double *counts);
 #endif

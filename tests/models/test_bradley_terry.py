@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import steelyard as sy
+from steelyard.models.row_fit import fit_rows
 
 from tests.reference.row_fit import RowFit
 
@@ -216,6 +217,25 @@ def test_model_covariance_needs_a_true_likelihood():
     row = RowFit(a, b, y, 6, "davidson")
     expected = np.linalg.pinv(row.information(row.solve()), rcond=1e-9)
     assert np.allclose(fit.covariance, expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("ties", ["davidson", "rao-kupper"])
+def test_model_covariance_under_a_ridge_is_the_inverse_of_the_penalised_information(monkeypatch, ties):
+    """estimators.md, 5: A^+, with the ridge in A. By table, by rows, and where no matrix is held."""
+    _, a, b, y = small(6)
+    spec, log = sy.BradleyTerry(ties=ties, ridge=3.0, covariance="model"), scanned(a, b, y)
+    fit = spec.fit(log)
+    row, k = RowFit(a, b, y, 6, ties), fit.estimate.k
+    inverse = np.linalg.inv(row.information(fit.estimate.parameter) + np.diag([3.0] * k + [0.0]))
+    centre = np.eye(k + 1)
+    centre[:k, :k] -= 1.0 / k
+    np.testing.assert_allclose(fit.covariance, centre @ inverse @ centre, atol=1e-8)
+    np.testing.assert_allclose(fit_rows(spec, log, (), "model", None).covariance, fit.covariance, atol=1e-8)
+    monkeypatch.setattr("steelyard.models.cells.WIDEST_DENSE", 3)
+    without = spec.fit(log)
+    assert without.psi is None
+    assert without.contrast("1", "2").se == pytest.approx(fit.contrast("1", "2").se, rel=1e-8)
+    np.testing.assert_allclose(without.table().sort("arm")["se"], fit.table().sort("arm")["se"], rtol=0.05)
 
 
 @pytest.mark.parametrize("position", [False, True])

@@ -40,19 +40,22 @@ def test_equals_twin(n, members, labels, seed, limit, plain):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
-@given(n=st.integers(0, 600), seed=st.integers(0, 10**6))
-def test_counts_by_logarithm_equal_twin(n, seed):
+@given(n=st.integers(0, 600), seed=st.integers(0, 10**6), counted=st.booleans())
+def test_counts_by_logarithm_equal_twin(n, seed, counted):
     rng = np.random.default_rng(seed)
     values = np.where(rng.random(n) < 0.2, 0.0, 2.0 ** ((rng.integers(-20, 60, n) + 0.5) / 4.0))
     values[:3] = [0.0, 1e-320, 1e299][: min(n, 3)]
-    got, want = np.ones((2, 40), np.int64)
-    native.log_counts(values, 4.0, -2.0, got)
-    twin.log_counts(values, 4.0, -2.0, want)
+    (count,) = frozen(rng.integers(1, 9, n) * 1.0) if counted else (None,)
+    got, want = np.ones((2, 40))
+    native.log_counts(values, count, 4.0, -2.0, got)
+    twin.log_counts(values, count, 4.0, -2.0, want)
     np.testing.assert_array_equal(got, want)
     with pytest.raises(ValueError, match="have bins"):
-        native.log_counts(values, 4.0, -2.0, got[:0])
+        native.log_counts(values, count, 4.0, -2.0, got[:0])
+    with pytest.raises(ValueError, match="one entry a value"):
+        native.log_counts(values, np.ones(n + 1), 4.0, -2.0, got)
     with pytest.raises(ValueError, match="finite"):
-        native.log_counts(np.array([1.0, np.nan]), 4.0, -2.0, got)
+        native.log_counts(np.array([1.0, np.nan]), None, 4.0, -2.0, got)
 
 
 def test_wrong_input():

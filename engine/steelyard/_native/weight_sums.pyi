@@ -18,4 +18,10 @@ def weight_sums(
     per_octave: float,
     histogram: NDArray[np.float64],
 ) -> None: ...
-def log_counts(values: NDArray[np.float64], per_octave: float, low: float, counts: NDArray[np.int64]) -> None: ...
+def log_counts(
+    values: NDArray[np.float64],
+    count: NDArray[np.float64] | None,
+    per_octave: float,
+    low: float,
+    counts: NDArray[np.float64],
+) -> None: ...

@@ -116,7 +116,7 @@ def _score_test(problem: SoftmaxProblem, shares: Any, cluster: str | None) -> tu
         for score, part in problem.blocks.each(one):
             total += score
             sums.add(part)
-        square = sums.squared()
+        square = sums.squared().square
     values, vectors = np.linalg.eigh(square)
     kept = values > 1e-9 * values.max(initial=0.0)
     along = vectors[:, kept].T @ total

@@ -21,8 +21,8 @@ class Overlap:
     """How well a log supports a target; printable, with :meth:`frame`.
 
     rows: comparisons with a weight. effective_size: (sum w)^2 / sum w^2 (Kish 1965); effective_share: of the rows.
-    largest_share: of the sum of weights in one of them. clipped, clipped_mass: rows at the limit, and the share of the
-    weights that was cut off. trimmed: rows left out. unsupported: share of the target without support. quantiles: of
+    largest_share: of the sum of weights in one of them. clipped, clipped_mass: those at the limit, and the share of the
+    weights that was cut off. trimmed: those left out. unsupported: share of the target without support. quantiles: of
     the weights, in units of their mean. by_label: label rows effective_size effective_share. histogram: label low high
     rows, of propensities. unsupported_pairs: never shown; empty_cells: context value label expected.
     """
@@ -74,10 +74,13 @@ def histogram_frame(labels: tuple[str, ...], counts: Any) -> pl.DataFrame:
     ).sort("label", "low")  # fmt: skip
 
 
-def fine_counts(weight: Any) -> Any:
-    """Counts (2 x 64 x 256,) of positive weights by their logarithm: quantiles to 0.3 %, in any order of the rows."""
-    counts = np.zeros(2 * _WIDE * FINE, np.int64)
-    log_counts(weight, FINE, -_WIDE, counts)
+def fine_counts(weight: Any, count: Any) -> Any:
+    """Comparisons (2 x 64 x 256,) by the logarithm of their positive weight: quantiles to 0.3 %, in any order of rows.
+
+    count: (n,) how many each weight is of; None: one.
+    """
+    counts = np.zeros(2 * _WIDE * FINE)
+    log_counts(weight, count, FINE, -_WIDE, counts)
     return counts
 
 

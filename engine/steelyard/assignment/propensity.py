@@ -392,7 +392,7 @@ class LabelPropensity(_ByContext):
     ----------
     context, ridge, classifier, unseen : as in :class:`PairPropensity`
     arms : whether it hangs on the two arms as well, P(labelled | x, a, b): each has an effect, the same in every
-        context. Contexts are then optional
+        context, all shrunk alike; without a ridge the first arm has 0. Contexts are then optional
     """
 
     arms: bool = False
@@ -426,7 +426,7 @@ class LabelPropensity(_ByContext):
         """The propensity of rows that are encoded already, as :meth:`asked_of` says; a and b are codes of `arms`."""
         assigned = Assigned("label", ("not labelled", "labelled"), shown=arms if self.arms else ())
         blocks = blocks.map(assigned.of)
-        telling = _telling(blocks, arms) if self.arms else ()
+        telling = _telling(blocks, arms, self.ridge > 0) if self.arms else ()
         contexts, coded = _columns(blocks, encoder, self.unseen, arms=telling)
         rows, known = np.sum([*blocks.each(lambda block: (block.n, np.isfinite(np.asarray(block.y)).sum()))], axis=0)
         if known in (0, rows):
@@ -440,11 +440,14 @@ class LabelPropensity(_ByContext):
 _MOST_TOLD = 200  # arms, each a column of every row
 
 
-def _telling(blocks: Blocks, arms: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
-    """Name and code of arms in some rows and not in all, without the first of them: the others stand against it."""
+def _telling(blocks: Blocks, arms: tuple[str, ...], shrunk: bool) -> tuple[tuple[str, int], ...]:
+    """Name and code of arms in some rows and not in all; where nothing is shrunk without the first of them.
+
+    Every row has two of them, so that all together tell what the constant tells: the others then stand against one.
+    """
     both = blocks.each(lambda block: np.bincount(np.concatenate(block.shown), minlength=len(arms)))
     counts = np.sum([*both], axis=0)
-    told = np.flatnonzero((counts > 0) & (counts < counts.sum() // 2))[1:]
+    told = np.flatnonzero((counts > 0) & (counts < counts.sum() // 2))[0 if shrunk else 1 :]
     if len(told) > _MOST_TOLD:
         raise NotIdentifiedError(f"LabelPropensity(arms=True) is for up to {_MOST_TOLD} arms; here are {len(told)}")
     return tuple((arms[code], code) for code in told.tolist())

@@ -180,7 +180,8 @@ def _present(absent: list[Any], block: Block) -> Any:
 
 def _rows_of(contexts: Contexts, places: Any, block: Block) -> Any:
     """Some rows of a block's design."""
-    return contexts.matrix(block)[places]
+    matrix = contexts.matrix(block)
+    return matrix if len(places) == len(matrix) else matrix[places]
 
 
 def _without_absent(contexts: Contexts, kept: Any, means: Any) -> tuple[Any, Any, list[Any]]:
@@ -259,7 +260,11 @@ def _balanced(made: Weights, blocks: Blocks) -> Balancing:
         return block.drawn[0] * 1.0 if assigned.kind == "label" else np.ones(block.n)
 
     goal, pairs = np.outer(totals, means), assigned.kind == "pair"
-    return balance(blocks, members, contexts.matrix, base, goal, labels, counted, drift, pairs)
+    kept = np.arange(d)
+    if len(contexts.arms) and propensity.spec.ridge:  # all have an indicator there, one more than can be told apart
+        kept = np.delete(kept, d - len(contexts.arms))
+    return balance(blocks, members, partial(_rows_of, contexts, kept), base, goal[:, kept], labels, counted,
+                   lambda block: drift(block)[:, kept], pairs)  # fmt: skip
 
 
 def _tilted_means(contexts: Contexts, toward: Balancing, blocks: Blocks) -> Any:
@@ -330,7 +335,7 @@ def _clipped(made: Weights, blocks: Blocks, clip: float) -> Weights:
 
     def one(block: Block) -> tuple[float, float, Any]:
         raw, sampling = _finite(made, block)[0], sampling_weights(block)
-        return float(raw @ sampling), float(sampling[raw > 0].sum()), fine_counts(raw) if clip < 1 else 0
+        return float(raw @ sampling), float(sampling[raw > 0].sum()), (fine_counts(raw, block.count) if clip < 1 else 0)
 
     total, rows, counts = (sum(part) for part in zip(*blocks.each(one), strict=True))
     mean = total / rows if rows else 1.0
@@ -362,11 +367,12 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
             .reshape(len(known), labels)
             for (_, known), codes in zip(contexts.levels, block.levels, strict=True)
         ]  # fmt: skip
-        trimmed = 0 if made.trim is None else int((logp < np.log(made.trim)).sum())
+        count = np.ones(block.n) if block.count is None else block.count
+        trimmed = 0.0 if made.trim is None else float(count[logp < np.log(made.trim)].sum())
         return Sums(
-            int(rows), sampled, int(clipped), trimmed, cut, weight, squares, largest, float(tilt @ sampling),
+            int(rows), sampled, int(clipped), int(trimmed), cut, weight, squares, largest, float(tilt @ sampling),
             by_label[:, 0], before[:, 0], after[:, 0], by_label[:, 1], before[:, 1:], after[:, 1:],
-            design[1:] @ (tilt * sampling), bins, seen, fine_counts(np.minimum(raw, limit)), values,
+            design[1:] @ (tilt * sampling), bins, seen, fine_counts(np.minimum(raw, limit), block.count), values,
         )  # fmt: skip
 
     every = made.kind == "overlap" or isinstance(made.propensity.model, Classified)  # class's probability is made

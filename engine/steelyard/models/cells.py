@@ -217,14 +217,14 @@ class Cells:
 
     @one_blas_thread()
     def influence(self, estimate: Estimate, kind: str) -> Influence | None:
-        """Bread and row meat; kind "model" takes the information itself as meat. None beyond dense size."""
+        """Bread and row meat; kind "model" takes the information, and the ridge, as meat. None beyond dense size."""
         if self.size > WIDEST_DENSE:
             return None
         hessian = self.matrix(self.derivatives(estimate.parameter, self.sums))
         k = len(self.arms)
         bread = centred_inverse(hessian, k, self.penalty)
         if kind == "model":
-            return Influence(bread, hessian)
+            return Influence(bread, hessian + np.diag(self.penalty))
         return Influence(bread, self.matrix(self._moments(estimate)))
 
     def _second_moments(self, estimate: Estimate, kind: str) -> Any:
@@ -274,34 +274,37 @@ class Cells:
         """Variance of contrast' parameter, contrast (p,), by conjugate gradients: no matrix is held."""
         problem = _SparseProblem(self)
         problem.evaluate(estimate.parameter)
-        along, along_tie = self._along(problem.solve(contrast[:, None], 1e-10)[:, 0])
+        solved = problem.solve(contrast[:, None], 1e-10)[:, 0]
+        if kind == "model":
+            return float(contrast @ solved)
+        along, along_tie = self._along(solved)
         _, _, _, by_eta, by_both, by_tie = self._second_moments(estimate, kind)
         return float((by_eta * along**2 + 2.0 * by_both * along * along_tie + by_tie * along_tie**2).sum())
 
     def spread(self, estimate: Estimate, kind: str) -> tuple[Any, float]:
         """Standard errors of the scores (k,) without holding a matrix, and their relative Monte Carlo error.
 
-        The error of the scores is x = A^+ s with s of known variance, so x = u + n with u = s / diagonal and n
-        the pull of the neighbours. Var u and the first term of Cov(u, n) are summed exactly; the small rest is
-        the mean over draws of s, each one conjugate-gradient solve, until 99 of 100 standard errors are within
-        1 % (one Monte Carlo standard error) and all within 5 %, or 1,024 draws are done. NaN where that left a
-        variance below 0.
+        The error of the scores is x = A^+ s with s of known variance (that of kind "model" is A), so x = u + n with
+        u = s / diagonal and n the pull of the neighbours. Var u and the first term of Cov(u, n) are summed exactly;
+        the small rest is the mean over draws of s, each one conjugate-gradient solve, until 99 of 100 standard
+        errors are within 1 % (one Monte Carlo standard error) and all within 5 %, or 1,024 draws are done. NaN
+        where that left a variance below 0.
         """
         problem, k = _SparseProblem(self), len(self.arms)
         problem.evaluate(estimate.parameter)
         diagonal = problem.diagonal[:, None]
-        moments = self._second_moments(estimate, kind)
+        moments, shrunk = self._second_moments(estimate, kind), self.ridge if kind == "model" else 0.0
         ends = np.minimum(self.a, self.b), np.maximum(self.a, self.b)
         a, b, both = _by_pair(*ends, np.column_stack([problem.edge, moments[3]]))
         curvature, moment = both.T
-        own = (np.bincount(a, moment, k) + np.bincount(b, moment, k)) / problem.diagonal**2
-        shared = curvature * moment
+        own = (np.bincount(a, moment, k) + np.bincount(b, moment, k) + shrunk * (1.0 - 1.0 / k)) / problem.diagonal**2
+        shared = curvature * (moment + shrunk / k)
         towards = np.bincount(a, shared / problem.diagonal[b], k) + np.bincount(b, shared / problem.diagonal[a], k)
         known = own - 2.0 * towards / problem.diagonal**2
 
         def rest(batch: int) -> tuple[Any, Any]:
             """Sums over one batch of draws of what is not known exactly, and of its square."""
-            score = np.stack([self._drawn_score(moments, batch * _BATCH + r) for r in range(_BATCH)], axis=1)
+            score = np.stack([self._drawn_score(moments, shrunk, batch * _BATCH + r) for r in range(_BATCH)], axis=1)
             u = score[:k] / diagonal
             pull = problem.solve(score, 1e-8)[:k] - u  # at less, arms of little weight beside others are off
             first = u - problem.product(u) / diagonal  # the neighbours' own u, pulled once
@@ -322,19 +325,24 @@ class Cells:
                 break
         return np.sqrt(np.where(variance < 0.0, np.nan, variance)), error
 
-    def _drawn_score(self, moments: Any, draw: int) -> Any:
-        """One draw of the summed score (p,): independent cells with second moments as rows 3 to 5 of (6, m)."""
-        m = len(self.a)
-        draws, noise = np.empty((1, m * (1 + self.has_tie))), np.zeros((6, m))
+    def _drawn_score(self, moments: Any, shrunk: float, draw: int) -> Any:
+        """One draw of the summed score (p,): independent cells with second moments as rows 3 to 5 of (6, m).
+
+        shrunk: second moment of what each arm has beside them, less their mean: no ridge says how high all stand.
+        """
+        m, k = len(self.a), len(self.arms)
+        draws, noise = np.empty((1, m * (1 + self.has_tie) + k)), np.zeros((6, m))
         normals(0, draw, draws)
-        first, second = draws[0, :m], draws[0, m:]
+        first, second, beside = draws[0, :m], draws[0, m:-k], draws[0, -k:]
         _, _, _, by_eta, by_both, by_tie = moments
         root = np.sqrt(by_eta)
         noise[1] = root * first
         if self.has_tie:
             lean = np.divide(by_both, root, out=np.zeros_like(root), where=root > 0)
             noise[2] = lean * first + np.sqrt(np.maximum(by_tie - lean**2, 0.0)) * second
-        return self.score(noise)
+        score = self.score(noise)
+        score[:k] += np.sqrt(shrunk) * (beside - beside.mean())
+        return score
 
 
 def _folded(a: Any, b: Any, sums: Any, squares: Any, rows: Any) -> tuple[Any, ...]:

@@ -72,7 +72,7 @@ def variance_along(
 ) -> float:
     """The same once A along = contrast is solved."""
     if kind == "model":
-        return float(along @ (contrast - problem.penalty * along))
+        return float(along @ contrast)
     effects = effects_along(problem, parameter, along)
     if kind == "cluster":
         return _clustered(problem, clusters, effects)

@@ -41,7 +41,7 @@ def influence(
     estimate, sums = maximum.estimate, sums_at(problem, maximum, own_meat(problem, kind))
     bread = bread_of(problem, sums.hessian)
     if kind == "model":
-        return Influence(bread, sums.hessian)
+        return Influence(bread, sums.hessian + np.diag(problem.penalty))
     if kind == "cluster":
         return clustered(problem, estimate, bread, clusters)
     if problem.nuisances:
