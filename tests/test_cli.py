@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import steelyard as sy
@@ -219,13 +220,24 @@ def test_weigh_writes_what_the_api_gives(shown):
                     ["--target", "target.parquet", "--floor", "0.0001"]):  # fmt: skip
         done = run.invoke(app, ["weigh", shown, *COLUMNS, *contexts, *options, "--out", "w.parquet"])
         assert done.exit_code == 0, done.output
+    for name, read in (("w.csv", pl.read_csv), ("w.json", pl.read_json)):
+        done = run.invoke(app, ["weigh", shown, *COLUMNS, *contexts, "--clip", "5", "--out", name])
+        assert done.exit_code == 0, done.output
+        np.testing.assert_allclose(read(name)["weight"], want.frame()["weight"])
+
+
+def test_columns_that_are_not_named_are_wrong_usage(shown):
+    for command in (["rank", shown, "--a", "left", "--b", "right"], ["check", shown]):
+        told = run.invoke(app, command)
+        assert told.exit_code == 2, told.output
+        assert "no column given for" in told.output
 
 
 @pytest.mark.parametrize(
     ("options", "status", "words"),
     [
         (["--floor", "0.99"], 1, "too little overlap"),
-        (["--out", "w.csv"], 2, "ending in .parquet"),
+        (["--out", "w.txt"], 2, "the ending must be one of .parquet, .csv, .json"),
         (["--of", "mood"], 2, "--of must be"),
         (["--kind", "best"], 2, "kind must be"),
         (["--context", "nope"], 1, "'nope' (role context) is not in the log"),

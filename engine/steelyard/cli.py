@@ -31,6 +31,11 @@ WRITERS: dict[str, Any] = {
     ".csv": pl.DataFrame.write_csv,
     ".json": pl.DataFrame.write_json,
 }
+SINKS: dict[str, Any] = {  # of a table as long as the log
+    ".parquet": pl.LazyFrame.sink_parquet,
+    ".csv": pl.LazyFrame.sink_csv,
+    ".json": lambda frame, path: frame.collect().write_json(path),
+}
 
 Log = Annotated[str, typer.Argument(metavar="LOG", help="file, folder or glob of the preference log")]
 Format = Annotated[str | None, typer.Option("--format", help="arena, pairs or chosen_rejected")]
@@ -161,6 +166,9 @@ def _scan(log: str, **options: Any) -> sy.PreferenceLog:
         options["outcomes"] = {label: float(value) for label, _, value in pairs} or None
     except ValueError:
         raise ValueError("--outcomes takes LABEL=VALUE, as in --outcomes left=1 --outcomes right=0") from None
+    lacking = [f"--{role}" for role in ("a", "b", "outcome") if options[role] is None]
+    if lacking and options["format"] is None:
+        raise ValueError(f"no column given for {', '.join(lacking)}: name them, or choose a --format")
     named = [text.partition("=") for text in options.pop("covariates", None) or ()]
     for option, names in (("--outcomes", [p[0] for p in pairs]), ("--covariate", [n[0] for n in named])):
         if not all(names):
@@ -217,7 +225,7 @@ def _assignment(log: sy.PreferenceLog, spec: sy.PairPropensity | sy.GroupPropens
 @app.command()
 def weigh(
     log: Log,
-    out: Annotated[Path, typer.Option("--out", help="Parquet file: row weight propensity clipped trimmed")],
+    out: Annotated[Path, typer.Option("--out", help="row weight propensity clipped trimmed: .parquet, .csv or .json")],
     format: Format = None, a: A = None, b: B = None, outcome: Outcome = None, outcomes: Outcomes = None,
     weight: Weight = None, count: Count = None, cluster: Cluster = None, context: Context = None, group: Group = None,
     propensity: Annotated[str | None, typer.Option(help="column of the logged propensity")] = None,
@@ -237,9 +245,7 @@ def weigh(
     """Write the weight of every row, in order, that turns the log into a target population."""
     population = target if target in ("uniform", "log") else Path(target)
     read = population if isinstance(population, Path) else None
-    with _errors(), _outputs(log, out, report, read=read) as (written, page, _):
-        if out.suffix != ".parquet":
-            raise ValueError(f"--out {out}: weights go to a file ending in .parquet")
+    with _errors(), _outputs(log, report, table=out, read=read) as (page, written):
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight, count=count,
                         cluster=cluster, context=context, group=group, propensity=propensity,
                         on_bad=on_bad)  # fmt: skip
@@ -252,7 +258,7 @@ def weigh(
         with _working("weighing"), _noting():
             fit = spec.fit(scanned)
             made = fit.weights(scanned, population, floor=floor, unsupported=unsupported, **options)
-            made.sink(scanned, written)
+            SINKS[out.suffix](made.lazy(scanned), written)
             if page:
                 tests = [str(fit.dependence())] if fit.iterations is not None else []
                 write_overlap(page, made, tests, f"Overlap: {Path(log).name}")
@@ -293,11 +299,11 @@ def rank(
                         count=count, position=position, cluster=cluster, covariates=covariate,
                         on_bad=on_bad)  # fmt: skip
         if method != "bradley-terry":
-            with _working("ranking"):
+            with _working("ranking"), _noting():
                 board = sy.rank(scanned, method=method)
         else:
             model: dict[str, Any] = {"ties": ties, "link": link, "separation": separation, "covariance": covariance}
-            with _working("fitting"):
+            with _working("fitting"), _noting():
                 fit = sy.BradleyTerry(position=position_effect, ridge=ridge, **model).fit(scanned)
                 board = fit.table(level, scale, simultaneous)
             if page:

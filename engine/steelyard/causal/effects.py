@@ -112,8 +112,7 @@ def _of_fit(fit: RewardFit, log: PreferenceLog | None, level: float) -> pl.DataF
     crossed = fit.design.interactions
     if crossed and log is None:
         raise ValueError("the fit has interactions: effects(fit, log) needs a log whose contexts to average over")
-    contexts, weight = _contexts(fit, log) if crossed and log is not None else (np.empty((0, 1)), np.ones(1))
-    beside = dict(zip(fit.design.contexts, contexts, strict=False))
+    beside, weight = _contexts(fit, log) if crossed and log is not None else ({}, np.ones(1))
     places = {name: (at, why) for name, at, why in fit.terms}
     z, rows = quantile(level), list[tuple[Any, ...]]()
     for feature in fit.design.features:
@@ -142,15 +141,23 @@ def _of_fit(fit: RewardFit, log: PreferenceLog | None, level: float) -> pl.DataF
     return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
 
 
-def _contexts(fit: RewardFit, log: PreferenceLog) -> tuple[Any, Any]:
-    """(C, m) the distinct contexts of a log's good rows, answered or not, and the share (m,) of each."""
-    asked = Encoder(dict(log.outcomes), context=fit.design.contexts)
-    parts = read_rows(log, asked, unlabelled=True).blocks.each(lambda block: (np.stack(block.context), weights(block)))
+def _contexts(fit: RewardFit, log: PreferenceLog) -> tuple[dict[str, Any], Any]:
+    """(m,) each context column, over the distinct contexts of a log's good rows, answered or not; and their shares."""
+    design = fit.design
+
+    def one(block: Block) -> tuple[Any, Any]:
+        return np.stack([*design.beside(block).values()]), weights(block)
+
+    parts = read_rows(log, design.asked_of(log), unlabelled=True).blocks.each(one)
     contexts, weight = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
     if not weight.sum() > 0:
         raise LogError(f"{log.name} has no row whose contexts could be averaged over")
+    strange = int((~np.isfinite(contexts).all(axis=0)).sum())
+    if strange:
+        raise LogError(f"{strange} rows of {log.name} have context values that the fit does not know: leave them out")
     found, place = np.unique(contexts, axis=1, return_inverse=True)
-    return found, np.bincount(place, weight) / weight.sum()
+    names = [*design.contexts, *(f"{name}={value}" for name, values in design.levels for value in values[1:])]
+    return dict(zip(names, found, strict=True)), np.bincount(place, weight) / weight.sum()
 
 
 def _link(fit: RewardFit, eta: Any) -> tuple[Any, Any]:

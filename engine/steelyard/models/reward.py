@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from steelyard.blocks import NARROW, Block, Encoder
+from steelyard.columns import several
 from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.inference import Bootstrap, Influence, Pending
@@ -51,8 +52,10 @@ class RewardModel:
 
     Parameters
     ----------
-    interactions : pairs (feature, context) of names: the feature's effect may change with that context column, which
-        the log was scanned with; "all" for every pair. A context column alone cancels out of a comparison.
+    context : names of context columns, which the log was scanned with: the effect of every feature may change with
+        each; of text with each value, held against the first in order
+    interactions : pairs (feature, context) of names, beside those; "all" for every pair of the log. A context column
+        alone cancels out of a comparison.
     heads : "shared", or "per-group": coefficients of their own for each of the log's groups
     ridge : shared heads: r in r/2 ||beta||^2 on the summed log-likelihood. Per-group heads: the same on what each
         head has beside the shared one, so that small groups lean on all; 0 fits each group by itself
@@ -76,8 +79,10 @@ class RewardModel:
     position: bool = False
     covariance: Literal["sandwich", "model", "cluster"] | None = None
     weights: RowWeights | None = None
+    context: str | Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "context", several(self.context, "context"))
         if self.heads not in ("shared", "per-group"):
             raise ValueError(f"heads must be 'shared' or 'per-group', not {self.heads!r}")
         if self.interactions != "all":  # one spelling, so that equal models are equal
@@ -127,34 +132,38 @@ class RewardModel:
         if kind == "cluster" and not log.cluster:
             raise ValueError('covariance="cluster" needs a log scanned with cluster=')
         features = log.feature_names()
-        contexts = list(dict.fromkeys(context for _, context in self._pairs(log, features)))
+        numeric, text = log.context_kinds(list(dict.fromkeys(context for _, context in self._pairs(log, features))))
         clusters = {name: Dictionary() for name in (cluster_names(len(log.cluster)) if kind == "cluster" else [])}
         encoder = Encoder(
             dict(log.outcomes), clusters=clusters, covariates=tuple(log.covariates), features=features,
-            context=contexts, group=Dictionary() if self.heads == "per-group" else None, armless=log.armless,
-            in_place=log.in_place(log.features),
+            context=numeric, levels={name: Dictionary() for name in text}, in_place=log.in_place(log.features),
+            group=Dictionary() if self.heads == "per-group" else None, armless=log.armless,
         )  # fmt: skip
         return self.of_rows(read_weighted(self.weights, log, encoder, kind, threads), log, kind, start)
 
     def of_rows(self, rows: Rows, log: PreferenceLog, kind: str, start: RewardFit | None = None) -> RewardFit:
         """The fit of a log's rows that are encoded already, as :meth:`fit` does. kind: of the covariance."""
         features, clusters = list(rows.encoder.features), list(rows.encoder.clusters)
-        pairs = self._pairs(log, features)
-        contexts = list(dict.fromkeys(context for _, context in pairs))
+        asked = self._pairs(log, features)
+        numeric, text = log.context_kinds(list(dict.fromkeys(context for _, context in asked)))
+        levels = {name: _values(rows, name) for name in text}
+        pairs = [(f, column) for f, c in asked
+                 for column in ([f"{c}={value}" for value in levels[c][1:]] if c in levels else [c])]  # fmt: skip
         self.scores.check_labels(rows.pairs, kind)
         self.scores.check_ties(rows.pairs.sums)
         groups = _groups(rows) if self.heads == "per-group" else {}
-        design = Design(tuple(features), tuple(log.covariates), tuple(contexts), tuple(pairs), tuple(groups.values()),
-                        pooled=self.ridge > 0, position=self.position)  # fmt: skip
-        keep_ties = self.ties != "drop"
-        order = tuple(rows.encoder.context)
+        design = Design(
+            tuple(features), tuple(log.covariates), tuple(numeric), tuple(levels.items()), tuple(pairs),
+            tuple(groups.values()), pooled=self.ridge > 0, position=self.position,
+        )  # fmt: skip
+        keep_ties, view = self.ties != "drop", design.view(rows.encoder)
 
         place = np.full(1 + max(groups, default=-1), -1, np.int32)
         place[list(groups)] = np.arange(len(groups))
 
         def designed(block: Block) -> Block:
             block = replace(block, group=place[block.group]) if groups else block
-            return design.block(block, keep_ties, order)
+            return design.block(block, keep_ties, view)
 
         # columns that are made of others may be many more: they are made once, and kept where there is room
         blocks = enlarged(rows.blocks, designed) if groups or pairs else rows.blocks.map(designed)
@@ -164,9 +173,9 @@ class RewardModel:
 
     def _pairs(self, log: PreferenceLog, features: list[str]) -> list[tuple[str, str]]:
         known = log.context_names()
-        if self.interactions == "all":
-            return [(feature, context) for feature in features for context in known]
-        pairs = list(self.interactions)
+        crossed = known if self.interactions == "all" else self.context
+        pairs = [(feature, context) for feature in features for context in crossed]
+        pairs = list(dict.fromkeys([*pairs, *(() if self.interactions == "all" else self.interactions)]))
         for feature, context in pairs:
             if feature not in features or context not in known:
                 raise LogError(
@@ -226,6 +235,17 @@ def _groups(rows: Rows) -> dict[int, str]:
     return met
 
 
+def _values(rows: Rows, name: str) -> tuple[str, ...]:
+    """The values that a text context has, sorted. Raises LogError where it is one."""
+    at, codes = list(rows.encoder.levels).index(name), rows.encoder.levels[name]
+    met = np.unique(np.concatenate([*rows.blocks.each(lambda block: np.unique(block.levels[at]))]))
+    labels = codes.labels()
+    values = tuple(sorted(labels[code] for code in met.tolist() if code >= 0))
+    if len(values) < 2:
+        raise LogError(f"context {name!r} is the same in every row: no effect can change with it. Leave it out")
+    return values
+
+
 def _groups_of(block: Block) -> tuple[Any, Any]:
     """Codes of the groups of answered rows, and where each is first."""
     return np.unique(np.asarray(block.group)[np.isfinite(np.asarray(block.y))], return_index=True)
@@ -233,11 +253,16 @@ def _groups_of(block: Block) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class Design:
-    """Which columns a reward has: features, interactions, both for each group, covariates, the position."""
+    """Which columns a reward has: features, interactions, both for each group, covariates, the position.
+
+    contexts: of numbers, that interact. levels: those of text, with their values, of which the first has no column; the
+    others' are called name=value.
+    """
 
     features: tuple[str, ...]
     covariates: tuple[str, ...]
     contexts: tuple[str, ...]
+    levels: tuple[tuple[str, tuple[str, ...]], ...]
     interactions: tuple[tuple[str, str], ...]
     groups: tuple[str, ...]
     pooled: bool
@@ -280,11 +305,39 @@ class Design:
         first = m if self.groups and self.pooled else 0
         return np.arange(first, m * self._heads if ridge else first)
 
-    def matrix(self, block: Block, context: Sequence[Any]) -> Any:
-        """(n, d) of a block read with features, covariates and, where there are heads, group. context: its columns."""
+    def asked_of(self, log: PreferenceLog) -> Encoder:
+        """What reads the contexts of a log, values coded by their place."""
+        levels = {name: Dictionary(list(values)) for name, values in self.levels}
+        return Encoder(dict(log.outcomes), context=self.contexts, levels=levels)
+
+    def view(self, encoder: Encoder) -> Callable[[Block], Block]:
+        """Of the blocks of another encoder what :meth:`asked_of` would have read, of contexts."""
+        at, known = [list(encoder.context).index(name) for name in self.contexts], list(encoder.levels)
+        places = []
+        for name, values in self.levels:
+            place = {value: j for j, value in enumerate(values)}
+            codes = [*(place.get(label, -1) for label in encoder.levels[name].labels()), -1]
+            places.append((known.index(name), np.array(codes, np.int32)))
+
+        def viewed(block: Block) -> Block:
+            levels = tuple(codes[np.maximum(block.levels[j], -1)] for j, codes in places)
+            return replace(block, context=tuple(block.context[i] for i in at), levels=levels)
+
+        return viewed
+
+    def beside(self, block: Block) -> dict[str, Any]:
+        """(n,) each context column of a block, by the name that interactions know; NaN for a value not known here."""
+        columns = dict(zip(self.contexts, block.context, strict=True))
+        for (name, values), codes in zip(self.levels, block.levels, strict=True):
+            columns |= {f"{name}={value}": np.where(codes < 0, np.nan, codes == j)
+                        for j, value in enumerate(values) if j}  # fmt: skip
+        return columns
+
+    def matrix(self, block: Block) -> Any:
+        """(n, d) of a block read with features, covariates, contexts and, where there are heads, group."""
         features, z, codes = block.differences(), np.asarray(block.columns).T, np.asarray(block.group)
         at = {name: j for j, name in enumerate(self.features)}
-        beside = dict(zip(self.contexts, context, strict=True))
+        beside = self.beside(block) if self.interactions else {}
         crossed = [features[:, at[f]] * beside[c] for f, c in self.interactions]
         base = np.column_stack([features, *crossed]) if crossed else features
         parts = [base] if self.pooled or not self.groups else []
@@ -295,22 +348,31 @@ class Design:
         if len(parts) == 2 and not self.covariates:
             return base
         if sum(part.shape[1] for part in parts) > NARROW:  # the memory of single precision for all, where they are many
-            parts = [part.astype(features.dtype, copy=False) for part in parts]
+            parts = [_single(part) for part in parts] if features.dtype == np.float32 else parts
         return np.concatenate(parts, axis=1)
 
-    def block(self, block: Block, keep_ties: bool, order: Sequence[str]) -> Block:
-        """The block as a RowProblem without scores reads it. order: names of the block's context columns."""
+    def block(self, block: Block, keep_ties: bool, view: Callable[[Block], Block]) -> Block:
+        """The block as a RowProblem without scores reads it. view: of its contexts."""
         assert block.y is not None
         use = usable(block, keep_ties)
         block = block if use.all() else block.where(use)
         if block.sides and self._bare:
             return replace(block, columns=None)
-        at = [list(order).index(name) for name in self.contexts]
-        matrix = self.matrix(block, [block.context[i] for i in at])
+        matrix = self.matrix(view(block))
         block = replace(block, sides=(), squares=None)
         if matrix.shape[1] > NARROW:
             return replace(block, columns=None, features=np.ascontiguousarray(matrix))
         return replace(block, columns=np.ascontiguousarray(matrix.T, np.float64), features=None)
+
+
+def _single(part: Any) -> Any:
+    """In single precision. Raises LogError where a number is too large for it."""
+    if part.size and part.dtype != np.float32 and not np.abs(part).max() <= np.finfo(np.float32).max:
+        raise LogError(
+            "covariates or contexts beyond 3.4e38 beside more than 32 columns in single precision: give them in "
+            "another unit, or the features in double precision"
+        )
+    return part.astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
@@ -391,10 +453,7 @@ class RewardFit(Fit):
     def _encoder(self, log: PreferenceLog) -> Encoder:
         design = self.design
         group = Dictionary(list(design.groups)) if design.groups else None
-        return Encoder(
-            dict(log.outcomes), covariates=design.covariates, features=design.features, context=design.contexts,
-            group=group,
-        )  # fmt: skip
+        return replace(design.asked_of(log), covariates=design.covariates, features=design.features, group=group)
 
     def _checked(self, log: PreferenceLog) -> None:
         fitted, names = list(self.design.features), log.feature_columns()
@@ -405,7 +464,7 @@ class RewardFit(Fit):
             )
 
     def _margin(self, block: Block) -> Any:
-        margin = self.design.matrix(block, block.context).astype(np.float64) @ self.coefficient
+        margin = self.design.matrix(block).astype(np.float64) @ self.coefficient
         return margin if block.group is None else np.where(block.group < 0, np.nan, margin)
 
     def bootstrap(self, replicates: int = 1000, seed: int = 0, method: str = "multiplier") -> Bootstrap:
