@@ -44,7 +44,8 @@ class Contrast:
 class DropAudit:
     """The fewest rows found whose removal turns a conclusion around, with both exact fits.
 
-    rows: how many; share: of all rows; cells: whose rows (a, b, outcome, rows); before, after: the contrast.
+    rows: how many; share: of all rows; cells: whose rows (a, b, outcome, rows), of rewards which (row, outcome, rows);
+    before, after: the contrast.
     Null rows: no set of up to half of the rows was found.
     """
 

@@ -279,3 +279,24 @@ def test_a_group_whose_rewards_run_away_is_refused_in_words():
     )
     with pytest.raises(sy.NotIdentifiedError, match="group 'few': no finite rewards"):
         sy.GroupRewards(folds=2).fit(rewards(frame))
+
+
+def test_naive_and_doubly_robust_are_compared_over_the_arms_that_have_an_error():
+    fit = sy.DoublyRobust(folds=1).fit(lone())
+    table = fit.compare()
+    assert table.filter(arm="D").select("naive_low", "low").row(0) == (None, None)
+    others = table.filter(pl.col("arm") != "D")
+    assert others.select("naive_low", "naive_high", "low", "high").null_count().row(0) == (0, 0, 0, 0)
+    np.testing.assert_allclose(others.select("naive", "score").mean().row(0), 0.0, atol=1e-12)
+
+
+def test_what_reads_errors_knows_those_that_are_none():
+    fit = sy.DoublyRobust(folds=1).fit(lone())
+    found = sy.sensitivity(fit, "A", over="B", lambdas=[1.0])
+    assert np.isfinite(found.e_value_limit)
+    with pytest.raises(sy.NotIdentifiedError, match="one cluster"):
+        sy.sensitivity(fit, "A", over="D")
+    for each in (fit, sy.BradleyTerry().fit(lone())):
+        with pytest.raises(sy.NotIdentifiedError, match="collect a few comparisons of each arm"):
+            sy.plan(each, 100)
+    assert sy.card(fit)

@@ -127,7 +127,7 @@ class Weights:
         return tilt
 
     def weight(self, block: Block) -> Any:
-        """(n,) weights of a block's rows, mean 1 in the log they were made for."""
+        """(n,) weights of a block's rows, of mean 1 in the log they were made for, before any is clipped."""
         raw = self.raw(block)[0]
         return raw if self.limit is None else np.minimum(raw, self.limit)
 

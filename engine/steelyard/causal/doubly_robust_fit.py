@@ -197,14 +197,15 @@ class DoublyRobustFit(ScoreFit):
     def compare(self, level: float = 0.95) -> pl.DataFrame:
         """arm naive naive_low naive_high score low high moved naive_rank rank, of the arms that both fits score.
 
-        Both sides are centred, and ranked, over those arms.
+        Both sides are centred over those arms, but for arms that have no error in one of them, and ranked over all.
         """
         if self.naive is None:
             raise NotIdentifiedError("the plain fit has no finite score to compare with: see win_rates()")
         check_level(level)
         arms, known = self.arms, {name for name, has in zip(self.naive.arms, self.naive.main, strict=True) if has}
         both = [arms[i] for i in np.argsort(-self.score, kind="stable") if self.main[i] and arms[i] in known]
-        mine, plain = (_within(fit, both, level) for fit in (self, self.naive))
+        told = [self._has_error(name) and self.naive._has_error(name) for name in both]
+        mine, plain = (_within(fit, both, np.array(told, bool), level) for fit in (self, self.naive))
         columns = dict(zip(("score", "low", "high", "naive", "naive_low", "naive_high"), (*mine, *plain), strict=True))
         joined = pl.DataFrame({"arm": pl.Series(both, dtype=pl.String), **columns}).with_columns(
             pl.col(pl.Float64).fill_nan(None)
@@ -285,14 +286,19 @@ def _clusters_of(problem: Pairwise, clusters: list[tuple[int, str, int]], pair: 
     return int(told_by(problem.blocks, clusters, 1, codes)[0])
 
 
-def _within(fit: ScoreFit, arms: list[str], level: float) -> tuple[Any, Any, Any]:
-    """Scores of some of a fit's arms, centred over them, and the ends of their intervals; NaN without a spread."""
+def _within(fit: ScoreFit, arms: list[str], told: Any, level: float) -> tuple[Any, Any, Any]:
+    """Scores of some of a fit's arms, less the mean of those that are told (n,), and the ends of their intervals.
+
+    NaN for arms that are not told, and without a spread.
+    """
     place = {name: at for at, name in enumerate(np.array(fit.arms)[fit.main])}
-    at = [place[name] for name in arms]
-    centre = np.eye(len(at)) - 1.0 / max(len(at), 1)
-    score = centre @ fit.score[fit.main][at]
-    spread = np.sqrt(np.clip(np.diag(centre @ fit.covariance[np.ix_(at, at)] @ centre), 0.0, None))
-    reach = quantile(level) * np.where(spread > _ROUNDING, spread, np.nan)
+    at = np.array([place[name] for name in arms], int)
+    score, reach = fit.score[fit.main][at], np.full(len(at), np.nan)
+    score = score - score[told if told.any() else ...].mean()
+    centre = np.eye(int(told.sum())) - 1.0 / max(int(told.sum()), 1)
+    among = fit.covariance[np.ix_(at[told], at[told])]
+    spread = np.sqrt(np.clip(np.diag(centre @ among @ centre), 0.0, None))
+    reach[told] = quantile(level) * np.where(spread > _ROUNDING, spread, np.nan)
     return score, score - reach, score + reach
 
 

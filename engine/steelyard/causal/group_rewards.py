@@ -183,11 +183,12 @@ class GroupRewards:
 def _naive(log: PreferenceLog, rows: Rows) -> RewardFit | None:
     """The plain fit of each group's own rows; None where a small group's are told completely."""
     try:
-        return RewardModel(heads="per-group").of_rows(
+        fit = RewardModel(heads="per-group").of_rows(
             rows, replace(log, covariates={}), "cluster" if log.cluster else "sandwich"
         )
     except (ConvergenceError, NotIdentifiedError):
         return None
+    return replace(fit, rows=None)  # which are let go of
 
 
 def _refuse_lone_groups(blocks: Blocks, folds: int, group: Dictionary) -> None:

@@ -255,7 +255,7 @@ def _of_means(fit: DoublyRobustFit, n: int, names: Sequence[str]) -> Plan:
         some = np.where(count > 0, np.maximum(count, 1.0), np.inf)
         return (spread / some) @ reach.T
 
-    now = np.diag(fit.covariance)
+    now = np.diag(_covariance(fit))
     if not (square.sum(axis=0) > 0).all():
         raise NotIdentifiedError("some scores have no spread: collect a few comparisons of each arm first")
     repeated = now / square.sum(axis=0)  # what clusters make of it

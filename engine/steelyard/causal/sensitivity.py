@@ -225,9 +225,8 @@ def _e_values(fit: DoublyRobustFit, x: int, y: int, level: float) -> tuple[float
     """Of the ratio of the win rates of x, ahead, and y; and of its interval's end nearer to 1."""
     place = np.cumsum(fit.main) - 1
     rates = (np.where(fit.omega > 0, fit.win, 0.0) * fit.omega).sum(axis=1) / np.maximum(fit.omega.sum(axis=1), 1e-300)
-    along = np.zeros(int(fit.main.sum()))
-    along[place[x]], along[place[y]] = 1.0 / rates[x], -1.0 / rates[y]
-    se = sqrt(max(along @ fit._rates().covariance @ along, 0.0))
+    both, along = place[[x, y]], np.array([1.0 / rates[x], -1.0 / rates[y]])
+    se = sqrt(max(along @ fit._rates().covariance[np.ix_(both, both)] @ along, 0.0))
     ratio = float(rates[x] / rates[y])  # below 1 where win rates, by the pairs' weights, order the two otherwise
     return e_value(max(1.0, ratio)), e_value(max(1.0, ratio * exp(-quantile(level) * se)))
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import polars as pl
 
 from steelyard.blocks import NARROW, Block, Encoder
 from steelyard.columns import several
@@ -25,14 +26,14 @@ from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.cells import Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.row_blocks import position_column, usable
-from steelyard.models.row_fit import read_weighted, stacked
+from steelyard.models.row_fit import WON, fewest_of, read_weighted, stacked
 from steelyard.models.row_maximum import maximise
 from steelyard.models.row_problem import RowProblem
 from steelyard.models.saved import loaded_estimate, loaded_influence, loaded_spec, loaded_terms, refuse_own, spec_facts
 from steelyard.models.score_fit import NO_SPREAD, Fit, RowWeights, Term, population
 from steelyard.models.told_apart import identified
 from steelyard.passes import Executor, on
-from steelyard.result import LOADERS, Contrast, require, write_archive
+from steelyard.result import LOADERS, Contrast, DropAudit, require, write_archive
 from steelyard.rows import Rows
 from steelyard.spill import Blocks, enlarged
 
@@ -109,7 +110,8 @@ class RewardModel:
         """The reward of every feature that the log identifies.
 
         One pass to encode the rows, one a step of the solver, one for the errors. The errors of more than 32 columns
-        in a long log cost more than the fit: they are made when first asked for, and the fit keeps the rows till then.
+        in a long log cost more than the fit: they are made when first asked for. The fit keeps the rows, for them and for
+        :meth:`RewardFit.audit`.
 
         threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster. start: a fit of much
         the same log, say of all days but the last: the same maximum, in fewer steps over the rows.
@@ -212,7 +214,6 @@ class RewardModel:
         influence = row_meat.now_or_later(problem, maximum, kind, clusters)
         if isinstance(influence, Influence) and influence.told is not None:
             warn_of_few([*problem.names, *["tie"] * ties], influence.told, "clusters")
-        rows = None if influence is not None else (problem, tuple(clusters))
         terms: list[Term] = [
             (name, None if set(parts) & set(reasons) else tuple(place[j] for j in parts),
              next((reasons[j] for j in parts if j in reasons), None))
@@ -223,7 +224,8 @@ class RewardModel:
         coefficients[list(place)] = estimate.parameter[: problem.d]
         n = int(problem.totals.comparisons)
         weight = problem.totals.weight
-        return RewardFit(self, design, coefficients, estimate, influence, kind, terms, n, dropped, weight, rows)
+        return RewardFit(self, design, coefficients, estimate, influence, kind, terms, n, dropped, weight,
+                         (problem, tuple(clusters)))  # fmt: skip
 
 
 def _groups(rows: Rows) -> dict[int, str]:
@@ -355,7 +357,9 @@ class Design:
         """The block as a RowProblem without scores reads it. view: of its contexts."""
         assert block.y is not None
         use = usable(block, keep_ties)
-        block = block if use.all() else block.where(use)
+        if not use.all():
+            place = np.arange(block.n, dtype=np.int32) if block.place is None else block.place
+            block = replace(block, place=place).where(use)
         if block.sides and self._bare:
             return replace(block, columns=None)
         matrix = self.matrix(view(block))
@@ -382,7 +386,7 @@ class RewardFit(Fit):
     design: its columns. coefficient: (d,) of each, 0 where it cannot be told. influence: of the parameters, made or to
     be made when asked for. terms: see :data:`Term`. n: comparisons used. dropped: rows left out, by reason. weight: of
     the comparisons used, in all.
-    rows: where the columns are more than 4,000 the rows and their clusters, of which a contrast asks; None once loaded.
+    rows: and their clusters, which an audit asks, and contrasts among more than 4,000 columns; None once loaded.
     """
 
     spec: RewardModel
@@ -440,15 +444,47 @@ class RewardFit(Fit):
 
     def contrast(self, x: str, y: str, level: float = 0.95) -> Contrast:
         """Coefficient of term x minus that of term y, with a two-sided test that they are equal."""
+        along = self._less(x, y)
+        return Contrast(None, None, None, None, None, along) if isinstance(along, str) else self._contrast(along, level)
+
+    def _less(self, x: str, y: str) -> Any:
+        """(p,) what makes the difference of two terms of the parameters; or why there is none."""
         along, places = np.zeros(len(self.estimate.parameter)), {name: (at, why) for name, at, why in self.terms}
         for term, sign in ((x, 1.0), (y, -1.0)):
             if term not in places:
                 raise NotIdentifiedError(f"no term {term!r}; there are {list(places)[:10]}")
             at, why = places[term]
             if at is None:
-                return Contrast(None, None, None, None, None, why)
+                return str(why)
             np.add.at(along, list(at), sign)
-        return self._contrast(along, level)
+        return along
+
+    def audit(self, x: str, over: str) -> DropAudit:
+        """The fewest rows whose removal lets term `over` reach x (or x reach `over`, if it is behind).
+
+        Its cells are rows, by number: row outcome rows. Raises ValueError for a loaded fit, weighted rows, soft labels.
+        """
+        if self.rows is None:
+            raise ValueError("the drop audit needs the rows: fit the log again instead of loading the fit")
+        along, problem = self._less(x, over), self.rows[0]
+        if isinstance(along, str):
+            raise NotIdentifiedError(along)
+        parts = problem.blocks.each(lambda block: (block.weight is None, block.numbers(np.arange(block.n)), block.y))
+        plain, numbers, y = zip(*parts, strict=True)
+        outcome = np.concatenate(y)
+        if not all(plain) or not np.isin(outcome, [*WON]).all():
+            raise ValueError("the drop audit needs unweighted rows with hard labels")
+        direction, before = along @ self._known_influence().bread, float(along @ self.estimate.parameter)
+        rows, taken, after = fewest_of(problem, self.estimate, along, direction, before)
+        at = np.flatnonzero(taken)
+        columns = {"row": np.concatenate(numbers)[at], "outcome": [WON[won] for won in outcome[at].tolist()],
+                   "rows": taken[at].astype(np.int64)}  # fmt: skip
+        frame = pl.DataFrame(columns, schema_overrides={"outcome": pl.String}).sort("row")
+        return DropAudit(rows, None if rows is None else rows / self.n, frame, before, after)
+
+    def update(self, more: PreferenceLog) -> RewardFit:
+        """Refused: a fit of rows needs all of them; start=fit saves steps."""
+        raise ValueError("a fit of rows cannot be added to: fit the logs together, from start=fit")
 
     def _encoder(self, log: PreferenceLog) -> Encoder:
         design = self.design

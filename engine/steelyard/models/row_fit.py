@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from steelyard.models.bradley_terry import BradleyTerry
 
 
+WON = {1.0: "a", 0.5: "tie", 0.0: "b"}
 _ZERO = 1e-7  # of the weight: the score that rounding may leave where a fit has stopped, at 1e-10 of it
 _MANY_ARMS = "beyond 4,000 arms beside covariates or clusters: ask for a contrast"
 
@@ -106,16 +107,10 @@ class RowFit(ScoreFit):
         if self.problem is None:
             raise ValueError("the drop audit needs the rows: fit the log again instead of loading the fit")
         before, i, j, direction = self._audited(x, over)
-        problem = _unchanged(self.problem, self.estimate)
-        count = np.concatenate(list(problem.blocks.each(weights)))
-        effect = problem.effects(self.estimate, direction) / count
-
-        def refitted(left: Any) -> float:
-            theta = maximise(problem.weighted(left[:, 0]), self.estimate.parameter).estimate.theta
-            return float(theta[i] - theta[j])
-
-        rows, taken, after = fewest_rows(count[:, None], effect[:, None], before, refitted)
-        frame = _removed(problem, np.array(self.arms, object)[self.main], taken[:, 0])
+        along = np.zeros(self.problem.size)
+        along[i], along[j] = 1.0, -1.0
+        rows, taken, after = fewest_of(self.problem, self.estimate, along, direction, before)
+        frame = _removed(self.problem, np.array(self.arms, object)[self.main], taken)
         return DropAudit(rows, None if rows is None else rows / self.n, frame, before, after)
 
     def update(self, more: PreferenceLog) -> RowFit:
@@ -130,13 +125,28 @@ class RowFit(ScoreFit):
         )
 
 
+def fewest_of(
+    problem: RowProblem, estimate: Estimate, along: Any, direction: Any, before: float
+) -> tuple[int | None, Any, float | None]:
+    """What :func:`fewest_rows` says of the contrast along' parameter; the rows taken as (n,). direction: A^+ along."""
+    problem = _unchanged(problem, estimate)
+    count = np.concatenate(list(problem.blocks.each(weights)))
+    effect = problem.effects(estimate, direction) / count
+
+    def refitted(left: Any) -> float:
+        return float(along @ maximise(problem.weighted(left[:, 0]), estimate.parameter).estimate.parameter)
+
+    rows, taken, after = fewest_rows(count[:, None], effect[:, None], before, refitted)
+    return rows, taken[:, 0], after
+
+
 def _unchanged(problem: RowProblem, estimate: Estimate) -> RowProblem:
     """The rows of a fit. LogError where they are not what was fitted: those of a frame stay where they lie in it."""
     scaled, slope = estimate.parameter * problem.scale, problem.slope(estimate.parameter)
     if float(np.abs(problem.penalised(scaled, *slope)[1]).max(initial=0.0)) > _ZERO * problem.totals.weight:
         raise LogError(
-            "the covariates are not what they were when they were fitted, where they still lie: fit again, or scan a "
-            "copy of what you go on to change"
+            "the covariates or features are not what they were when they were fitted, where they still lie: fit again, "
+            "or scan a copy of what you go on to change"
         )
     return problem
 
@@ -146,7 +156,7 @@ def _removed(problem: RowProblem, names: Any, taken: Any) -> pl.DataFrame:
     parts = problem.blocks.each(lambda block: (block.a, block.b, block.y))
     a, b, y = (np.concatenate(column) for column in zip(*parts, strict=True))
     where = np.flatnonzero(taken)
-    outcome = [{1.0: "a", 0.5: "tie", 0.0: "b"}[value] for value in y[where].tolist()]
+    outcome = [WON[value] for value in y[where].tolist()]
     columns = {"a": names[a[where]].tolist(), "b": names[b[where]].tolist(), "outcome": outcome}
     frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
     return (

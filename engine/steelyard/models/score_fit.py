@@ -323,6 +323,11 @@ class ScoreFit(Fit):
         """Why an arm's standard error is NaN, though it has one."""
         return _UNSETTLED
 
+    def _has_error(self, arm: str) -> bool:
+        """Whether an arm has a score with an error."""
+        code = self._code(arm)
+        return self.why[code] is None and self._untold(int(self.main[:code].sum())) is None
+
     def _untold(self, place: int) -> str | None:
         """Why the score at some place has no error; None where it has one."""
         return self._unknown(np.arange(len(self.estimate.parameter)) == place)
