@@ -29,7 +29,8 @@ from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.rankers import rank
-from steelyard.models.reward import RewardFit, RewardModel
+from steelyard.models.reward import RewardModel
+from steelyard.models.reward_fit import RewardFit
 from steelyard.models.row_fit import RowFit
 from steelyard.ray import RayExecutor
 from steelyard.report.card import Card, card

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 import steelyard as sy
 from steelyard import blocks, spill
-from steelyard.models import reward, row_problem
+from steelyard.models import design, row_problem
 
 from tests.models import test_reward as rewards
 from tests.models import test_row_fit as scores
@@ -19,8 +19,8 @@ def test_features_of_a_frame_are_read_where_they_lie(monkeypatch, dtype, long, s
     monkeypatch.setattr("steelyard.blocks.BLOCK_ROWS", 512)
     monkeypatch.setattr(row_problem, "_LONG", long)
     lying: list[bool] = []
-    made = reward.Design.block
-    monkeypatch.setattr(reward.Design, "block", lambda *a: lying.append(bool(a[1].sides)) or made(*a))
+    made = design.Design.block
+    monkeypatch.setattr(design.Design, "block", lambda *a: lying.append(bool(a[1].sides)) or made(*a))
     frame = rewards.lists(rewards.simulated(42, n=5000, ties=0.2 * ("ties" in spec)), dtype)
     null = frame.with_columns(emb_a=pl.when(pl.int_range(pl.len()) == 700).then(None).otherwise("emb_a"))
     listed = frame.with_columns(pl.col(f"emb_{side}").arr.to_list() for side in "ab")

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import steelyard as sy
 from steelyard.errors import NotIdentifiedError
-from steelyard.models import reward, row_maximum, row_meat, row_problem
+from steelyard.models import design, row_maximum, row_meat, row_problem
 
 from tests.models import test_reward as rewards
 from tests.models import test_row_fit as scores
@@ -22,7 +22,7 @@ def test_errors_of_many_columns_are_made_when_asked_for(monkeypatch, tmp_path, k
     frame = rewards.simulated(43, n=6000)
     spec = sy.RewardModel(ridge=0.5, covariance=kind)
     want = spec.fit(rewards.scanned(frame))
-    for room in (reward, row_problem):
+    for room in (design, row_problem):
         monkeypatch.setattr(room, "NARROW", 0)
     monkeypatch.setattr(row_problem, "_LONG", 1 << 10)
     made: list[str] = []
@@ -43,7 +43,7 @@ def test_errors_of_many_columns_are_made_when_asked_for(monkeypatch, tmp_path, k
 
 def test_some_rows_tell_whether_a_maximum_stands(monkeypatch):
     """Never where a step of all rows is longer than what may be left, and so at the maximum."""
-    for room in (reward, row_problem):
+    for room in (design, row_problem):
         monkeypatch.setattr(room, "NARROW", 0)
     monkeypatch.setattr(row_problem, "_LONG", 1 << 10)
     found = []

@@ -11,7 +11,7 @@ import steelyard as sy
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from steelyard.errors import NotIdentifiedError
-from steelyard.models import reward, row_meat, row_problem
+from steelyard.models import design, row_meat, row_problem
 from steelyard.models import wide as few
 
 FEATURES = (["x_a", "y_a", "z_a"], ["x_b", "y_b", "z_b"])
@@ -48,7 +48,7 @@ def lists(frame, dtype=pl.Float64):
 
 @pytest.mark.parametrize("widest", [32, 0])
 def test_equals_statsmodels(monkeypatch, widest):
-    for room in (reward, row_problem):
+    for room in (design, row_problem):
         monkeypatch.setattr(room, "NARROW", widest)
     monkeypatch.setattr(few, "_CELLS", 300)
     frame = simulated(1)
@@ -76,7 +76,7 @@ def test_wide_and_narrow_are_one(monkeypatch, spec, ridge, covariance):
     )
     log = scanned(frame, weight="w", count="c", cluster="rater")
     narrow = sy.RewardModel(ridge=ridge, covariance=covariance, **spec).fit(log)
-    for room in (reward, row_problem):
+    for room in (design, row_problem):
         monkeypatch.setattr(room, "NARROW", 0)
     monkeypatch.setattr(few, "_CELLS", 100)
     monkeypatch.setattr(row_meat, "CLUSTER_BYTES", 400)  # some 10 of the 40 raters in each pass
@@ -320,7 +320,7 @@ def test_a_null_context_is_named_and_quarantined(tmp_path):
 @pytest.mark.parametrize("widest", [32, 0])
 @pytest.mark.parametrize("spec", [{}, {"ridge": 2.0, "heads": "per-group"}, {"ties": "davidson", "position": True}])
 def test_a_fit_starts_from_the_one_before(monkeypatch, widest, spec):
-    for room in (reward, row_problem):
+    for room in (design, row_problem):
         monkeypatch.setattr(room, "NARROW", widest)
     frame = simulated(31, n=2000, ties=0.2 * ("ties" in spec))
     roles = {"group": "who"} if "heads" in spec else {}
@@ -363,7 +363,7 @@ def test_beyond_thousands_of_columns_no_matrix_is_held(monkeypatch, tmp_path, sp
     want = model.fit(log)
     monkeypatch.setattr("steelyard.models.cells.WIDEST_DENSE", 3 if len(want.design.names) == 4 else 2)
     monkeypatch.setattr(row_problem, "_LONG", long)
-    monkeypatch.setattr(reward, "NARROW", 0)
+    monkeypatch.setattr(design, "NARROW", 0)
     if "heads" in spec:  # the shared head has no ridge
         with pytest.raises(NotIdentifiedError, match="3 columns without a ridge: which of so many can be told apart"):
             model.fit(log)
@@ -504,7 +504,7 @@ def test_contrasts_of_features_in_any_unit_have_their_errors():
 @pytest.mark.parametrize("spec", [{}, {"ties": "drop"}, {"heads": "per-group", "ridge": 2.0}])
 @pytest.mark.parametrize("widest", [32, 0])
 def test_audit_names_rows_without_which_the_order_of_two_terms_turns(monkeypatch, spec, widest):
-    for room in (reward, row_problem):
+    for room in (design, row_problem):
         monkeypatch.setattr(room, "NARROW", widest)
     frame = simulated(4, n=300, ties=0.2).with_columns(y=pl.when(pl.int_range(300) == 7).then(None).otherwise("y"))
     log, model = scanned(frame, group="who"), sy.RewardModel(**spec)

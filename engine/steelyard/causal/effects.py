@@ -23,7 +23,7 @@ from steelyard.inference.bands import quantile
 from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import FLAT, multiway
 from steelyard.log import PreferenceLog
-from steelyard.models.reward import RewardFit
+from steelyard.models.reward_fit import RewardFit
 from steelyard.models.row_blocks import weights
 from steelyard.models.score_fit import p_value
 from steelyard.rows import read_rows

@@ -39,7 +39,8 @@ from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names, squared_sums, told_by
 from steelyard.inference.influence import multiway, warn_of_few
 from steelyard.log import needs_log
-from steelyard.models.reward import RewardFit, RewardModel
+from steelyard.models.reward import RewardModel
+from steelyard.models.reward_fit import RewardFit
 from steelyard.models.row_maximum import bread_of, maximise, sums_at
 from steelyard.models.row_problem import RowProblem
 from steelyard.models.told_apart import Identified, identified

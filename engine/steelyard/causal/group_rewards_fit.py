@@ -16,7 +16,8 @@ from steelyard.causal.pairwise import OWN
 from steelyard.errors import FormatError, NotIdentifiedError, check_level
 from steelyard.inference import Influence
 from steelyard.inference.bands import quantile
-from steelyard.models.reward import RewardFit, loaded_rewards
+from steelyard.models.reward import loaded_rewards
+from steelyard.models.reward_fit import RewardFit
 from steelyard.models.saved import LoadedSpec, loaded_influence, settings_facts
 from steelyard.models.score_fit import p_value
 from steelyard.result import LOADERS, Contrast, require, write_archive

@@ -19,7 +19,7 @@ from steelyard.assignment.contexts import Contexts
 from steelyard.blocks import Block
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
 from steelyard.errors import ConvergenceError, NotIdentifiedError, whole
-from steelyard.models.reward import RewardFit
+from steelyard.models.reward_fit import RewardFit
 from steelyard.models.score_fit import Fit, ScoreFit
 from steelyard.solve import one_blas_thread
 

@@ -20,7 +20,7 @@ from steelyard.causal.group_rewards_fit import GroupRewardsFit
 from steelyard.causal.policy_value_fit import PolicyValueFit
 from steelyard.causal.sensitivity import sensitivity
 from steelyard.errors import NotIdentifiedError
-from steelyard.models.reward import RewardFit
+from steelyard.models.reward_fit import RewardFit
 from steelyard.models.score_fit import Fit
 
 _BOUNDS = "bounds are known for doubly robust scores and win rates: see steelyard.sensitivity"
