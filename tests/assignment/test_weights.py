@@ -495,3 +495,11 @@ def test_rows_that_count_as_several_are_so_many_rows(options):
     assert one.limit == pytest.approx(other.limit)
     assert one.quantiles == pytest.approx(other.quantiles)
     assert one.histogram.equals(other.histogram)
+
+
+def test_values_of_text_that_are_new_count_as_the_others_on_average():
+    frame = simulated()
+    fit = sy.PairPropensity(unseen="other").fit(scanned(frame.filter(pl.col("level") != "s")))
+    found = fit.weights(scanned(frame))
+    assert found.frame()["weight"].null_count() == 0
+    assert found.overlap().rows == len(frame)

@@ -93,3 +93,14 @@ def test_covariates_too_large_for_single_precision_are_named():
     log = sy.scan(frame, outcome="y", features=("emb_a", "emb_b"), covariates={"z": "z"})
     with pytest.raises(sy.LogError, match=r"beyond 3\.4e38"):
         sy.RewardModel(ridge=1.0).fit(log)
+
+
+def test_every_pair_and_contexts_by_name_are_checked_alike():
+    log = scanned(with_topics(6), context=["topic", "prompt"])
+    every = sy.RewardModel(interactions="all").fit(log).coefficients()["term"].to_list()
+    assert every == sy.RewardModel(context=["topic", "prompt"]).fit(log).coefficients()["term"].to_list()
+    with pytest.raises(sy.LogError, match="context 'nope': the log's context columns are"):
+        sy.RewardModel(interactions="all", context="nope").fit(log)
+    many = scanned(with_topics(7).with_columns(topic=pl.int_range(pl.len()).cast(pl.String)), context="topic")
+    with pytest.raises(sy.LogError, match="900 values, each of which would be a column"):
+        sy.RewardModel(context="topic").fit(many)

@@ -58,7 +58,8 @@ class Contexts:
         """The encoder, asked to bring these columns first, values coded by their place; others that it has follow."""
         levels = {name: Dictionary(list(values)) for name, values in self.levels}
         others = [name for name in encoder.context if name not in self.numeric]
-        return replace(encoder, context=(*self.numeric, *others), levels={**levels, **encoder.levels, **levels})
+        known = levels | encoder.levels | levels  # these first, and coded by their place though others read them too
+        return replace(encoder, context=(*self.numeric, *others), levels=known)
 
     def lying(self, block: Block, cut: slice = slice(None)) -> list[Any]:
         """The d columns of some rows on the user's scale, doubles, as they lie where they can; NaN for a value that

@@ -57,7 +57,7 @@ def _covariance(model: SoftmaxModel, cluster: str | None) -> tuple[Any, str | No
         squares = _by_cluster(model, cluster, q, partial(_scores, model))
         if squares.groups < 2:
             return None, f"one cluster only ({cluster}): nothing tells how the coefficients would vary"
-        meat, *_ = multiway([cluster], [squares])
+        meat = multiway([cluster], [squares]).square
     return model.solve(model.solve(meat).T), None
 
 

@@ -363,8 +363,7 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
             seen[members[0], members[1]] = True
             seen |= seen.T
         values = [] if contexts is None else [
-            np.sum([np.bincount(codes * labels + who, sampling, len(known) * labels) for who in members], axis=0)
-            .reshape(len(known), labels)
+            _by_value(codes, len(known), members, labels, sampling)
             for (_, known), codes in zip(contexts.levels, block.levels, strict=True)
         ]  # fmt: skip
         count = np.ones(block.n) if block.count is None else block.count
@@ -389,6 +388,13 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
             "others: support is empty"
         )
     return total
+
+
+def _by_value(codes: Any, values: int, members: Any, labels: int, sampling: Any) -> Any:
+    """(values, labels) weights of rows by their value of a context, which may be one that is not known, and label."""
+    at = np.flatnonzero(codes >= 0)
+    key, size = codes[at] * labels, values * labels
+    return np.sum([np.bincount(key + who[at], sampling[at], size) for who in members], axis=0).reshape(values, labels)
 
 
 def _plus(one: Sums, other: Sums) -> Sums:

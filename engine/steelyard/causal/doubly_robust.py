@@ -289,7 +289,8 @@ def _estimated(
         rate_meat = by_rate.meat(found, rates, ready.clusters)[0][kept]
         problem, moments = by_score, moments if ready.clusters and spec.judge is None else by_score.moments(found)
     meat, clipped = problem.meat(found, moments, ready.clusters)
-    psi = Influence(projection.bread / found.total, meat[kept], clipped, _answers(ready, omega)[main])
+    groups = 0 if naive is not None else min((codes for *_, codes in ready.clusters), default=0)  # it warned of few
+    psi = Influence(projection.bread / found.total, meat[kept], clipped, _answers(ready, omega)[main], groups)
     alone = None
     if spec.judge is not None:
         alone = centred(moments.alone, moments.alone_cross, moments.tt, centre)[kept]

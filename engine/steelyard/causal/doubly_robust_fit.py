@@ -14,12 +14,13 @@ from steelyard.assignment.contexts import Contexts
 from steelyard.assignment.weights import Weights
 from steelyard.blocks import Block
 from steelyard.causal.outcomes import ContextualOutcome
-from steelyard.causal.pairwise import OWN, Pairwise, Residuals
+from steelyard.causal.pairwise import FEW_ANSWERS, Pairwise, Residuals
 from steelyard.errors import FormatError, NotIdentifiedError, check_level
 from steelyard.inference import Bootstrap, Influence, arm_critical
 from steelyard.inference.bands import DRAWS, quantile
 from steelyard.inference.clusters import told_by
-from steelyard.inference.influence import ONE
+from steelyard.inference.influence import FLAT, ONE
+from steelyard.inference.influence import level as mean_of
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_blocks import weights
@@ -83,7 +84,7 @@ class DoublyRobustFit(ScoreFit):
         inverse = 1.0 / (self.total * self.omega.sum(axis=1)[self.main])
         known = self._known_influence()
         meat = known.meat if self.rate_meat is None else self.rate_meat
-        return Influence(np.diag(inverse), meat, known.clipped, known.told)
+        return replace(known, bread=np.diag(inverse), meat=meat)
 
     def win_rates(self, level: float = 0.95, simultaneous: bool = False) -> pl.DataFrame:
         """arm win_rate se low high comparisons reason: mean outcome over the scored opponents, by the pairs' weights.
@@ -148,8 +149,7 @@ class DoublyRobustFit(ScoreFit):
         pair[i, j] = pair[j, i] = 1.0
         divided = [self.residuals.answers(pair), *([self.residuals.judged(pair)] if self.problem.judged else [])]
         if not all(normaliser.own[min(i, j), max(i, j)] for normaliser in divided):
-            few = f"fewer than {OWN:g} effective comparisons of the two, answered or judged: no interval"
-            return Contrast(value, None, None, None, None, few)
+            return Contrast(value, None, None, None, None, FEW_ANSWERS)
         if self.clusters and _clusters_of(self.problem, self.clusters, {i, j}) < 2:
             return Contrast(value, None, None, None, None, ONE)
         alone = replace(self.problem, omega=pair, counted=None, shift=None, turn=None)
@@ -157,7 +157,7 @@ class DoublyRobustFit(ScoreFit):
             alone, moments = alone.turned(self.residuals, alone.moments(self.residuals))
             meat, _ = alone.meat(self.residuals, moments, self.clusters)
         if not meat[i, i] > _ROUNDING * moments.square[i, i]:
-            return Contrast(value, None, None, None, None, "no spread")
+            return Contrast(value, None, None, None, None, FLAT)
         se, z = float(np.sqrt(meat[i, i])) / self.total, quantile(level)
         return Contrast(value, se, value - z * se, value + z * se, p_value((value - 0.5) / se))
 
@@ -204,8 +204,10 @@ class DoublyRobustFit(ScoreFit):
         check_level(level)
         arms, known = self.arms, {name for name, has in zip(self.naive.arms, self.naive.main, strict=True) if has}
         both = [arms[i] for i in np.argsort(-self.score, kind="stable") if self.main[i] and arms[i] in known]
-        told = [self._has_error(name) and self.naive._has_error(name) for name in both]
-        mine, plain = (_within(fit, both, np.array(told, bool), level) for fit in (self, self.naive))
+        lacking = {name for fit in (self, self.naive) for name, why in zip(fit.arms, fit._without_error(), strict=True)
+                   if why}  # fmt: skip
+        told = np.array([name not in lacking for name in both], bool)
+        mine, plain = (_within(fit, both, told, level) for fit in (self, self.naive))
         columns = dict(zip(("score", "low", "high", "naive", "naive_low", "naive_high"), (*mine, *plain), strict=True))
         joined = pl.DataFrame({"arm": pl.Series(both, dtype=pl.String), **columns}).with_columns(
             pl.col(pl.Float64).fill_nan(None)
@@ -257,9 +259,11 @@ class DoublyRobustFit(ScoreFit):
         if self.kind == "cluster":
             raise ValueError("the judge's gain is told for logs without clusters")
         known = self._known_influence()
-        both = [np.sqrt(np.diag(Influence(known.bread, meat).covariance)) for meat in (known.meat, self.alone)]
+        both = [np.sqrt(np.diag(replace(known, meat=meat).covariance)) for meat in (known.meat, self.alone)]
         arms: Sequence[str] = [name for name, inside in zip(self.arms, self.main, strict=True) if inside]
-        return pl.DataFrame({"arm": arms, "se": both[0], "se_alone": both[1], "saved": 1 - (both[0] / both[1]) ** 2})
+        saved = 1 - (both[0] / both[1]) ** 2
+        frame = pl.DataFrame({"arm": arms, "se": both[0], "se_alone": both[1], "saved": saved})
+        return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 
     # --- files -----------------------------------------------------------------------------------
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -294,7 +298,7 @@ def _within(fit: ScoreFit, arms: list[str], told: Any, level: float) -> tuple[An
     place = {name: at for at, name in enumerate(np.array(fit.arms)[fit.main])}
     at = np.array([place[name] for name in arms], int)
     score, reach = fit.score[fit.main][at], np.full(len(at), np.nan)
-    score = score - score[told if told.any() else ...].mean()
+    score = score - mean_of(score, told)
     centre = np.eye(int(told.sum())) - 1.0 / max(int(told.sum()), 1)
     among = fit.covariance[np.ix_(at[told], at[told])]
     spread = np.sqrt(np.clip(np.diag(centre @ among @ centre), 0.0, None))

@@ -286,7 +286,7 @@ def _regression(
             psi = Influence(bread, sum(blocks.each(lambda block: scores(block).T @ counted(block))))
         spread = np.sqrt(np.clip(np.diag(psi.covariance), 0.0, None))
     found = zip(kept, beta.tolist(), spread.tolist(), psi.why, strict=True)
-    return {at: (b, s, why) for at, b, s, why in found if at}
+    return {at: (b, s, why or (None if s > 0.0 else FLAT)) for at, b, s, why in found if at}
 
 
 def _independent(gram: Any, columns: list[int]) -> list[int]:

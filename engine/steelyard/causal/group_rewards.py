@@ -189,7 +189,7 @@ def _naive(log: PreferenceLog, rows: Rows) -> RewardFit | None:
         )
     except (ConvergenceError, NotIdentifiedError):
         return None
-    return replace(fit, rows=None)  # which are let go of
+    return replace(fit, rows=None)  # no audit asks for them, and they may be many
 
 
 def _refuse_lone_groups(blocks: Blocks, folds: int, group: Dictionary) -> None:
@@ -340,7 +340,7 @@ def _estimated(
 ) -> GroupRewardsFit:  # fmt: skip
     labels, m = propensity.assigned.labels, len(features)
     found: list[Identified] = []
-    beta, breads, steps, norm = [], [], 0, 0.0
+    beta, breads, unit, steps, norm = [], [], [], 0, 0.0
     for group in range(len(labels)):
         blocks = ready.map(partial(_pseudo, group=group, sums=sums))
         own = blocks.map(partial(_of_group, group))  # what its own rows cannot tell, those of others must not fill in
@@ -357,6 +357,7 @@ def _estimated(
         found.append(known)
         beta.append(maximum.estimate.parameter)
         breads.append(bread)
+        unit.append(1.0 / everyone.scale)
         steps, norm = max(steps, maximum.estimate.iterations), max(norm, maximum.estimate.gradient_norm)
     n = int(sum(ready.each(lambda block: block.n if block.count is None else float(block.count.sum()))))
     scores = _Scores(sums, beta, [list(known.place) for known in found], tilt).turned(ready)
@@ -371,9 +372,10 @@ def _estimated(
     else:
         psi = Influence(bread, scores.meat(ready))
     units = told_by(ready, clusters, len(labels), lambda block: [block.group])
-    warn_of_few(labels, units, "clusters" if clusters else "comparisons")
+    warn_of_few(labels, units, min((codes for *_, codes in clusters), default=0))
     of_group = [group for group, known in enumerate(found) for _ in known.place]
-    psi = replace(psi, told=units[[*of_group, *range(len(labels))]])
+    told = units[[*of_group, *range(len(labels))]]
+    psi = replace(psi, told=told, unit=np.concatenate([*unit, np.ones(len(labels))]))
     rows, at = [], 0
     for group, known in enumerate(found):
         for j, feature in enumerate(features):

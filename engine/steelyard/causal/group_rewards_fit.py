@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,10 +13,11 @@ import polars as pl
 import scipy  # its parts load when first used
 
 from steelyard.assignment.weights import Weights
-from steelyard.causal.pairwise import OWN
+from steelyard.causal.pairwise import FEW_ANSWERS, OWN
 from steelyard.errors import FormatError, NotIdentifiedError, check_level
 from steelyard.inference import Influence
 from steelyard.inference.bands import quantile
+from steelyard.inference.influence import FLAT
 from steelyard.models.reward import loaded_rewards
 from steelyard.models.reward_fit import RewardFit
 from steelyard.models.saved import LoadedSpec, loaded_influence, settings_facts
@@ -145,10 +147,12 @@ class GroupRewardsFit:
                 return Contrast(None, None, None, None, None, reason)
             along[place] += sign
         estimate, used = float(along @ self.parameter), np.flatnonzero(along)
-        why = next(filter(None, map(self._why, used.tolist())), None)
+        why = next(filter(None, (self._reasons[place] for place in used)), None)
         if why or not len(used):
             return Contrast(estimate, None, None, None, None, why or "the same group")
         se = float(np.sqrt(max(0.0, along[used] @ self.covariance[np.ix_(used, used)] @ along[used])))
+        if not se > 0.0:
+            return Contrast(estimate, None, None, None, None, FLAT)
         z = quantile(level)
         return Contrast(estimate, se, estimate - z * se, estimate + z * se, p_value(estimate / se))
 
@@ -166,7 +170,8 @@ class GroupRewardsFit:
             raise NotIdentifiedError(
                 f"no terms {unknown}; there are {list(dict.fromkeys(r.term for r in self.rows))[:10]}"
             )
-        names = [name for name in names if all(self._has_error(known[group, name]) for group in self.groups)]
+        places = {name: [known[group, name] for group in self.groups] for name in names}
+        names = [name for name, at in places.items() if all(p is not None and not self._reasons[p] for p in at)]
         if not names:
             raise NotIdentifiedError("no term has a coefficient with an error in every group: there is nothing to test")
         contrasts = []
@@ -192,23 +197,22 @@ class GroupRewardsFit:
 
     def _told(self, place: int, level: float) -> tuple[Any, ...]:
         """Estimate, error, interval, p-value, and why there is none."""
-        value, why = float(self.parameter[place]), self._why(place)
-        if why:
-            return value, None, None, None, None, why
-        se, z = float(np.sqrt(self.covariance[place, place])), quantile(level)
+        value, why = float(self.parameter[place]), self._reasons[place]
+        se, z = 0.0 if why else float(np.sqrt(self.covariance[place, place])), quantile(level)
+        if not se > 0.0:
+            return value, None, None, None, None, why or FLAT
         return value, se, value - z * se, value + z * se, p_value(value / se), None
 
-    def _has_error(self, place: int | None) -> bool:
-        return place is not None and self._why(place) is None
-
-    def _why(self, place: int) -> str | None:
-        """Why a parameter has no error, or None."""
-        first = len(self.parameter) - len(self.groups)
+    @cached_property
+    def _reasons(self) -> list[str | None]:
+        """Of each parameter why it has no error, or None."""
         whose = {row.place: self.groups.index(row.group) for row in self.rows}
-        group = place - first if place >= first else whose[place]
-        if self.share[group] * self.asked[group] < OWN:
-            return f"fewer than {OWN:g} effective comparisons of its own: no interval"
-        return self.psi.why[place]
+        first, why = len(self.parameter) - len(self.groups), list(self.psi.why)
+        for place in range(len(why)):
+            group = place - first if place >= first else whose[place]
+            if self.share[group] * self.asked[group] < OWN:
+                why[place] = FEW_ANSWERS
+        return why
 
     def _place(self, group: str, term: str | None) -> tuple[int | None, str | None]:
         if group not in self.groups:

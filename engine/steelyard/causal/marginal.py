@@ -165,7 +165,7 @@ class Marginal:
         if not clusters:
             return np.sqrt(sum(blocks.each(square))) / self.found.total
         sums = [squared_sums(blocks, cluster, len(ends), counted) for cluster in clusters]
-        meat, *_ = multiway([name for _, name, _ in clusters], sums)
+        meat = multiway([name for _, name, _ in clusters], sums).square
         return np.sqrt(np.clip(np.diag(meat), 0.0, None)) / self.found.total
 
     def _turn(self, ends: Sequence[End], normalisers: Sequence[Normaliser]) -> Any:

@@ -28,6 +28,7 @@ from steelyard.inference.influence import Squares, multiway
 from steelyard.spill import Blocks
 
 OWN = 20.0  # effective rows from which a pair's residuals are divided by their own weights
+FEW_ANSWERS = f"fewer than {OWN:g} effective answers of what is asked for: no interval"
 _CELLS = 1 << 19  # arm scores that are worked on at a time
 
 

@@ -12,11 +12,11 @@ import polars as pl
 
 from steelyard.assignment.balancing import Balancing
 from steelyard.blocks import Block
-from steelyard.causal.pairwise import OWN, refuse_thin
+from steelyard.causal.pairwise import FEW_ANSWERS, OWN, refuse_thin
 from steelyard.errors import FormatError, NotIdentifiedError, check_level, warn
 from steelyard.inference.bands import quantile
 from steelyard.inference.clusters import squared_sums, told_by
-from steelyard.inference.influence import FEW, ONE, multiway
+from steelyard.inference.influence import EXACT, FEW, ONE, multiway
 from steelyard.models.saved import LoadedSpec, settings_facts
 from steelyard.result import LOADERS, write_archive
 from steelyard.spill import Blocks
@@ -70,9 +70,9 @@ class PolicyTerms(NamedTuple):
 class PolicyValueFit:
     """The value of a policy. Made by :meth:`PolicyValue.fit`.
 
-    value, se: doubly robust, with its standard error; or None, and the reason. model, weights: what the outcome model
-    alone and the weights alone would say. n: comparisons; asked: those of arms that the policies give. effective_size:
-    of the weights.
+    value, se: doubly robust, with its standard error, which is None where there is none; reason: why. model, weights:
+    what the outcome model alone and the weights alone would say. n: comparisons; asked: those of arms that the policies
+    give. effective_size: of the weights.
     unsupported: share of what the policies compare that rests on the outcome model alone. clipped: comparisons with a
     ratio that was cut. estimand: in words.
     """
@@ -198,7 +198,7 @@ def valued(spec: PolicyValue, terms: PolicyTerms) -> PolicyValueFit:
 
     if clusters:
         squares = [squared_sums(blocks, cluster, 1, errors) for cluster in clusters]
-        variance = float(multiway([name for _, name, _ in clusters], squares)[0][0, 0])
+        variance = float(multiway([name for _, name, _ in clusters], squares).square[0, 0])
     else:
         variance = sum(blocks.each(squared))
     reason = _unknown(variance, found, blocks, clusters)
@@ -215,10 +215,10 @@ def valued(spec: PolicyValue, terms: PolicyTerms) -> PolicyValueFit:
 
 def _unknown(variance: float, found: _Found, blocks: Blocks, clusters: list[tuple[int, str, int]]) -> str | None:
     """Why the value has no error; warns where few clusters tell of it."""
-    if not variance > 0.0:
+    if not variance > EXACT**2:
         return _FLAT
     if found.size**2 / found.square < OWN:
-        return f"fewer than {OWN:g} effective comparisons of what the policies ask for: no interval"
+        return FEW_ANSWERS
     if not clusters:
         return None
     met = told_by(blocks, clusters, 1, lambda block: [np.where(Terms.of(block).weight > 0, 0, -1)])

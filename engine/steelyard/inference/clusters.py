@@ -63,8 +63,9 @@ def refuse_nulls(block: Block, place: int, name: str) -> None:
     if len(null):
         first = np.sort(block.numbers(null))[:10].tolist()
         raise LogError(
-            f"cluster column {name!r} has nulls: {len(null)} among {block.n} rows (first rows {first}). Fill them, "
-            "each with a value of its own, or filter such rows out; on_bad= keeps them, for scores need no cluster"
+            f"cluster column {name!r} has nulls: {len(null)} in the first part of the log that has one (first rows "
+            f"{first}). Fill them, each with a value of its own, or filter such rows out: on_bad= leaves out rows "
+            "without an arm or outcome, not these"
         )
 
 

@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # its parts load when first used
 
 from steelyard._native.draws import normals
 from steelyard.errors import NotIdentifiedError, warn
@@ -17,8 +18,8 @@ from steelyard.solve import one_blas_thread
 
 FEW = 15  # clusters, or rows: what so few tell of has errors that are too small
 ONE = "all that tells of it is in one cluster, or one row, and nothing says how that would vary: no interval"
-FLAT = "no spread, so no interval: every answer that tells of it is met exactly, or the ridge holds it all"
-EXACT = 1e-8  # of the variance under the model: what rounding and the last step left of scores that are all 0
+FLAT = "no spread, so no interval: what tells of it is met exactly, by row or by cluster, or the ridge holds it all"
+EXACT = 1e-8  # standard error, in a parameter's own unit, that is no more than what a solver's last step leaves
 _SHIFTED = 1e-11  # of a parameter's meat, which makes a singular one's root a continuous function of it
 _DRAWN_TOGETHER = 128  # whatever the number of cores, so that the sums have the same bits
 
@@ -30,13 +31,16 @@ class Influence:
     bread: (p, p) A^+, its scores referred to a mean (:meth:`centred`). meat: (p, p) sum of s s' over rows, or over
     clusters. clipped: the most negative eigenvalue that multiway clustering produced and that was set to 0, as a share
     of the largest, parameters in units of their spread. told: (p,) rows, or clusters of the column that has fewest,
-    that tell of each parameter; None where they were not counted.
+    that tell of each parameter; None where they were not counted. groups: clusters of that column in all. unit: (p,)
+    that of each parameter: of a score 1, of a feature's coefficient 1 / the feature's size; None: 1.
     """
 
     bread: Any
     meat: Any
     clipped: float = 0.0
     told: Any = None
+    groups: int = 0
+    unit: Any = None
 
     @cached_property
     @one_blas_thread()
@@ -54,11 +58,16 @@ class Influence:
         """Of each parameter why it has no error, or None.
 
         The scores of all rows sum to 0. So do those of one cluster, where it has all that tell of a parameter; those
-        of rows that the fit meets exactly are 0 each. Their sum of squares is then what rounding left.
+        of rows that the fit meets exactly are 0 each. What is then left of a parameter's own error is rounding.
         """
-        still = np.diag(self.bread) * np.diag(self.meat) <= EXACT
-        alone = np.zeros(len(still), bool) if self.told is None else self.told < 2
-        return [ONE if one else FLAT if flat else None for one, flat in zip(alone, still, strict=True)]
+        alone = np.zeros(len(self.bread), bool) if self.told is None else self.told == 1
+        return [ONE if one else FLAT if flat else None for one, flat in zip(alone, self._still, strict=True)]
+
+    @cached_property
+    def _still(self) -> Any:
+        """(p,) bool: the parameters whose own scores show no spread."""
+        own = np.abs(np.diag(self.bread)) * np.sqrt(np.maximum(np.diag(self.meat), 0.0))
+        return own <= EXACT * (1.0 if self.unit is None else self.unit)
 
     @cached_property
     def known(self) -> Any:
@@ -75,16 +84,17 @@ class Influence:
         Where some have none, a mean over all would carry what nobody knows into the error of each.
         """
         known = self.known[:k]
-        if known.all() or known.sum() < 2:
+        if known.all():
             return self
         bread = self.bread.copy()
-        bread[:k] -= bread[:k][known].mean(axis=0)
+        bread[:k] -= level(bread[:k], known)
         return replace(self, bread=bread)
 
     def arrays(self) -> dict[str, Any]:
         """What a file holds of it, beside `clipped`."""
-        moments = {"bread": self.bread, "meat": self.meat}
-        return moments if self.told is None else moments | {"told": np.asarray(self.told, float)}
+        counted = {"told": self.told, "unit": self.unit}
+        more = {name: np.asarray(values, float) for name, values in counted.items() if values is not None}
+        return {"bread": self.bread, "meat": self.meat, **more}
 
     @one_blas_thread()
     def draws(self, n: int, seed: int) -> Any:
@@ -94,11 +104,10 @@ class Influence:
         of the meat. That is singular: rows tell of differences of scores, and clusters may be fewer than parameters.
         A hair's breadth on its diagonal makes the root, and the draws, the same but for rounding in any order of rows.
         """
-        own = np.diag(self.meat)
+        own = np.where(self._still, 0.0, np.diag(self.meat))  # what else is there of those is rounding
         unit = np.sqrt(np.where(own > 0.0, own, 1.0))
-        scaled = self.meat / np.outer(unit, unit)
-        root = np.linalg.cholesky(scaled + _SHIFTED * np.eye(len(unit))) * unit[:, None]
-        root = root.T @ self.bread.T
+        scaled = np.where(np.outer(own > 0.0, own > 0.0), self.meat / np.outer(unit, unit), 0.0)
+        root = scipy.linalg.blas.dtrmm(1.0, _root(scaled) * unit[:, None], self.bread.T, trans_a=1, lower=1)
         errors = np.empty((n, len(unit)))
 
         def fill(start: int) -> None:
@@ -110,8 +119,22 @@ class Influence:
         return errors
 
 
+def level(scores: Any, known: Any) -> Any:
+    """Mean of scores (k, ...) over the arms that have an error, known (k,) bool; over all where fewer than two do."""
+    return scores[known if known.sum() > 1 else slice(None)].mean(axis=0)
+
+
+def _root(scaled: Any) -> Any:
+    """(p, p) lower triangle L, L L' a matrix with a diagonal of 1 and 0, and a hair's breadth more."""
+    try:
+        return np.linalg.cholesky(scaled + _SHIFTED * np.eye(len(scaled)))
+    except np.linalg.LinAlgError:  # sums of large numbers that cancel have left a little that is no sum of squares
+        values, vectors = np.linalg.eigh(scaled)
+        return np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1].T
+
+
 class Pending:
-    """An influence that is made when it is first asked for; what it is made of is let go of then.
+    """An influence that is made when it is first asked for.
 
     A copy, or what is pickled, is the influence. Two threads that ask at once may both make it.
     """
@@ -131,7 +154,7 @@ class Pending:
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         made = self.made()
-        return Influence, (made.bread, made.meat, made.clipped, made.told)
+        return Influence, (made.bread, made.meat, made.clipped, made.told, made.groups, made.unit)
 
 
 def squared_rows(scores: Any, count: Any) -> Any:
@@ -148,13 +171,22 @@ class Squares(NamedTuple):
     told: Any
 
 
+class Meat(NamedTuple):
+    """Of cluster columns, as :class:`Influence` takes it after its bread."""
+
+    square: Any
+    clipped: float
+    told: Any
+    groups: int
+
+
 @one_blas_thread()
-def multiway(names: Sequence[str], squares: Sequence[Squares]) -> tuple[Any, float, Any]:
+def multiway(names: Sequence[str], squares: Sequence[Squares]) -> Meat:
     """Cluster-robust meat by inclusion and exclusion over cluster columns (Cameron, Gelbach and Miller 2011).
 
     names, squares: for each of :func:`cluster_sets`, in its order, what to call it, and its clusters. Each term carries
-    its factor G / (G - 1); negative eigenvalues are set to 0 and told. Returns what :class:`Influence` takes after its
-    bread. Raises NotIdentifiedError for a single cluster; warns of a column of few.
+    its factor G / (G - 1); negative eigenvalues are set to 0 and told. Raises NotIdentifiedError for a single cluster;
+    warns of a column of few.
     """
     meat: Any = 0.0
     sets = cluster_sets(len(names).bit_length())
@@ -167,27 +199,27 @@ def multiway(names: Sequence[str], squares: Sequence[Squares]) -> tuple[Any, flo
                 "(of 95 %, some 80 with 3, 90 with 5)"
             )
         meat = meat + square * (count / (count - 1)) * (-1) ** (len(chosen) + 1)
-    told = np.min([each.told for each in squares], axis=0)
+    told, groups = np.min([each.told for each in squares], axis=0), min(each.groups for each in squares)
     if len(names) == 1:
-        return meat, 0.0, told
+        return Meat(meat, 0.0, told, groups)
     unit = np.sqrt(np.abs(np.diag(meat)))
     unit = np.where(unit > 0, unit, 1.0)  # each parameter's own, so that the unit of a covariate changes nothing
     values, vectors = np.linalg.eigh((meat + meat.T) / (2 * np.outer(unit, unit)))
     clipped = max(0.0, -float(values.min())) / (float(values.max()) or 1.0)
     vectors *= unit[:, None]
-    return (vectors * np.clip(values, 0.0, None)) @ vectors.T, clipped, told
+    return Meat((vectors * np.clip(values, 0.0, None)) @ vectors.T, clipped, told, groups)
 
 
-def warn_of_few(names: Sequence[str], told: Any, unit: str) -> None:
-    """Warns of what so few rows or clusters tell of that its error is too small. told: (n,) how many of each name.
+def warn_of_few(names: Sequence[str], told: Any, groups: int) -> None:
+    """Warns of what so few clusters tell of that its error is too small. told: (n,) how many; groups: there are in all.
 
-    Not where no name has more than those few: of the whole column was warned then.
+    Of fewer in all the whole column was warned of.
     """
     few = [f"{name} ({count:.0f})" for name, count in zip(names, told, strict=True) if 1 < count < FEW]
-    if few and max(told) >= FEW:
+    if few and groups >= FEW:
         more = f" and {len(few) - 10} more" if len(few) > 10 else ""
         warn(
-            f"fewer than {FEW} {unit} tell of {', '.join(few[:10])}{more}: their intervals are too short, and tests "
+            f"fewer than {FEW} clusters tell of {', '.join(few[:10])}{more}: their intervals are too short, and tests "
             "find what is not there (of 95 %, some 65 cover with 2, 80 with 3, 90 with 5). Collect from more."
         )
 

@@ -33,6 +33,7 @@ WIDEST_DENSE = 4000  # parameters up to which the Hessian is a dense matrix
 _ROUGH = 1e-4  # of the residual, at which a Newton step is near enough; at more, trees of arms do not converge
 _PART = 1 << 17  # edges at least that are summed on a thread; and four to an arm, so that adding up parts costs little
 _MOST_PARTS = 8
+_ROUNDING = 1e-14  # of the parts of a sum
 _BATCH = 8  # draws solved together beyond
 _MOST_BATCHES = 128
 
@@ -232,14 +233,19 @@ class Cells:
         return self.derivatives(estimate.parameter, self.sums) if kind == "model" else self._moments(estimate)
 
     def _moments(self, estimate: Estimate) -> Any:
-        """(6, m) with the second moments of row scores where accumulate expects curvatures."""
-        out = np.zeros((6, len(self.a)))
+        """(6, m) with the second moments of row scores where accumulate expects curvatures.
+
+        Of soft labels the three outcomes' parts cancel where all rows of a cell are met exactly: rounding is then left.
+        """
+        out, parts = np.zeros((6, len(self.a))), np.zeros(len(self.a))
         for outcome in range(3):
             d_eta, d_tie = self._outcome_scores(estimate, outcome)
             square = self.squares[:, outcome]
             out[3] += square * d_eta**2
+            parts += np.abs(square) * d_eta**2
             out[4] += square * d_eta * d_tie
             out[5] += square * d_tie**2
+        out[3, out[3] <= _ROUNDING * parts] = 0.0
         return out
 
     def _outcome_scores(self, estimate: Estimate, outcome: int) -> tuple[Any, Any]:
@@ -268,7 +274,7 @@ class Cells:
         curvatures, k = self.derivatives(estimate.parameter, self.sums), len(self.arms)
         both = self._second_moments(estimate, kind)[3], curvatures[3]
         moment, own = (np.bincount(self.a, each, k) + np.bincount(self.b, each, k) for each in both)
-        return moment <= EXACT * (own + self.ridge)
+        return np.sqrt(moment) <= EXACT * (own + self.ridge)
 
     def contrast_variance(self, estimate: Estimate, contrast: Any, kind: str) -> float:
         """Variance of contrast' parameter, contrast (p,), by conjugate gradients: no matrix is held."""

@@ -98,7 +98,7 @@ def _clustered(problem: RowProblem, clusters: Sequence[tuple[str, int]], effects
     """The sum over clusters of their squared effects, with its factor for few clusters."""
     (named,) = clusters
     squares = squared_sums(problem.blocks, (0, *named), 1, lambda block: effects(block)[:, None])
-    return float(multiway([named[0]], [squares])[0][0, 0])
+    return float(multiway([named[0]], [squares]).square[0, 0])
 
 
 def effects_along(problem: RowProblem, parameter: Any, along: Any) -> Callable[[Block], Any]:

@@ -18,7 +18,7 @@ from steelyard.inference import Bootstrap, Influence
 from steelyard.inference.audit import fewest_rows
 from steelyard.inference.bootstrap import check_replicates, multinomial_refits
 from steelyard.inference.clusters import ClusterSums, Part, cluster_names, refuse_nulls
-from steelyard.inference.influence import FLAT, multiway
+from steelyard.inference.influence import FLAT, level, multiway
 from steelyard.log import needs_log
 from steelyard.models import row_meat
 from steelyard.models.cells import Cells
@@ -71,7 +71,7 @@ class PairFit(ScoreFit):
     @cached_property
     def _sampled_spread(self) -> tuple[Any, float]:
         spread, error = self.cells.spread(self.estimate, self.kind)
-        return np.where(self._still, np.nan, spread), error
+        return np.where([reason is None for reason in self._reasons], spread, np.nan), error
 
     @property
     def spread_error(self) -> float:
@@ -82,12 +82,14 @@ class PairFit(ScoreFit):
         """Why along' parameter, along (p,), has no error; None where it has one."""
         if self.psi is not None:
             return super()._unknown(along)
-        still = self._still
-        return next((FLAT for place in np.flatnonzero(along) if place < len(still) and still[place]), None)
+        return next(filter(None, self._reasons[np.flatnonzero(along[: self.estimate.k])]), None)
 
     @cached_property
-    def _still(self) -> Any:
-        return self.cells.still(self.estimate, self.kind)
+    def _reasons(self) -> Any:
+        """(k,) why each identified score has no error, None where it has one."""
+        if self.psi is not None:
+            return super()._reasons
+        return np.array([FLAT if still else None for still in self.cells.still(self.estimate, self.kind)], object)
 
     def _variance(self, along: Any) -> float:
         """Variance of along' parameter; along: (p,)."""
@@ -110,10 +112,12 @@ class PairFit(ScoreFit):
         check_replicates(replicates, seed)
         draws = np.full((replicates, len(self.score)), np.nan)
         refits = multinomial_refits(self.cells.sums, int(self.main.sum()), self._refit(), replicates, seed)
-        moved = self.score[self.main] - self.estimate.theta  # 0, but where some arms have no error
-        draws[:, self.main] = refits + moved
-        failed = int(np.isnan(draws[:, self.main]).any(axis=1).sum())
-        return Bootstrap(self.arms, self.score, draws, method, failed)
+        known = np.array([reason is None for reason in self._reasons])
+        if not known.all():
+            refits = np.where(known, refits - level(refits.T, known)[:, None], np.nan)
+        draws[:, self.main] = refits
+        failed = int(np.isnan(refits[:, known]).any(axis=1).sum())
+        return Bootstrap(self.arms, self.score, draws, method, failed, why=self._without_error())
 
     def _refit(self) -> Any:
         cells, start = self.cells, self.estimate.parameter

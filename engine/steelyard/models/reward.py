@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
 
 
+_MOST = 200  # values of a context of text
 _TIE_START = 0.5  # of the tie parameter
 
 
@@ -172,9 +173,14 @@ class RewardModel:
 
     def _pairs(self, log: PreferenceLog, features: list[str]) -> list[tuple[str, str]]:
         known = log.context_names()
-        crossed = known if self.interactions == "all" else self.context
-        pairs = [(feature, context) for feature in features for context in crossed]
-        pairs = list(dict.fromkeys([*pairs, *(() if self.interactions == "all" else self.interactions)]))
+        strange = [name for name in self.context if name not in known]
+        if strange:
+            raise LogError(
+                f"context {strange[0]!r}: the log's context columns are {known or 'none: scan it with context='}"
+            )
+        every = self.interactions == "all"
+        pairs = [(feature, context) for feature in features for context in (known if every else self.context)]
+        pairs = list(dict.fromkeys([*pairs, *(() if every else self.interactions)]))
         for feature, context in pairs:
             if feature not in features or context not in known:
                 raise LogError(
@@ -210,7 +216,7 @@ class RewardModel:
             matrix_free.check_clusters(problem, clusters)
         influence = row_meat.now_or_later(problem, maximum, kind, clusters)
         if isinstance(influence, Influence) and influence.told is not None:
-            warn_of_few([*problem.names, *["tie"] * ties], influence.told, "clusters")
+            warn_of_few([*problem.names, *["tie"] * ties], influence.told, influence.groups)
         terms: list[Term] = [
             (name, None if set(parts) & set(reasons) else tuple(place[j] for j in parts),
              next((reasons[j] for j in parts if j in reasons), None))
@@ -235,13 +241,18 @@ def _groups(rows: Rows) -> dict[int, str]:
 
 
 def _values(rows: Rows, name: str) -> tuple[str, ...]:
-    """The values that a text context has, sorted. Raises LogError where it is one."""
+    """The values that a text context has, sorted. Raises LogError where that is one, or too many."""
     at, codes = list(rows.encoder.levels).index(name), rows.encoder.levels[name]
     met = np.unique(np.concatenate([*rows.blocks.each(lambda block: np.unique(block.levels[at]))]))
     labels = codes.labels()
     values = tuple(sorted(labels[code] for code in met.tolist() if code >= 0))
     if len(values) < 2:
         raise LogError(f"context {name!r} is the same in every row: no effect can change with it. Leave it out")
+    if len(values) > _MOST:
+        raise LogError(
+            f"context {name!r} has {len(values)} values, each of which would be a column for every feature: up to "
+            f"{_MOST} are taken. Join rare ones, or give numbers"
+        )
     return values
 
 

@@ -38,7 +38,8 @@ class RewardFit(Fit):
     design: its columns. coefficient: (d,) of each, 0 where it cannot be told. influence: of the parameters, made or to
     be made when asked for. terms: see :data:`Term`. n: comparisons used. dropped: rows left out, by reason. weight: of
     the comparisons used, in all.
-    rows: and their clusters, which an audit asks, and contrasts among more than 4,000 columns; None once loaded.
+    rows: those of the log, and their clusters, for an audit, and for contrasts among more than 4,000 columns; None once
+    loaded.
     """
 
     spec: RewardModel

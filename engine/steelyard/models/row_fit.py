@@ -16,7 +16,8 @@ from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, NotIdentifiedError
 from steelyard.inference import Bootstrap
 from steelyard.inference.audit import fewest_rows
-from steelyard.inference.clusters import cluster_names
+from steelyard.inference.clusters import cluster_names, told_by
+from steelyard.inference.influence import ONE
 from steelyard.inference.nuisance import Nuisance
 from steelyard.models import many_arms, matrix_free, row_meat
 from steelyard.models.cells import WIDEST_DENSE, Cells, Estimate
@@ -62,6 +63,20 @@ class RowFit(ScoreFit):
     @property
     def _unsettled(self) -> str:
         return _MANY_ARMS
+
+    @cached_property
+    def _reasons(self) -> Any:
+        """(k,) why each identified score has no error, None where it has one."""
+        if self.psi is not None or self.kind != "cluster" or self.problem is None:
+            return super()._reasons
+        places = [(at, *named) for at, named in enumerate(self.clusters)]
+        told = told_by(self.problem.blocks, places, self.estimate.k, lambda block: (block.a, block.b))
+        return np.array([ONE if count == 1 else None for count in told], object)
+
+    def _unknown(self, along: Any) -> str | None:
+        if self.psi is not None:
+            return super()._unknown(along)
+        return next(filter(None, self._reasons[np.flatnonzero(along[: self.estimate.k])]), None)
 
     @cached_property
     def _curvature(self) -> many_arms.Curvature:

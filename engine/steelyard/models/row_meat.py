@@ -7,7 +7,6 @@ Where weights were estimated before, a row's score comes with what the estimate 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -17,7 +16,16 @@ import numpy as np
 from steelyard.blocks import Block
 from steelyard.errors import LogError
 from steelyard.inference import Influence, Pending
-from steelyard.inference.clusters import CLUSTER_BYTES, ClusterSums, Part, joined, refuse_nulls, summed, told_by
+from steelyard.inference.clusters import (
+    CLUSTER_BYTES,
+    ClusterSums,
+    Part,
+    joined,
+    refuse_nulls,
+    squared_sums,
+    summed,
+    told_by,
+)
 from steelyard.inference.influence import Squares, multiway, squared_rows
 from steelyard.models.cells import Estimate
 from steelyard.models.row_maximum import Maximum, bread_of, sums_at
@@ -41,12 +49,13 @@ def influence(
     estimate, sums = maximum.estimate, sums_at(problem, maximum, own_meat(problem, kind))
     bread = bread_of(problem, sums.hessian)
     if kind == "model":
-        return Influence(bread, sums.hessian + np.diag(problem.penalty))
+        return Influence(bread, sums.hessian + np.diag(problem.penalty), unit=1.0 / problem.scale)
     if kind == "cluster":
         return clustered(problem, estimate, bread, clusters)
     if problem.nuisances:
-        return Influence(bread, _stacked_meat(problem, estimate, _across(problem, estimate)), told=_met(problem, []))
-    return Influence(bread, sums.meat)
+        meat, told = _stacked_meat(problem, estimate, _across(problem, estimate)), met(problem, [])
+        return Influence(bread, meat, told=told, unit=1.0 / problem.scale)
+    return Influence(bread, sums.meat, unit=1.0 / problem.scale)
 
 
 @one_blas_thread()
@@ -54,15 +63,29 @@ def clustered(problem: RowProblem, estimate: Estimate, bread: Any, clusters: Seq
     """The influence with the meat of clusters."""
     across = _across(problem, estimate) if problem.nuisances else []
     squares = [_squares(problem, estimate, across, column, *named) for column, named in enumerate(clusters)]
-    influence = Influence(bread, *multiway([name for name, _ in clusters], squares))
-    return replace(influence, told=_met(problem, clusters)) if problem.nuisances else influence
+    meat = multiway([name for name, _ in clusters], squares)
+    meat = meat._replace(told=met(problem, clusters)) if problem.nuisances else meat
+    return Influence(bread, *meat, unit=1.0 / problem.scale)
 
 
-def _met(problem: RowProblem, clusters: Sequence[tuple[str, int]]) -> Any:
-    """(p,) rows, or clusters, that have an arm; inf of others. By what an estimated weight adds all tell of all."""
+def met(problem: RowProblem, clusters: Sequence[tuple[str, int]]) -> Any:
+    """(p,) rows, or clusters of the column that has fewest, with an arm, or a column that is not 0; inf of the tie's.
+
+    Of their own scores: what an estimated weight adds to a row's is nothing that the row tells of them.
+    """
+    k, d = problem.k, problem.d
     places = [(at, *named) for at, named in enumerate(clusters)]
-    arms = told_by(problem.blocks, places, problem.k, lambda block: (block.a, block.b)) if problem.k else np.zeros(0)
-    return np.append(arms, np.full(problem.size - problem.k, np.inf))
+    arms = told_by(problem.blocks, places, k, lambda block: (block.a, block.b)) if k else np.zeros(0)
+    told = np.append(arms, np.full(problem.size - k, np.inf))
+
+    def sizes(block: Block) -> Any:
+        return np.concatenate([np.abs(x) for _, x in widened(block)])
+
+    if d and clusters:
+        told[k : k + d] = np.min([squared_sums(problem.blocks, place, d, sizes).told for place in places], axis=0)
+    elif d:
+        told[k : k + d] = sum(problem.blocks.each(lambda block: np.count_nonzero(sizes(block), axis=0)))
+    return told
 
 
 def now_or_later(

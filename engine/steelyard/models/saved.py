@@ -120,18 +120,16 @@ def loaded_influence(facts: dict[str, Any], arrays: dict[str, Any]) -> Influence
         return None
     p = len(arrays["parameter"])
     require(arrays, bread=(p, p), meat=(p, p))
-    told = arrays.get("told")
-    if told is not None:
-        require(arrays, told=(p,))
+    more = {name: arrays[name] for name in ("told", "unit") if name in arrays}
+    if any(values.shape != (p,) or values.dtype != np.float64 or not (values >= 0).all() for values in more.values()):
+        raise FormatError("numbers of clusters, or units, that are none")
     for name in ("bread", "meat"):
         if not np.isfinite(arrays[name]).all() or (np.diag(arrays[name]) < 0).any():
             raise FormatError("a covariance with entries that are negative or no numbers")
-    if told is not None and not (told >= 0).all():
-        raise FormatError("numbers of clusters that are none")
     bread, meat = (float(np.abs(arrays[name]).max(initial=0.0)) for name in ("bread", "meat"))
     if p * p * meat * bread > _LARGEST / max(bread, 1.0):
         raise FormatError("a covariance beyond all numbers")
-    return Influence(arrays["bread"], arrays["meat"], facts["clipped"], told)
+    return Influence(arrays["bread"], arrays["meat"], facts["clipped"], **more)
 
 
 def refuse_own(own: Likelihood | None) -> None:

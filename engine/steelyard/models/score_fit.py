@@ -21,7 +21,7 @@ from steelyard.errors import NotIdentifiedError, check_level
 from steelyard.inference import Influence, arm_critical, rank_sets
 from steelyard.inference.bands import DRAWS, quantile
 from steelyard.inference.bootstrap import Bootstrap, check_replicates
-from steelyard.inference.influence import FLAT, warn_of_few
+from steelyard.inference.influence import FLAT, level, warn_of_few
 from steelyard.inference.nuisance import Nuisance
 from steelyard.log import needs_log
 from steelyard.models.cells import Estimate
@@ -282,8 +282,9 @@ class ScoreFit(Fit):
     @property
     def _zero(self) -> str:
         """What the scores are told from, in words."""
-        told = self.psi is None or self.psi.known[: self.estimate.k].all()
-        return f"their mean over the scored arms{'' if told else ' that have an error'} is 0"
+        known = np.array([reason is None for reason in self._reasons])
+        moved = not known.all() and known.sum() > 1
+        return f"their mean over the scored arms{' that have an error' if moved else ''} is 0"
 
     def referred(self, psi: Influence | None) -> Self:
         """The fit with this influence, and its scores less their mean over the arms that have an error by it.
@@ -294,11 +295,10 @@ class ScoreFit(Fit):
             return replace(self, psi=None)
         psi, score = psi.centred(self.estimate.k), self.score.copy()
         known = psi.known[: self.estimate.k]
-        if not known.all() and known.sum() > 1:
-            score[self.main] = self.estimate.theta - self.estimate.theta[known].mean()
+        score[self.main] = self.estimate.theta - (0.0 if known.all() else level(self.estimate.theta, known))
         if psi.told is not None:
             names = [*self.pairs.arms.filter(self.main), *(name for name, at, _ in self._terms() if at is not None)]
-            warn_of_few(names, psi.told, "clusters" if self.kind == "cluster" else "comparisons")
+            warn_of_few(names, psi.told, psi.groups)
         return replace(self, score=score, psi=psi)
 
     def _coefficient(self, term: str) -> float:
@@ -323,14 +323,11 @@ class ScoreFit(Fit):
         """Why an arm's standard error is NaN, though it has one."""
         return _UNSETTLED
 
-    def _has_error(self, arm: str) -> bool:
-        """Whether an arm has a score with an error."""
-        code = self._code(arm)
-        return self.why[code] is None and self._untold(int(self.main[:code].sum())) is None
-
-    def _untold(self, place: int) -> str | None:
-        """Why the score at some place has no error; None where it has one."""
-        return self._unknown(np.arange(len(self.estimate.parameter)) == place)
+    @property
+    def _reasons(self) -> Any:
+        """(k,) why each identified score has no error, None where it has one."""
+        k = self.estimate.k
+        return np.full(k, None) if self.psi is None else np.array(self.psi.why[:k], object)
 
     def _spread(self) -> Any:
         """(k,) standard errors of the identified scores."""
@@ -375,10 +372,10 @@ class ScoreFit(Fit):
         sure = spread > NO_SPREAD
         se[main] = np.where(sure, spread, np.nan)
         low[main], high[main] = score - critical * se[main], score + critical * se[main]
-        for place in np.flatnonzero(~sure).tolist():
-            j = int(np.flatnonzero(main)[place])
-            rank_low[j], rank_high[j] = 0, 0
-            why[j] = self._untold(place) or (self._unsettled if np.isnan(spread[place]) else FLAT)
+        unknown = np.flatnonzero(main)[~sure]
+        rank_low[unknown], rank_high[unknown] = 0, 0
+        for j, reason, missed in zip(unknown, self._reasons[~sure], np.isnan(spread[~sure]), strict=True):
+            why[j] = reason or (self._unsettled if missed else FLAT)
         if self.psi is None:
             why = [reason or _MANY_ARMS.format(100 * self.spread_error) for reason in why]
         order = np.argsort(-self.score, kind="stable")  # those without a score, NaN, come last
@@ -434,9 +431,13 @@ class ScoreFit(Fit):
         errors = psi.draws(replicates, seed)[:, :k]
         errors[:, ~psi.known[:k]] = np.nan
         draws[:, self.main] = self.score[self.main] + errors
+        return Bootstrap(self.arms, self.score, draws, "multiplier", 0, why=self._without_error())
+
+    def _without_error(self) -> list[str | None]:
+        """Of every arm why it has no score, or none with an error."""
         why = np.array(self.why, object)
-        why[self.main] = psi.why[:k]
-        return Bootstrap(self.arms, self.score, draws, "multiplier", 0, why=why.tolist())
+        why[self.main] = self._reasons
+        return list(why)
 
     def _audited(self, x: str, over: str) -> tuple[float, int, int, Any]:
         """What a drop audit starts from: the contrast, the places of both scores, and its direction (p,) = A^+ c."""
