@@ -23,10 +23,9 @@ from steelyard.assignment.precision import standard_errors
 from steelyard.blocks import Block, Encoder
 from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, NotIdentifiedError, check_level, within
-from steelyard.inference.bands import quantile
+from steelyard.inference.bands import p_value, quantile
 from steelyard.inference.clusters import cluster_names
 from steelyard.log import needs_log
-from steelyard.models.score_fit import p_value
 from steelyard.pairs import good_rows, not_finite
 from steelyard.passes import Changes, Executor, on, run_pass
 from steelyard.rows import read_rows

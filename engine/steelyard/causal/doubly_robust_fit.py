@@ -17,7 +17,7 @@ from steelyard.causal.outcomes import ContextualOutcome
 from steelyard.causal.pairwise import FEW_ANSWERS, Pairwise, Residuals
 from steelyard.errors import FormatError, NotIdentifiedError, check_level
 from steelyard.inference import Bootstrap, Influence, arm_critical
-from steelyard.inference.bands import DRAWS, quantile
+from steelyard.inference.bands import DRAWS, p_value, quantile
 from steelyard.inference.clusters import told_by
 from steelyard.inference.influence import FLAT, ONE
 from steelyard.inference.influence import level as mean_of
@@ -25,7 +25,7 @@ from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_blocks import weights
 from steelyard.models.saved import LoadedSpec, loaded_scores, loaded_spec, settings_facts
-from steelyard.models.score_fit import ScoreFit, Term, p_value
+from steelyard.models.score_fit import ScoreFit, Term
 from steelyard.result import LOADERS, Contrast, free_name, require, write_archive
 from steelyard.solve import one_blas_thread
 

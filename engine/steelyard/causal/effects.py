@@ -19,13 +19,12 @@ from steelyard.columns import Column
 from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, check_level
 from steelyard.inference import Influence
-from steelyard.inference.bands import quantile
+from steelyard.inference.bands import p_value, quantile
 from steelyard.inference.clusters import cluster_names, squared_sums
 from steelyard.inference.influence import FLAT, multiway
 from steelyard.log import PreferenceLog
 from steelyard.models.reward_fit import RewardFit
 from steelyard.models.row_blocks import weights
-from steelyard.models.score_fit import p_value
 from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks

@@ -16,12 +16,11 @@ from steelyard.assignment.weights import Weights
 from steelyard.causal.pairwise import FEW_ANSWERS, OWN
 from steelyard.errors import FormatError, NotIdentifiedError, check_level
 from steelyard.inference import Influence
-from steelyard.inference.bands import quantile
+from steelyard.inference.bands import p_value, quantile
 from steelyard.inference.influence import FLAT
 from steelyard.models.reward import loaded_rewards
 from steelyard.models.reward_fit import RewardFit
 from steelyard.models.saved import LoadedSpec, loaded_influence, settings_facts
-from steelyard.models.score_fit import p_value
 from steelyard.result import LOADERS, Contrast, require, write_archive
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from math import erfc, sqrt
 from statistics import NormalDist
 from typing import Any
 
@@ -27,6 +28,11 @@ def arm_critical(draws: Any, se: Any, level: float) -> float:
 def quantile(level: float) -> float:
     """How many standard errors a two-sided interval reaches."""
     return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def p_value(z: float) -> float:
+    """Two-sided, exact in the tails: 2 Phi(-|z|) = erfc(|z| / sqrt 2)."""
+    return erfc(abs(z) / sqrt(2.0))
 
 
 def rank_sets(score: Any, covariance: Any, draws: Callable[[], Any], level: float) -> tuple[Any, Any]:

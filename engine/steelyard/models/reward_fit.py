@@ -18,7 +18,7 @@ from steelyard.inference.bootstrap import check_replicates
 from steelyard.models import matrix_free
 from steelyard.models.cells import Estimate
 from steelyard.models.design import Design
-from steelyard.models.row_fit import WON, fewest_of
+from steelyard.models.row_audit import WON, fewest_of
 from steelyard.models.row_problem import RowProblem
 from steelyard.models.saved import refuse_own, spec_facts
 from steelyard.models.score_fit import NO_SPREAD, Fit, Term, population

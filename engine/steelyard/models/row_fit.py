@@ -13,15 +13,15 @@ import polars as pl
 
 from steelyard.blocks import Block, Encoder
 from steelyard.dictionary import Dictionary
-from steelyard.errors import LogError, NotIdentifiedError
+from steelyard.errors import NotIdentifiedError
 from steelyard.inference import Bootstrap
-from steelyard.inference.audit import fewest_rows
 from steelyard.inference.clusters import cluster_names, told_by
 from steelyard.inference.influence import ONE
 from steelyard.inference.nuisance import Nuisance
 from steelyard.models import many_arms, matrix_free, row_meat
-from steelyard.models.cells import WIDEST_DENSE, Cells, Estimate
-from steelyard.models.row_blocks import inside, usable, weights
+from steelyard.models.cells import WIDEST_DENSE, Cells
+from steelyard.models.row_audit import WON, fewest_of
+from steelyard.models.row_blocks import inside, usable
 from steelyard.models.row_maximum import maximise
 from steelyard.models.row_problem import RowProblem
 from steelyard.models.score_fit import RowWeights, ScoreFit, Term
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from steelyard.models.bradley_terry import BradleyTerry
 
 
-WON = {1.0: "a", 0.5: "tie", 0.0: "b"}
-_ZERO = 1e-7  # of the weight: the score that rounding may leave where a fit has stopped, at 1e-10 of it
 _MANY_ARMS = "beyond 4,000 arms beside covariates or clusters: ask for a contrast"
 
 
@@ -138,32 +136,6 @@ class RowFit(ScoreFit):
         write_archive(
             path, "row-fit", facts | {"covariates": self.covariates, "terms": self.terms, "n": self.n}, arrays
         )
-
-
-def fewest_of(
-    problem: RowProblem, estimate: Estimate, along: Any, direction: Any, before: float
-) -> tuple[int | None, Any, float | None]:
-    """What :func:`fewest_rows` says of the contrast along' parameter; the rows taken as (n,). direction: A^+ along."""
-    problem = _unchanged(problem, estimate)
-    count = np.concatenate(list(problem.blocks.each(weights)))
-    effect = problem.effects(estimate, direction) / count
-
-    def refitted(left: Any) -> float:
-        return float(along @ maximise(problem.weighted(left[:, 0]), estimate.parameter).estimate.parameter)
-
-    rows, taken, after = fewest_rows(count[:, None], effect[:, None], before, refitted)
-    return rows, taken[:, 0], after
-
-
-def _unchanged(problem: RowProblem, estimate: Estimate) -> RowProblem:
-    """The rows of a fit. LogError where they are not what was fitted: those of a frame stay where they lie in it."""
-    scaled, slope = estimate.parameter * problem.scale, problem.slope(estimate.parameter)
-    if float(np.abs(problem.penalised(scaled, *slope)[1]).max(initial=0.0)) > _ZERO * problem.totals.weight:
-        raise LogError(
-            "the covariates or features are not what they were when they were fitted, where they still lie: fit again, "
-            "or scan a copy of what you go on to change"
-        )
-    return problem
 
 
 def _removed(problem: RowProblem, names: Any, taken: Any) -> pl.DataFrame:

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import erfc, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -19,7 +18,7 @@ from steelyard.blocks import Block, Encoder
 from steelyard.dictionary import Dictionary
 from steelyard.errors import NotIdentifiedError, check_level
 from steelyard.inference import Influence, arm_critical, rank_sets
-from steelyard.inference.bands import DRAWS, quantile
+from steelyard.inference.bands import DRAWS, p_value, quantile
 from steelyard.inference.bootstrap import Bootstrap, check_replicates
 from steelyard.inference.influence import FLAT, level, warn_of_few
 from steelyard.inference.nuisance import Nuisance
@@ -497,8 +496,3 @@ class ScoreFit(Fit):
 
     def _spec_facts(self) -> dict[str, Any]:
         return spec_facts(self.spec)
-
-
-def p_value(z: float) -> float:
-    """Two-sided, exact in the tails: 2 Phi(-|z|) = erfc(|z| / sqrt 2)."""
-    return erfc(abs(z) / sqrt(2.0))
