@@ -14,6 +14,7 @@ from steelyard.cli import WRITERS, app
 from typer.testing import CliRunner
 
 from tests.assignment.test_propensity import simulated
+from tests.inference.test_untold import lone
 
 run = CliRunner()
 COLUMNS = ["--a", "left", "--b", "right", "--outcome", "winner"]
@@ -291,3 +292,27 @@ def test_a_prediction_killed_half_way_leaves_no_file_under_its_name(tmp_path):
     process.kill()
     process.wait()
     assert not (tmp_path / "scored.parquet").exists()
+
+
+def test_predict_with_a_fit_that_scores_no_rows(shown, tmp_path):
+    frame = pl.DataFrame({"y": [0.0, 1.0] * 100, "f": np.random.default_rng(0).normal(size=200), "z": 0.0,
+                          "g": ["u", "v", "v", "u"] * 50, "t": ["p", "q"] * 100})  # fmt: skip
+    groups = sy.GroupRewards(folds=2).fit(sy.scan(frame, outcome="y", features=(["f"], ["z"]), context="t", group="g"))
+    groups.save("groups.sy")
+    told = run.invoke(app, ["predict", "groups.sy", shown, *COLUMNS, "--out", "o.parquet"])
+    assert told.exit_code == 1
+    assert "holds a GroupRewardsFit, which scores no rows" in told.output.replace("\n", " ")
+    assert not (tmp_path / "o.parquet").exists()
+
+
+def test_debias_tells_of_arms_without_an_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame = lone(200).source.collect()
+    frame.write_parquet("one.parquet")
+    told = run.invoke(app, ["debias", "one.parquet", "--a", "a", "--b", "b", "--outcome", "y", "--context", "t",
+                            "--cluster", "rater", "--folds", "1", "--pairs", "log", "--report", "o.html"])  # fmt: skip
+    assert told.exit_code == 0, told.output
+    assert "D: all that tells of it is in one cluster" in told.output.replace("\n", " ")
+    page = Path("o.html").read_text()
+    assert "None" not in page
+    assert "all that tells of it is in one cluster" in page

@@ -31,11 +31,6 @@ WRITERS: dict[str, Any] = {
     ".csv": pl.DataFrame.write_csv,
     ".json": pl.DataFrame.write_json,
 }
-SINKS: dict[str, Any] = {  # of a table as long as the log
-    ".parquet": pl.LazyFrame.sink_parquet,
-    ".csv": pl.LazyFrame.sink_csv,
-    ".json": lambda frame, path: frame.collect().write_json(path),
-}
 
 Log = Annotated[str, typer.Argument(metavar="LOG", help="file, folder or glob of the preference log")]
 Format = Annotated[str | None, typer.Option("--format", help="arena, pairs or chosen_rejected")]
@@ -155,7 +150,10 @@ def _write(frame: pl.DataFrame, out: Path | None) -> None:
 def _model(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; rank --save writes one")
-    return sy.load(path)
+    fit = sy.load(path)
+    if not hasattr(fit, "sink"):
+        raise sy.FormatError(f"{path} holds a {type(fit).__name__}, which scores no rows; rank --save writes what does")
+    return fit
 
 
 def _scan(log: str, **options: Any) -> sy.PreferenceLog:
@@ -258,7 +256,7 @@ def weigh(
         with _working("weighing"), _noting():
             fit = spec.fit(scanned)
             made = fit.weights(scanned, population, floor=floor, unsupported=unsupported, **options)
-            SINKS[out.suffix](made.lazy(scanned), written)
+            made.sink(scanned, written)
             if page:
                 tests = [str(fit.dependence())] if fit.iterations is not None else []
                 write_overlap(page, made, tests, f"Overlap: {Path(log).name}")
@@ -374,7 +372,10 @@ def _debiased(fit: sy.DoublyRobustFit, level: float) -> None:
     if fit.naive is None:
         _print(frame_table(fit.table(level), "Doubly robust scores (the plain fit has none that are finite)"))
         return
-    _print(frame_table(fit.compare(level), "Naive and doubly robust scores (on the logit scale)"))
+    title = "Naive and doubly robust scores (on the logit scale, less their mean over the arms with an error in both)"
+    _print(frame_table(fit.compare(level), title))
+    for arm, reason in fit.table(level).filter(pl.col("se").is_null()).select("arm", "reason").iter_rows():
+        typer.echo(f"{arm}: {reason}")
     moved = moved_most(fit, 5)
     if len(moved):
         _print(frame_table(moved, "What moved most, and the context that explains most of it"))

@@ -477,7 +477,7 @@ def test_win_rate_without_an_interval_says_why(tmp_path):
     ties = pl.DataFrame({"a": ["m0", "m1"] * 1500, "b": ["m1", "m0"] * 1500, "y": 0.5, "x": np.arange(3000) % 7 + 0.5,
                          "topic": ["code", "prose", "prose"] * 1000, "s": 0.3})  # fmt: skip
     flat = sy.DoublyRobust(outcome={"m0": "s", "m1": "s"}, folds=2).fit(scanned(ties))
-    assert flat.win_rate("m0", "m1").reason == "no spread"
+    assert flat.win_rate("m0", "m1").reason.startswith("no spread")
     assert dr.win_rate("m0", "m0").estimate == 0.5
     assert dr.win_rate("m0", "m0").reason == "the same arm"
     some = replace(dr.spec, pairs=pl.DataFrame({"a": ["m0"], "b": ["m2"], "weight": [1.0]})).fit(scanned(frame))

@@ -209,7 +209,7 @@ def test_levels_of_one_cluster_or_row_have_no_error():
 
 def test_doubly_robust_means_of_one_cluster_have_no_error():
     log = lone()
-    fit = sy.DoublyRobust(folds=1).fit(log)
+    fit = sy.DoublyRobust(folds=1, pairs="log").fit(log)  # in which D counts for little
     assert "one cluster" in fit.contrast("D", "A").reason
     rate = fit.win_rates().filter(arm="D").row(0, named=True)
     assert (rate["se"], rate["low"]) == (None, None)
@@ -221,6 +221,25 @@ def test_doubly_robust_means_of_one_cluster_have_no_error():
     assert value.se is None
     assert "one cluster" in value.reason
     assert value.table()["reason"][0] == value.reason
+
+
+def test_a_pair_that_one_cluster_has_leaves_both_arms_without_an_error():
+    """Over every pair alike that pair is much of their scores: its residuals sum to 0 in the one cluster, always."""
+    fit = sy.DoublyRobust(folds=1).fit(lone())
+    assert fit.table()["se"].null_count() == 5
+    assert fit.win_rates()["reason"].str.contains("one cluster").all()
+    rng = np.random.default_rng(0)
+    pairs = [(x, y) for i, x in enumerate("ABCDEF") for y in "ABCDEF"[i + 1 :]]
+    rows = [(x, y, float(rng.random() < 0.5), r, "uv"[m % 2]) for r, (x, y) in enumerate(pairs) for m in range(30)]
+    each = pl.DataFrame(rows, schema=["a", "b", "y", "rater", "t"], orient="row")  # a rater to a pair
+    alone = sy.DoublyRobust(folds=1).fit(scanned(each, cluster="rater"))
+    assert alone.table()["se"].is_null().all()
+    plain = sy.DoublyRobust(folds=1).fit(scanned(each)).table()["se"]
+    assert (plain > 0.05).all()
+    two = each.with_columns(rater=2 * pl.col("rater") + pl.int_range(pl.len()) % 2)
+    with pytest.warns(UserWarning, match=r"fewer than 15 clusters tell of A \(2\)"):
+        both = sy.DoublyRobust(folds=1).fit(scanned(two, cluster="rater")).table()["se"]
+    assert (both > 0.03).all()
 
 
 def test_outcomes_that_never_vary_have_no_error_anywhere():
@@ -297,7 +316,7 @@ def test_a_group_whose_rewards_run_away_is_refused_in_words():
 
 
 def test_naive_and_doubly_robust_are_compared_over_the_arms_that_have_an_error():
-    fit = sy.DoublyRobust(folds=1).fit(lone())
+    fit = sy.DoublyRobust(folds=1, pairs="log").fit(lone())
     table = fit.compare()
     assert table.filter(arm="D").select("naive_low", "low").row(0) == (None, None)
     others = table.filter(pl.col("arm") != "D")
@@ -306,13 +325,13 @@ def test_naive_and_doubly_robust_are_compared_over_the_arms_that_have_an_error()
 
 
 def test_what_reads_errors_knows_those_that_are_none():
-    fit = sy.DoublyRobust(folds=1).fit(lone())
+    fit = sy.DoublyRobust(folds=1, pairs="log").fit(lone())
     found = sy.sensitivity(fit, "A", over="B", lambdas=[1.0])
     assert np.isfinite(found.e_value_limit)
     with pytest.raises(sy.NotIdentifiedError, match="one cluster"):
         sy.sensitivity(fit, "A", over="D")
     for each in (fit, sy.BradleyTerry().fit(lone())):
-        with pytest.raises(sy.NotIdentifiedError, match="collect a few comparisons of each arm"):
+        with pytest.raises(sy.NotIdentifiedError, match="no error to start from"):
             sy.plan(each, 100)
     assert sy.card(fit)
 
@@ -400,4 +419,84 @@ def test_what_a_judge_saves_of_an_arm_without_an_error_is_null():
         .judge_gain()
     )
     assert gain.filter(arm="D").select("se", "se_alone", "saved").row(0) == (None, None, None)
-    assert gain.filter(pl.col("arm") != "D")["saved"].null_count() == 0
+    assert gain["saved"].null_count() == 2  # and the arm that D met, of whose score that is much
+
+
+def two_sets(joined):
+    """Two sets of three arms that met in a few rows alone."""
+    some, others = comparisons(1500, seed=1), comparisons(1500, seed=2)
+    others = others.with_columns(a="n" + pl.col("a"), b="n" + pl.col("b"))
+    return pl.concat([some, others, joined])
+
+
+@pytest.mark.parametrize("by", ["row", "cluster"])
+def test_sets_of_arms_that_one_row_or_cluster_joins(by):
+    m = 1 if by == "row" else 40
+    won = [0.5] if by == "row" else ((np.random.default_rng(3).random(m) < 0.6) * 1.0).tolist()
+    joined = pl.DataFrame({"a": ["A"] * m, "b": ["nA"] * m, "y": won, "t": ["u"] * m, "rater": [7] * m})
+    options = {} if by == "row" else {"cluster": "rater"}
+    fit = sy.BradleyTerry().fit(scanned(two_sets(joined), **options))
+    assert "sets it apart" in fit.contrast("A", "nA").reason
+    for x, y in (("A", "B"), ("nA", "nB")):
+        assert fit.contrast(x, y).se > 0.03
+    table = fit.table()
+    assert table["se"].null_count() == 4  # one set is told from its own mean
+    assert table.filter(pl.col("se").is_not_null())["score"].mean() == pytest.approx(0.0, abs=1e-12)
+    alone = two_sets(joined).filter(pl.col("a").str.len_chars() == 1 + (table.drop_nulls("se")["arm"][0][0] == "n"))
+    want = sy.BradleyTerry().fit(
+        scanned(alone.filter(pl.col("b").str.len_chars() == pl.col("a").str.len_chars()), **options)
+    )
+    told = table.drop_nulls("se").sort("arm")
+    np.testing.assert_allclose(
+        told["se"], want.table().filter(pl.col("arm").is_in(told["arm"].implode())).sort("arm")["se"], rtol=0.02
+    )
+
+
+def test_levels_that_stand_against_one_that_a_cluster_has(tmp_path):
+    rng = np.random.default_rng(0)
+    n = 2000
+    rater = rng.integers(0, 60, n)
+    t = np.where(rater == 5, "a", rng.choice(["b", "c"], n))
+    frame = pl.DataFrame({"y": rng.integers(0, 2, n) * 1.0, "f": rng.normal(size=n), "z": 0.0, "t": t, "rater": rater})
+    frame = frame.with_columns(x=(pl.col("rater") != 5).cast(pl.Float64))
+    log = sy.scan(frame, outcome="y", features=(["f"], ["z"]), context=["t", "x"], cluster="rater")
+    for context in ("t", "x"):
+        fit = sy.RewardModel(context=context).fit(log)
+        assert fit.coefficients()["se"].is_null().all()
+    by_text = sy.RewardModel(context="t").fit(log)
+    assert by_text.contrast("f:t=b", "f:t=c").se > 0.03  # neither is set apart from the other by that one
+    by_text.save(tmp_path / "reward.sy")
+    back = sy.load(tmp_path / "reward.sy")
+    assert back.coefficients().equals(by_text.coefficients())
+    assert back.contrast("f:t=b", "f:t=c") == by_text.contrast("f:t=b", "f:t=c")
+    last = frame.with_columns(pl.col("t").replace({"a": "z"}))
+    log = sy.scan(last, outcome="y", features=(["f"], ["z"]), context=["t", "x"], cluster="rater")
+    se = dict(sy.RewardModel(context="t").fit(log).coefficients().select("term", "se").iter_rows())
+    assert se["f:t=z"] is None
+    assert se["f"] > 0.03
+
+
+def test_effects_that_stand_against_a_baseline_that_a_cluster_has():
+    rng, n = np.random.default_rng(1), 1000
+    rater = rng.integers(0, 60, n)
+    q = np.where(rater == 5, "p", rng.choice(["q", "r"], n))
+    frame = pl.DataFrame({"y": rng.integers(0, 2, n) * 1.0, "qa": q, "qb": rng.choice(["q", "r"], n), "rater": rater})
+    log = sy.scan(frame, a=pl.lit("m"), b=pl.lit("k"), outcome="y", cluster="rater")
+    found = {base: sy.effects(log, attributes={"q": ("qa", "qb")}, baselines={"q": base}) for base in "pq"}
+    assert found["p"]["se"].is_null().all()
+    se = dict(found["q"].select("level", "se").iter_rows())
+    assert se["p"] is None
+    assert se["r"] > 0.01
+
+
+def test_a_feature_that_one_cluster_has_within_a_group():
+    rng, n = np.random.default_rng(0), 2000
+    rater = rng.integers(0, 60, n)
+    g = np.where(rater % 2 == 1, "p", "q")
+    h = rng.normal(size=n) * ((g == "q") | (rater == 5))
+    frame = pl.DataFrame({"y": rng.integers(0, 2, n) * 1.0, "f": rng.normal(size=n), "h": h, "z": 0.0, "g": g,
+                          "rater": rater, "t": rng.choice(["u", "v"], n)})  # fmt: skip
+    log = sy.scan(frame, outcome="y", features=(["f", "h"], ["z", "z"]), group="g", context="t", cluster="rater")
+    found = sy.GroupRewards(folds=1).fit(log).coefficients()
+    assert found.filter(group="p", term="h")["se"].item() is None
+    assert found["se"].null_count() == 1

@@ -104,3 +104,12 @@ def test_every_pair_and_contexts_by_name_are_checked_alike():
     many = scanned(with_topics(7).with_columns(topic=pl.int_range(pl.len()).cast(pl.String)), context="topic")
     with pytest.raises(sy.LogError, match="900 values, each of which would be a column"):
         sy.RewardModel(context="topic").fit(many)
+
+
+@pytest.mark.parametrize("wrong", ["topic", ("x_a", "topic"), [("x_a",)], [("x_a", 3)]])
+def test_interactions_that_are_no_pairs(wrong):
+    with pytest.raises(TypeError, match=r"interactions takes pairs \(feature, context\) of names"):
+        sy.RewardModel(interactions=wrong)
+    with pytest.raises(TypeError, match="context takes names"):
+        sy.RewardModel(context=pl.col("topic"))  # type: ignore[arg-type]
+    assert sy.RewardModel(interactions=None) == sy.RewardModel()  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
 
 _CELLS = 1 << 20  # probabilities of all that could have been assigned that are made at a time
+
+
+SINKS: dict[str, Any] = {  # of a table as long as the log
+    ".parquet": pl.LazyFrame.sink_parquet,
+    ".csv": pl.LazyFrame.sink_csv,
+    ".json": lambda frame, path: frame.collect().write_json(path),
+}
 
 
 @dataclass
@@ -248,10 +256,13 @@ class Weights:
         return self.lazy(log).collect()
 
     def sink(self, log: PreferenceLog, path: str | os.PathLike[str]) -> None:
-        """Streams :meth:`lazy` to Parquet in bounded memory; the file appears whole or not at all."""
+        """Streams :meth:`lazy` to Parquet, or CSV, by the ending, in bounded memory; JSON is made in memory.
+
+        The file appears whole or not at all.
+        """
         needs_log(self.log if log is None else log).refuse_own(path)
         with replacing(path, ".part") as temporary:
-            self.lazy(log).sink_parquet(temporary)
+            SINKS.get(Path(path).suffix, pl.LazyFrame.sink_parquet)(self.lazy(log), temporary)
 
 
 @dataclass(frozen=True)

@@ -289,8 +289,8 @@ def _estimated(
         rate_meat = by_rate.meat(found, rates, ready.clusters)[0][kept]
         problem, moments = by_score, moments if ready.clusters and spec.judge is None else by_score.moments(found)
     meat, clipped = problem.meat(found, moments, ready.clusters)
-    groups = 0 if naive is not None else min((codes for *_, codes in ready.clusters), default=0)  # it warned of few
-    psi = Influence(projection.bread / found.total, meat[kept], clipped, _answers(ready, omega)[main], groups)
+    groups = min((codes for *_, codes in ready.clusters), default=0)
+    psi = Influence(projection.bread / found.total, meat[kept], clipped, _told(ready, found, omega)[main], groups)
     alone = None
     if spec.judge is not None:
         alone = centred(moments.alone, moments.alone_cross, moments.tt, centre)[kept]
@@ -304,14 +304,31 @@ def _estimated(
     return fit.referred(psi)
 
 
-def _answers(ready: Prepared, omega: Any) -> Any:
-    """(K,) answered comparisons of the target's pairs that each arm is in, or clusters that have one."""
+def _told(ready: Prepared, found: Residuals, omega: Any) -> Any:
+    """(K,) how many answers, or clusters that have one, tell of each arm: 1 / sum of the pairs' shares over theirs.
 
-    def codes(block: Block) -> tuple[Any, Any]:
+    Share: of what answers put into the variance of the arm's sum. The residuals of a pair that is divided by its own
+    weights sum to 0, so that of m clusters with an answer 1 / m of its variance is not seen; pairs that share a divisor
+    are told of by all their clusters together.
+    """
+    k, answers = len(omega), found.answers(omega)
+    own = answers.own | answers.own.T
+
+    def codes(block: Block) -> list[Any]:
         told = np.isfinite(np.asarray(block.y)) & (omega[block.a, block.b] > 0)
-        return np.where(told, block.a, -1), np.where(told, block.b, -1)
+        alone = own[block.a, block.b]
+        pair = np.minimum(block.a, block.b).astype(np.int64) * k + np.maximum(block.a, block.b)
+        shared = [np.where(told & ~alone, k * k + arm, -1) for arm in (block.a, block.b)]
+        return [np.where(told & alone, pair, -1), *shared]
 
-    return told_by(ready.blocks, ready.clusters, len(omega), codes)
+    count = told_by(ready.blocks, ready.clusters, k * k + k, codes)
+    pairs, together = np.triu(count[: k * k].reshape(k, k), 1), count[k * k :]
+    part = np.triu(omega, 1) ** 2 * answers.scale**2 * found.by_pair[3]
+    part, pairs = part + part.T, pairs + pairs.T
+    unseen = np.divide(part, pairs, out=np.zeros_like(part), where=own & (pairs > 0)).sum(axis=1)
+    rest = np.where(own, 0.0, part).sum(axis=1)
+    unseen += np.divide(rest, together, out=np.zeros(k), where=together > 0)
+    return np.divide(part.sum(axis=1), unseen, out=np.zeros(k), where=unseen > 0)
 
 
 def _estimand(spec: DoublyRobust) -> str:

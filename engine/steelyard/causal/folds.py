@@ -112,7 +112,7 @@ def refuse_lone(rows: Any, names: Sequence[str], what: str, out: str) -> None:
         told = ", ".join(f"{names[j]} ({rows[:, j].max()})" for j in lone[:10])
         raise NotIdentifiedError(
             f"{len(lone)} {what} have all of their comparisons in one fold: {told}. The models of the other folds know "
-            f"nothing of them: {out}, or use fewer folds."
+            f"nothing of them: {out}, or use fewer folds (folds=1 where one cluster has them)."
         )
 
 

@@ -333,6 +333,21 @@ class _Scores:
         return sum(blocks.each(one))
 
 
+def _told(ready: Blocks, clusters: list[tuple[int, str, int]], whose: list[int], which: list[int]) -> Any:
+    """(p,) comparisons of a group with a feature that is not 0, or clusters of the column that has fewest.
+
+    whose, which: group and feature of each coefficient.
+    """
+
+    def sizes(block: Block) -> Any:
+        columns, group = np.asarray(block.columns), np.asarray(block.group)
+        return np.abs(columns[which] * (group == np.array(whose)[:, None])).T
+
+    if not clusters:
+        return sum(ready.each(lambda block: np.count_nonzero(sizes(block), axis=0)))
+    return np.min([squared_sums(ready, cluster, len(which), sizes).told for cluster in clusters], axis=0)
+
+
 def _estimated(
     spec: GroupRewards, naive: RewardFit | None, ready: Blocks, sums: _Sums, tilt: Balancing | None,
     propensity: Propensity, features: list[str], clusters: list[tuple[int, str, int]], overlap: Any,
@@ -373,8 +388,9 @@ def _estimated(
         psi = Influence(bread, scores.meat(ready))
     units = told_by(ready, clusters, len(labels), lambda block: [block.group])
     warn_of_few(labels, units, min((codes for *_, codes in clusters), default=0))
-    of_group = [group for group, known in enumerate(found) for _ in known.place]
-    told = units[[*of_group, *range(len(labels))]]
+    whose = [group for group, known in enumerate(found) for _ in known.place]
+    which = [j for known in found for j in known.place]
+    told = np.append(_told(ready, clusters, whose, which), units)
     psi = replace(psi, told=told, unit=np.concatenate([*unit, np.ones(len(labels))]))
     rows, at = [], 0
     for group, known in enumerate(found):
@@ -382,8 +398,8 @@ def _estimated(
             place = at + known.place[j] if j in known.place else None
             rows.append(GroupRow(labels[group], feature, place, known.why.get(j)))
         at += len(known.place)
-    whose = "everyone's prompts" if spec.target is None else "the target's prompts (their means taken as known)"
-    words = f"each group's rewards of response features, and its mean outcome, over {whose}"
+    people = "everyone's prompts" if spec.target is None else "the target's prompts (their means taken as known)"
+    words = f"each group's rewards of response features, and its mean outcome, over {people}"
     return GroupRewardsFit(
         spec, labels, rows, np.concatenate([*beta, sums.rewards]), psi, sums.share, sums.rows, sums.plain, n,
         int(units.min()), steps, norm, naive, overlap, words, dropped,

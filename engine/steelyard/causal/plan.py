@@ -167,7 +167,7 @@ def _of_rewards(fit: RewardFit, n: int) -> Plan:
 def _covariance(fit: Fit) -> Any:
     now = fit.covariance
     if not (np.diag(now) > 1e-18).all():
-        raise NotIdentifiedError("some scores have no spread: collect a few comparisons of each arm first")
+        raise NotIdentifiedError("some scores or rewards have no error to start from: the fit's table says why")
     return now
 
 

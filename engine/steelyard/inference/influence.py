@@ -19,7 +19,12 @@ from steelyard.solve import one_blas_thread
 FEW = 15  # clusters, or rows: what so few tell of has errors that are too small
 ONE = "all that tells of it is in one cluster, or one row, and nothing says how that would vary: no interval"
 FLAT = "no spread, so no interval: what tells of it is met exactly, by row or by cluster, or the ridge holds it all"
+PART = "what sets it apart is in one cluster, or met exactly, and nothing says how that would vary: no interval"
 EXACT = 1e-8  # standard error, in a parameter's own unit, that is no more than what a solver's last step leaves
+_LOST = 0.1  # of a variance, that may be left out of it before there is no interval
+_ZERO = 1e-12  # of the largest, an eigenvalue that is what rounding left
+_PLAIN = 1e-9  # a pivot, of a diagonal of 1, above which nothing is 0
+_WIDEST = 500  # parameters among which combinations are looked at, which takes the cube of their number
 _SHIFTED = 1e-11  # of a parameter's meat, which makes a singular one's root a continuous function of it
 _DRAWN_TOGETHER = 128  # whatever the number of cores, so that the sums have the same bits
 
@@ -32,7 +37,9 @@ class Influence:
     clusters. clipped: the most negative eigenvalue that multiway clustering produced and that was set to 0, as a share
     of the largest, parameters in units of their spread. told: (p,) rows, or clusters of the column that has fewest,
     that tell of each parameter; None where they were not counted. groups: clusters of that column in all. unit: (p,)
-    that of each parameter: of a score 1, of a feature's coefficient 1 / the feature's size; None: 1.
+    that of each parameter: of a score 1, of a feature's coefficient 1 / the feature's size; None: 1. lost: (p, q) see
+    :attr:`missing`; None: to be found out, without a ridge. k: how many parameters are scores, of which differences
+    alone are told.
     """
 
     bread: Any
@@ -41,27 +48,40 @@ class Influence:
     told: Any = None
     groups: int = 0
     unit: Any = None
+    lost: Any = None
+    k: int = 0
 
     @cached_property
     @one_blas_thread()
-    def covariance(self) -> Any:
-        """(p, p) sandwich A^+ (sum s s') A^+; NaN of parameters that have no error."""
+    def _sandwich(self) -> Any:
         value = self.bread @ self.meat @ self.bread.T
-        value = (value + value.T) / 2
-        unknown = ~self.known
-        if unknown.any():
-            value[unknown], value[:, unknown] = np.nan, np.nan
-        return value
+        return (value + value.T) / 2
 
     @cached_property
-    def why(self) -> list[str | None]:
-        """Of each parameter why it has no error, or None.
+    def covariance(self) -> Any:
+        """(p, p) sandwich A^+ (sum s s') A^+; NaN of parameters that have no error."""
+        if self.known.all():
+            return self._sandwich
+        value = self._sandwich.copy()
+        value[~self.known], value[:, ~self.known] = np.nan, np.nan
+        return value
+
+    def variance(self, along: Any) -> float:
+        """Of along' parameter, along (p,), which has an error."""
+        used = np.flatnonzero(along)
+        return float(along[used] @ self._sandwich[np.ix_(used, used)] @ along[used])
+
+    @cached_property
+    def _alone(self) -> list[str | None]:
+        """Of each parameter why it has no error by itself, or None.
 
         The scores of all rows sum to 0. So do those of one cluster, where it has all that tell of a parameter; those
         of rows that the fit meets exactly are 0 each. What is then left of a parameter's own error is rounding.
         """
-        alone = np.zeros(len(self.bread), bool) if self.told is None else self.told == 1
-        return [ONE if one else FLAT if flat else None for one, flat in zip(alone, self._still, strict=True)]
+        one = np.zeros(len(self.bread), bool) if self.told is None else (self.told > 0) & (self.told < 2)
+        share = np.ones(len(one)) if self.told is None else self.told
+        return [(ONE if count <= 1 else PART) if few else FLAT if flat else None
+                for few, count, flat in zip(one, share, self._still, strict=True)]  # fmt: skip
 
     @cached_property
     def _still(self) -> Any:
@@ -70,29 +90,83 @@ class Influence:
         return own <= EXACT * (1.0 if self.unit is None else self.unit)
 
     @cached_property
+    @one_blas_thread()
+    def missing(self) -> Any:
+        """(p, q) N: of the model's own covariance A^+ the part N N' is what no error here knows of.
+
+        It lies along combinations of parameters whose scores are 0 in every row, or cluster: two halves of the arms
+        that one cluster joins, levels of which one cluster has the one that the others stand against. Not looked for
+        among many parameters, under a ridge, nor where clusters are too few for all combinations to vary, or cross.
+        """
+        if self.lost is not None:
+            return self.lost
+        p = len(self.bread)
+        unit = np.sqrt(np.abs(np.diag(self.bread)))
+        unit = np.where(unit > 0.0, unit, 1.0)
+        if not 0 < p <= _WIDEST or self.clipped or 0 < self.groups <= p or self._varied():
+            return np.zeros((p, 0))
+        values, vectors = np.linalg.eigh(self.bread / np.outer(unit, unit))
+        kept = values > _ZERO * values.max()
+        root = vectors[:, kept] * np.sqrt(values[kept])
+        spread, turn = np.linalg.eigh(root.T @ (self.meat * np.outer(unit, unit)) @ root)
+        return unit[:, None] * (root @ turn[:, spread <= _ZERO * spread.max(initial=0.0)])
+
+    def _varied(self) -> bool:
+        """Whether every combination of parameters plainly varies, by the pivots of the meat: of most fits all does."""
+        own = np.diag(self.meat)
+        if not (own > 0.0).all():
+            return False
+        scaled = self.meat / np.sqrt(np.outer(own, own))
+        scaled[: self.k, : self.k] += 1.0  # only differences of scores are told
+        try:
+            return bool(np.diag(np.linalg.cholesky(scaled)).min() ** 2 > _PLAIN)
+        except np.linalg.LinAlgError:
+            return False
+
+    @cached_property
+    def why(self) -> list[str | None]:
+        """Of each parameter why it has no error, or None.
+
+        Scores have one if they are among the most arms that nothing missing sets apart.
+        """
+        why, missing, k = list(self._alone), self.missing, self.k
+        if not missing.shape[1]:
+            return why
+        free = np.flatnonzero([reason is None for reason in why[:k]])
+        apart = np.ones(len(why), bool)
+        apart[free[_largest_class(missing[free], np.sqrt(np.abs(np.diag(self.bread)).max()))]] = False
+        apart[k:] = (missing[k:] ** 2).sum(axis=1) > _LOST * np.diag(self.bread)[k:]
+        return [reason or (PART if lone else None) for reason, lone in zip(why, apart, strict=True)]
+
+    @cached_property
     def known(self) -> Any:
         """(p,) bool: the parameters that have an error."""
         return np.array([reason is None for reason in self.why], bool)
 
-    def reason(self, places: Any) -> str | None:
-        """Why what is made of the parameters at some places has no error, or None."""
-        return next((self.why[place] for place in places if self.why[place]), None)
+    def reason(self, along: Any) -> str | None:
+        """Why along' parameter, along (p,), has no error; None where it has one."""
+        alone = next((self._alone[place] for place in np.flatnonzero(along) if self._alone[place]), None)
+        if alone is not None or not self.missing.shape[1]:
+            return alone
+        lost = float(((along @ self.missing) ** 2).sum())
+        return PART if lost > _LOST * float(along @ self.bread @ along) else None
 
     def centred(self, k: int) -> Influence:
         """The same with the first k parameters, scores, less their mean over those that have an error.
 
         Where some have none, a mean over all would carry what nobody knows into the error of each.
         """
-        known = self.known[:k]
+        made = replace(self, k=k)
+        known = made.known[:k]
         if known.all():
-            return self
+            return made
         bread = self.bread.copy()
         bread[:k] -= level(bread[:k], known)
-        return replace(self, bread=bread)
+        return replace(made, bread=bread, lost=made.missing)
 
     def arrays(self) -> dict[str, Any]:
         """What a file holds of it, beside `clipped`."""
-        counted = {"told": self.told, "unit": self.unit}
+        counted = {"told": self.told, "unit": self.unit, "lost": self.missing}
         more = {name: np.asarray(values, float) for name, values in counted.items() if values is not None}
         return {"bread": self.bread, "meat": self.meat, **more}
 
@@ -117,6 +191,17 @@ class Influence:
 
         list(in_order(fill, range(0, n, _DRAWN_TOGETHER)))
         return errors
+
+
+def _largest_class(missing: Any, size: float) -> Any:
+    """Places of the most rows of missing (m, q) that are alike, but for rounding beside `size`."""
+    best = np.zeros(0, int)
+    left = np.arange(len(missing))
+    while len(left) > len(best):
+        alike = np.abs(missing[left] - missing[left[0]]).max(axis=1) <= 1e-6 * size
+        best = left[alike] if alike.sum() > len(best) else best
+        left = left[~alike]
+    return best
 
 
 def level(scores: Any, known: Any) -> Any:
@@ -154,7 +239,7 @@ class Pending:
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         made = self.made()
-        return Influence, (made.bread, made.meat, made.clipped, made.told, made.groups, made.unit)
+        return Influence, (made.bread, made.meat, made.clipped, made.told, made.groups, made.unit, made.missing, made.k)
 
 
 def squared_rows(scores: Any, count: Any) -> Any:
@@ -215,7 +300,7 @@ def warn_of_few(names: Sequence[str], told: Any, groups: int) -> None:
 
     Of fewer in all the whole column was warned of.
     """
-    few = [f"{name} ({count:.0f})" for name, count in zip(names, told, strict=True) if 1 < count < FEW]
+    few = [f"{name} ({count:.0f})" for name, count in zip(names, told, strict=True) if 2 <= count < FEW]
     if few and groups >= FEW:
         more = f" and {len(few) - 10} more" if len(few) > 10 else ""
         warn(

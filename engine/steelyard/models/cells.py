@@ -226,7 +226,8 @@ class Cells:
         bread = centred_inverse(hessian, k, self.penalty)
         if kind == "model":
             return Influence(bread, hessian + np.diag(self.penalty))
-        return Influence(bread, self.matrix(self._moments(estimate)))
+        lost = np.zeros((self.size, 0)) if self.ridge else None
+        return Influence(bread, self.matrix(self._moments(estimate)), lost=lost)
 
     def _second_moments(self, estimate: Estimate, kind: str) -> Any:
         """(6, m) second moments of the cells' scores as rows 3 to 5; kind "model": the curvatures themselves."""

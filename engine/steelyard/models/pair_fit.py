@@ -181,7 +181,8 @@ class PairFit(ScoreFit):
                 total.add(part)
 
         run_pass(log, encoder, kernel, merge, threads)
-        return Influence(known.bread, *multiway(labels, [s.squared() for s in sums]))
+        lost = np.zeros((p, 0)) if spec.ridge else None
+        return Influence(known.bread, *multiway(labels, [s.squared() for s in sums]), lost=lost)
 
     def update(self, more: PreferenceLog) -> PairFit:
         """The fit of both logs together; nothing already counted is read again."""

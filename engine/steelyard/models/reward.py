@@ -81,11 +81,14 @@ class RewardModel:
     context: str | Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "context", several(self.context, "context"))
+        names = several(self.context, "context")
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("context takes names of context columns: an expression is named where the log is scanned")
+        object.__setattr__(self, "context", names)
         if self.heads not in ("shared", "per-group"):
             raise ValueError(f"heads must be 'shared' or 'per-group', not {self.heads!r}")
         if self.interactions != "all":  # one spelling, so that equal models are equal
-            object.__setattr__(self, "interactions", tuple((str(f), str(c)) for f, c in self.interactions))
+            object.__setattr__(self, "interactions", _pairs_of_names(self.interactions))
         _ = replace(self.scores, weights=self.weights)  # checks the rest
 
     @property
@@ -229,6 +232,14 @@ class RewardModel:
         weight = problem.totals.weight
         return RewardFit(self, design, coefficients, estimate, influence, kind, terms, n, dropped, weight,
                          (problem, tuple(clusters)))  # fmt: skip
+
+
+def _pairs_of_names(interactions: Any) -> tuple[tuple[str, str], ...]:
+    """Interactions as pairs of names. Raises TypeError for what is none."""
+    pairs = () if interactions is None else interactions
+    if isinstance(pairs, str) or not all(isinstance(p, tuple | list) and [*map(type, p)] == [str, str] for p in pairs):
+        raise TypeError(f"interactions takes pairs (feature, context) of names, or 'all', not {interactions!r}")
+    return tuple((f, c) for f, c in pairs)
 
 
 def _groups(rows: Rows) -> dict[int, str]:

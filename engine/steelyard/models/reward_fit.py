@@ -170,7 +170,8 @@ class RewardFit(Fit):
             if places is not None:
                 values[:, j] = drawn[:, list(places)].sum(axis=1)
         names = [name for name, _, _ in self.terms]
-        why = [reason or known.reason(places or ()) for _, places, reason in self.terms]
+        why = [reason or known.reason(np.bincount(places, minlength=len(known.why))) for _, places, reason in
+               ((name, list(at or ()), why) for name, at, why in self.terms)]  # fmt: skip
         return Bootstrap(names, values[0], values[1:], method, 0, ("term", "estimate"), why)
 
     def save(self, path: str | os.PathLike[str]) -> None:

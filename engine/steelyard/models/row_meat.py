@@ -48,14 +48,15 @@ def influence(
         return None
     estimate, sums = maximum.estimate, sums_at(problem, maximum, own_meat(problem, kind))
     bread = bread_of(problem, sums.hessian)
+    own = _own(problem)
     if kind == "model":
-        return Influence(bread, sums.hessian + np.diag(problem.penalty), unit=1.0 / problem.scale)
+        return Influence(bread, sums.hessian + np.diag(problem.penalty), **own)
     if kind == "cluster":
         return clustered(problem, estimate, bread, clusters)
     if problem.nuisances:
         meat, told = _stacked_meat(problem, estimate, _across(problem, estimate)), met(problem, [])
-        return Influence(bread, meat, told=told, unit=1.0 / problem.scale)
-    return Influence(bread, sums.meat, unit=1.0 / problem.scale)
+        return Influence(bread, meat, told=told, **own)
+    return Influence(bread, sums.meat, **own)
 
 
 @one_blas_thread()
@@ -65,7 +66,12 @@ def clustered(problem: RowProblem, estimate: Estimate, bread: Any, clusters: Seq
     squares = [_squares(problem, estimate, across, column, *named) for column, named in enumerate(clusters)]
     meat = multiway([name for name, _ in clusters], squares)
     meat = meat._replace(told=met(problem, clusters)) if problem.nuisances else meat
-    return Influence(bread, *meat, unit=1.0 / problem.scale)
+    return Influence(bread, *meat, **_own(problem))
+
+
+def _own(problem: RowProblem) -> dict[str, Any]:
+    """What an influence knows of a problem's parameters: their units; and that under a ridge none is looked for."""
+    return {"unit": 1.0 / problem.scale, "lost": np.zeros((problem.size, 0)) if problem.penalty.any() else None}
 
 
 def met(problem: RowProblem, clusters: Sequence[tuple[str, int]]) -> Any:

@@ -120,6 +120,9 @@ def loaded_influence(facts: dict[str, Any], arrays: dict[str, Any]) -> Influence
         return None
     p = len(arrays["parameter"])
     require(arrays, bread=(p, p), meat=(p, p))
+    lost = arrays.get("lost")
+    if lost is None or lost.ndim != 2 or len(lost) != p or not np.isfinite(lost).all():
+        raise FormatError("a part of the covariance that is none")
     more = {name: arrays[name] for name in ("told", "unit") if name in arrays}
     if any(values.shape != (p,) or values.dtype != np.float64 or not (values >= 0).all() for values in more.values()):
         raise FormatError("numbers of clusters, or units, that are none")
@@ -129,7 +132,9 @@ def loaded_influence(facts: dict[str, Any], arrays: dict[str, Any]) -> Influence
     bread, meat = (float(np.abs(arrays[name]).max(initial=0.0)) for name in ("bread", "meat"))
     if p * p * meat * bread > _LARGEST / max(bread, 1.0):
         raise FormatError("a covariance beyond all numbers")
-    return Influence(arrays["bread"], arrays["meat"], facts["clipped"], **more)
+    return Influence(
+        arrays["bread"], arrays["meat"], facts["clipped"], lost=lost, k=facts.get("estimate", {"k": 0})["k"], **more
+    )
 
 
 def refuse_own(own: Likelihood | None) -> None:

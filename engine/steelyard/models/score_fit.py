@@ -149,12 +149,11 @@ class Fit(ABC):
 
     def _unknown(self, along: Any) -> str | None:
         """Why along' parameter, along (p,), has no error; None where it has one."""
-        return None if self.psi is None else self.psi.reason(np.flatnonzero(along))
+        return None if self.psi is None else self.psi.reason(along)
 
     def _variance(self, along: Any) -> float:
         """Variance of along' parameter; along: (p,)."""
-        used = np.flatnonzero(along)
-        return float(along[used] @ self.covariance[np.ix_(used, used)] @ along[used])
+        return self._known_influence().variance(along)
 
     @property
     def own(self) -> Likelihood | None:

@@ -98,7 +98,7 @@ def write_debias(
         numerics=[(name, f"{x:.1e}" if isinstance(x, float) else x) for name, x in told.numerics.items()],
         facts=facts.frame().rows(), balance=Markup(balance_plot(fit.overlap.balance())) if has else "",
         propensities=Markup(propensity_plot(facts.histogram)), dropped=list(fit.dropped.items()),
-        nulls=table.filter(table["score"].is_null()).rows(named=True), pairs=never.head(30).rows(), never=len(never),
+        nulls=table.filter(table["se"].is_null()).rows(named=True), pairs=never.head(30).rows(), never=len(never),
     )  # fmt: skip
 
 
