@@ -32,3 +32,16 @@ def test_bands_of_two_arms_are_their_intervals(n):
     single, all_at_once = (fit.table(simultaneous=at_once) for at_once in (False, True))
     assert (all_at_once["low"] <= single["low"]).all()
     np.testing.assert_allclose(all_at_once["high"], single["high"], rtol=0.05)
+
+
+@pytest.mark.parametrize("clusters", [None, 5, 60])
+def test_draws_have_the_covariance_of_the_fit(clusters):
+    rng, n, k = np.random.default_rng(0), 2000, 12
+    a = rng.integers(0, k, n)
+    frame = pl.DataFrame({"a": a, "b": (a + rng.integers(1, k, n)) % k, "y": rng.integers(0, 2, n)})
+    frame = frame.with_columns(c=pl.Series(rng.integers(0, clusters or 1, n)))
+    log = sy.scan(frame, a="a", b="b", outcome="y", cluster="c" if clusters else ())
+    fit = sy.BradleyTerry().fit(log)
+    draws, size = fit.psi.draws(40_000, seed=1), np.sqrt(np.diag(fit.covariance))
+    off = (draws.T @ draws / len(draws) - fit.covariance) / np.outer(size, size)
+    assert np.abs(off).max() < 0.03  # some five Monte Carlo errors
