@@ -500,3 +500,22 @@ def test_a_feature_that_one_cluster_has_within_a_group():
     found = sy.GroupRewards(folds=1).fit(log).coefficients()
     assert found.filter(group="p", term="h")["se"].item() is None
     assert found["se"].null_count() == 1
+
+
+def test_an_arm_met_exactly_beside_one_of_one_cluster():
+    """Two reasons in one log: clustered errors start from the inverse as it is, not from one that is told anew."""
+    log = scanned(more(more(comparisons(), [0.5], [3], "A").with_columns(pl.col("a").replace("D", "F")), *two_raters()),
+                  cluster="rater")  # fmt: skip
+    fit = sy.BradleyTerry().fit(log)
+    told = {row["arm"]: row for row in fit.table().iter_rows(named=True)}
+    assert "met exactly" in told["F"]["reason"]
+    assert "one cluster" in told["D"]["reason"]
+    assert all(told[arm]["se"] > 0.03 for arm in ARMS)
+    want = sy.BradleyTerry().fit(scanned(comparisons(), cluster="rater"))
+    for x, y in (("A", "B"), ("C", "E")):
+        assert fit.contrast(x, y).se == pytest.approx(want.contrast(x, y).se, rel=0.05)
+
+
+def two_raters():
+    """Outcomes and raters of an arm that one rater has."""
+    return (np.random.default_rng(5).random(40) < 0.6) * 1.0, [7] * 40

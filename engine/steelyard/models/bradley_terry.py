@@ -156,7 +156,8 @@ class BradleyTerry:
         k = len(pairs.arms)
         score = np.full(k, np.nan)
         score[main] = estimate.theta
-        return PairFit(self, pairs, score, why, estimate, None, kind).referred(cells.influence(estimate, kind))
+        fit = PairFit(self, pairs, score, why, estimate, cells.influence(estimate, kind), kind)
+        return fit if kind == "cluster" else fit.referred(fit.psi)
 
     def check_labels(self, pairs: PairTable, kind: str) -> None:
         """Refuses labels that the model, or the model-based covariance, cannot read."""
