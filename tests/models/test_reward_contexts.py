@@ -113,3 +113,13 @@ def test_interactions_that_are_no_pairs(wrong):
     with pytest.raises(TypeError, match="context takes names"):
         sy.RewardModel(context=pl.col("topic"))  # type: ignore[arg-type]
     assert sy.RewardModel(interactions=None) == sy.RewardModel()  # type: ignore[arg-type]
+
+
+def test_new_values_beside_wide_features_in_single_precision_have_no_margin():
+    rng = np.random.default_rng(0)
+    sides = {f"emb_{side}": pl.Series(rng.normal(size=(300, 40)).astype(np.float32)) for side in "ab"}
+    frame = pl.DataFrame({"y": rng.integers(0, 2, 300), "t": ["p", "q", "r"] * 100, **sides})
+    roles = {"outcome": "y", "features": ("emb_a", "emb_b"), "context": "t"}
+    fit = sy.RewardModel(ridge=1.0, context="t").fit(sy.scan(frame, **roles))
+    new = frame.head(2).with_columns(t=pl.Series(["q", "new"]))
+    assert fit.predict(sy.scan(new, **roles)).collect()["margin"].is_null().to_list() == [False, True]

@@ -154,8 +154,8 @@ def told_by(
                  for place, *_ in clusters]  # fmt: skip
         return [np.unique(np.concatenate(both)) for both in pairs]
 
-    columns = [*zip(*blocks.each(one), strict=True)]
     if not clusters:
-        return np.sum(columns[0], axis=0)
+        return sum((some for (some,) in blocks.each(one)), np.zeros(size))
+    columns = zip(*blocks.each(one), strict=True)
     met = [np.bincount(np.unique(np.concatenate(pairs)) % size, minlength=size) for pairs in columns]
     return np.min(met, axis=0)

@@ -300,7 +300,7 @@ def warn_of_few(names: Sequence[str], told: Any, groups: int) -> None:
 
     Of fewer in all the whole column was warned of.
     """
-    few = [f"{name} ({count:.0f})" for name, count in zip(names, told, strict=True) if 2 <= count < FEW]
+    few = [f"{name} ({int(count)})" for name, count in zip(names, told, strict=True) if 2 <= count < FEW]
     if few and groups >= FEW:
         more = f" and {len(few) - 10} more" if len(few) > 10 else ""
         warn(

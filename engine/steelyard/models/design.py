@@ -134,8 +134,9 @@ class Design:
 
 
 def _single(part: Any) -> Any:
-    """In single precision. Raises LogError where a number is too large for it."""
-    if part.size and part.dtype != np.float32 and not np.abs(part).max() <= np.finfo(np.float32).max:
+    """In single precision. Raises LogError where a number is too large for it; what is no number stays so."""
+    large = part[np.abs(part) > np.finfo(np.float32).max] if part.dtype != np.float32 else part[:0]
+    if np.isfinite(large).any():
         raise LogError(
             "covariates or contexts beyond 3.4e38 beside more than 32 columns in single precision: give them in "
             "another unit, or the features in double precision"
