@@ -321,8 +321,12 @@ def _told(ready: Prepared, found: Residuals, omega: Any) -> Any:
         shared = [np.where(told & ~alone, k * k + arm, -1) for arm in (block.a, block.b)]
         return [np.where(told & alone, pair, -1), *shared]
 
-    count = told_by(ready.blocks, ready.clusters, k * k + k, codes)
-    pairs, together = np.triu(count[: k * k].reshape(k, k), 1), count[k * k :]
+    if ready.clusters:
+        count = told_by(ready.blocks, ready.clusters, k * k + k, codes)
+        pairs, together = np.triu(count[: k * k].reshape(k, k), 1), count[k * k :]
+    else:
+        pairs, met = found.answered, np.where((omega > 0) & ~own, found.answered + found.answered.T, 0.0)
+        together = met.sum(axis=1)
     part = np.triu(omega, 1) ** 2 * answers.scale**2 * found.by_pair[3]
     part, pairs = part + part.T, pairs + pairs.T
     unseen = np.divide(part, pairs, out=np.zeros_like(part), where=own & (pairs > 0)).sum(axis=1)

@@ -78,12 +78,6 @@ class PairFit(ScoreFit):
         """Relative Monte Carlo error of the standard errors in :meth:`table`; 0 up to 4,000 arms (exact)."""
         return 0.0 if self.psi is not None else self._sampled_spread[1]
 
-    def _unknown(self, along: Any) -> str | None:
-        """Why along' parameter, along (p,), has no error; None where it has one."""
-        if self.psi is not None:
-            return super()._unknown(along)
-        return next(filter(None, self._reasons[np.flatnonzero(along[: self.estimate.k])]), None)
-
     @cached_property
     def _reasons(self) -> Any:
         """(k,) why each identified score has no error, None where it has one."""

@@ -71,11 +71,6 @@ class RowFit(ScoreFit):
         told = told_by(self.problem.blocks, places, self.estimate.k, lambda block: (block.a, block.b))
         return np.array([ONE if count == 1 else None for count in told], object)
 
-    def _unknown(self, along: Any) -> str | None:
-        if self.psi is not None:
-            return super()._unknown(along)
-        return next(filter(None, self._reasons[np.flatnonzero(along[: self.estimate.k])]), None)
-
     @cached_property
     def _curvature(self) -> many_arms.Curvature:
         if self.problem is None:

@@ -321,6 +321,11 @@ class ScoreFit(Fit):
         """Why an arm's standard error is NaN, though it has one."""
         return _UNSETTLED
 
+    def _unknown(self, along: Any) -> str | None:
+        if self.psi is not None:
+            return super()._unknown(along)
+        return next(filter(None, self._reasons[np.flatnonzero(along[: self.estimate.k])]), None)
+
     @property
     def _reasons(self) -> Any:
         """(k,) why each identified score has no error, None where it has one."""
