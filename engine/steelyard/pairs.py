@@ -12,6 +12,7 @@ import polars as pl
 from steelyard._native.clean_rows import clean_rows
 from steelyard._native.pair_table import pair_table as pair_sums
 from steelyard.blocks import Block, Encoder
+from steelyard.columns import name_of
 from steelyard.counters import Hashed, Plain, Square
 from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError
@@ -34,7 +35,9 @@ STATUS = (
     "null, negative or infinite weight, or one beyond 1e-50 to 1e50",
     "null, negative or fractional count",
     "weight or count of zero",
+    "null cluster",
 )
+_CLUSTERLESS = STATUS.index("null cluster")
 HARMLESS = {"not labelled", "unknown arm", "weight or count of zero"}
 _KEEP_ROWS = 10
 _LARGEST = 1e50  # entry of a column, so that sums of squares stay finite
@@ -151,6 +154,9 @@ def good_rows(block: Block, unlabelled: bool = False) -> tuple[Block, NDArray[np
     """
     y, status = np.empty(block.n), np.zeros(block.n, np.uint8)
     bad = clean_rows(block.a, block.b, block.label, block.value, block.y, block.weight, block.count, y, status)
+    for codes in block.clusters:
+        if codes.min(initial=0) < 0:
+            status[(codes < 0) & (status <= unlabelled)], bad = _CLUSTERLESS, True
     at = np.flatnonzero(status <= unlabelled) if bad else np.arange(block.n)
     kept = replace(block, label=None, value=None, y=y)
     return kept if len(at) == block.n else kept.where(at), status, at
@@ -206,6 +212,7 @@ class Tally:
         Elsewhere all go through cells: a square table would stay with the worker that counted.
         """
         bare = self._here and block.weight is None and block.count is None and block.first is None
+        bare = bare and not block.clusters
         if bare and block.arms > WIDEST_DENSE:
             keys = self._plain.take(block)
             if keys is not None:
@@ -282,15 +289,15 @@ def _sorted(arms: Dictionary) -> tuple[pl.Series, NDArray[np.int32]]:
     return names.gather(order), code
 
 
-def pair_table(log: PreferenceLog, threads: int | None = None) -> PairTable:
-    """Counts every pair of a log in one pass.
+def pair_table(log: PreferenceLog, threads: int | None = None, clustered: bool = False) -> PairTable:
+    """Counts every pair of a log in one pass. clustered: rows without a cluster are bad too.
 
     Raises
     ------
     LogError
         Where rows are bad and the log says ``on_bad="raise"``, and for a log without usable rows.
     """
-    encoder, tally = Encoder(dict(log.outcomes)), Tally(log.unfolded)
+    encoder, tally = Encoder(dict(log.outcomes), clusters=_clusters(log) if clustered else {}), Tally(log.unfolded)
     run_pass(log, encoder, tally.count, tally.merge, threads)
     table = tally.table(encoder)[0]
     tally.refuse(log, encoder, table.rows.sum())
@@ -304,6 +311,8 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
             reason, "weight" if "weight" in reason else "count"
         )
         names = ", ".join(str(log.roles.get(r.strip(), r.strip())) for r in role.split(","))
+        if reason == "null cluster":
+            names = " or ".join(map(name_of, log.cluster))
         column = "" if "'" in reason else f"column {log.group if reason == 'null group' else names}; "
         text = (
             f"{count} {'outcome' if log.tallies else 'row'}{'s' * (count != 1)}: {reason} ({column}first rows {rows})"
@@ -320,11 +329,16 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
     )
 
 
+def _clusters(log: PreferenceLog) -> dict[str, Dictionary]:
+    return {f"cluster_{i}": Dictionary() for i in range(len(log.cluster))}
+
+
 def _of_all(log: PreferenceLog) -> Encoder:
     """Reads every column with a role in a row's verdict."""
     numeric, text = log.context_kinds()
     return Encoder(
         dict(log.outcomes),
+        clusters=_clusters(log),
         covariates=list(log.covariates) or None,
         features=log.feature_names() if log.features else (),
         context=numeric,

@@ -76,7 +76,7 @@ REFUSED = {
         lambda: sy.DoublyRobust(**LOOSE).fit(
             scanned(context="kind", cluster=[pl.when(pl.col("who") > 3).then("who").alias("who"), "kind"])
         ),
-        "has nulls",
+        "null cluster",
     ),
     "a frame for a log": (lambda: sy.BradleyTerry().fit(FRAME), "made by steelyard.scan"),
     "a frame to predict": (lambda: fitted().predict(FRAME), "made by steelyard.scan"),

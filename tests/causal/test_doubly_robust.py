@@ -410,7 +410,7 @@ def test_where_the_blocks_live_changes_no_bit(monkeypatch):
 def test_bad_input_is_named():
     frame = small(15, 300)
     bad("fewer than folds=5", sy.NotIdentifiedError, frame.with_columns(c=pl.lit("one")), {"cluster": "c"})
-    bad("has nulls", sy.LogError, frame.with_columns(c=pl.lit(None, pl.String)), {"cluster": "c"})
+    bad("null cluster", sy.LogError, frame.with_columns(c=pl.lit(None, pl.String)), {"cluster": "c"})
     bad("target frame lacks", sy.LogError, target=pl.DataFrame({"y": [1.0]}))
     bad("needs a, b and weight", sy.LogError, pairs=pl.DataFrame({"a": ["m0"]}))
     bad("the log's arms are", sy.LogError, pairs=pl.DataFrame({"a": ["m0"], "b": ["who"], "weight": [1.0]}))

@@ -185,7 +185,7 @@ def test_responses_refuse_what_is_not_theirs_and_ratios_beyond_numbers():
         sy.PolicyValue(LOGGED).fit(sy.scan(far, a="a", b="b", outcome="y"))
     assert np.isfinite(sy.PolicyValue(LOGGED, clip=10.0).fit(sy.scan(far, a="a", b="b", outcome="y")).value)
     nulls = frame.with_columns(rater=pl.lit(None, pl.String))
-    with pytest.raises(sy.LogError, match="has nulls"):
+    with pytest.raises(sy.LogError, match="null cluster"):
         sy.PolicyValue(LOGGED).fit(sy.scan(nulls, a="a", b="b", outcome="y", cluster="rater"))
     assert log.count() == 200
 

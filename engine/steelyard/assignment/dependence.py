@@ -12,7 +12,7 @@ from steelyard.assignment.models import SoftmaxModel
 from steelyard.assignment.softmax import SoftmaxProblem
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
-from steelyard.inference.clusters import ClusterSums, refuse_nulls, summed
+from steelyard.inference.clusters import ClusterSums, summed
 from steelyard.inference.influence import squared_rows
 from steelyard.spill import settled
 
@@ -70,16 +70,16 @@ def dependence(model: SoftmaxModel, assigned: Assigned, clusters: tuple[str, ...
                 return Dependence(
                     what, tuple(model.contexts.names), None, asked, None, "score test, by cluster", reason
                 )
-            statistic, df, method = (*_score_test(problem, shares.gamma, clusters[0]), "score test, by cluster")
+            statistic, df, method = (*_score_test(problem, shares.gamma, clustered=True), "score test, by cluster")
         elif any(problem.blocks.each(_is_weighted)):  # a sampling weight is no number of rows
-            statistic, df, method = (*_score_test(problem, shares.gamma, None), "score test")
+            statistic, df, method = (*_score_test(problem, shares.gamma), "score test")
         else:
             wide = np.concatenate([shares.gamma, np.zeros((problem.k, problem.d - 1))], axis=1)
             full = problem.maximise(wide, _ROUNDS).log_likelihood
             statistic, df = 2.0 * (full - shares.log_likelihood), asked
             method = "likelihood ratio"
     except ConvergenceError:  # contexts that tell some class completely: the likelihood grows without end
-        statistic, df, method = (*_score_test(problem, shares.gamma, None), "score test")
+        statistic, df, method = (*_score_test(problem, shares.gamma), "score test")
     p_value = float(scipy.stats.chi2.sf(statistic, df))
     return Dependence(what, tuple(model.contexts.names), float(statistic), df, p_value, method)
 
@@ -92,19 +92,18 @@ def _constant(block: Block) -> Block:
     return replace(block, columns=np.ones((1, block.n)))
 
 
-def _score_test(problem: SoftmaxProblem, shares: Any, cluster: str | None) -> tuple[float, int]:
+def _score_test(problem: SoftmaxProblem, shares: Any, clustered: bool = False) -> tuple[float, int]:
     """U' (sum over rows or clusters of u u')^- U, u the scores of the contexts' coefficients at constant shares."""
     k, d = problem.k, problem.d - 1
     gamma = np.concatenate([shares, np.zeros((k, d))], axis=1)
 
     def one(block: Block) -> tuple[Any, Any]:
         scores = problem.scores(block, gamma, np.arange(k)).reshape(block.n, k, 1 + d)[:, :, 1:].reshape(block.n, k * d)
-        if cluster is None:
+        if not clustered:
             return scores.sum(axis=0), squared_rows(scores, block.count)
-        refuse_nulls(block, 0, cluster)
         return scores.sum(axis=0), summed(block.clusters[0], None, 0, [(slice(None), scores)], k * d)
 
-    if cluster is None:
+    if not clustered:
         total, square = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
     else:
         groups = len(problem.clusters)

@@ -13,7 +13,6 @@ import scipy  # its parts load when first used
 
 from steelyard.blocks import Block
 from steelyard.errors import NotIdentifiedError
-from steelyard.inference.clusters import refuse_nulls
 from steelyard.spill import Blocks, settled
 
 MOST = 100
@@ -118,10 +117,9 @@ def refuse_lone(rows: Any, names: Sequence[str], what: str, out: str) -> None:
 
 def _by_group(blocks: Blocks, folds: int, seed: int, clusters: Sequence[tuple[int, str, int]]) -> Any:
     """(codes of the first column,) fold: the largest groups first, each to the smallest fold, ties by chance."""
-    at, name, codes = clusters[0]
+    at, _, codes = clusters[0]
 
     def one(block: Block) -> tuple[Any, Any]:
-        refuse_nulls(block, at, name)
         found, first = np.unique(block.clusters[at], return_index=True)
         return np.bincount(block.clusters[at], minlength=codes), found[np.argsort(first)]
 
@@ -153,10 +151,9 @@ def _groups(blocks: Blocks, clusters: Sequence[tuple[int, str, int]]) -> Any:
     if len(clusters) == 1:
         return np.arange(sizes[0])
     links = []
-    for place, (at, name, codes) in enumerate(clusters[1:], 1):
+    for place, (at, _, codes) in enumerate(clusters[1:], 1):
 
-        def one(block: Block, at: int = at, name: str = name, codes: int = codes) -> Any:
-            refuse_nulls(block, at, name)
+        def one(block: Block, at: int = at, codes: int = codes) -> Any:
             return np.unique(block.clusters[clusters[0][0]].astype(np.int64) * codes + block.clusters[at])
 
         key = np.unique(np.concatenate(list(blocks.each(one))))

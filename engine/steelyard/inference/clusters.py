@@ -10,7 +10,6 @@ import scipy  # its parts load when first used
 
 from steelyard._native.row_squares import row_squares
 from steelyard.blocks import Block
-from steelyard.errors import LogError
 from steelyard.inference.influence import Squares, cluster_sets
 from steelyard.spill import Blocks
 
@@ -57,18 +56,6 @@ def summed(
     return Part(by_arm, occurring, sums)
 
 
-def refuse_nulls(block: Block, place: int, name: str) -> None:
-    """Raises LogError where a row of a block has no cluster. place: of the column among the block's."""
-    null = np.flatnonzero(block.clusters[place] < 0)
-    if len(null):
-        first = np.sort(block.numbers(null))[:10].tolist()
-        raise LogError(
-            f"cluster column {name!r} has nulls: {len(null)} in the first part of the log that has one (first rows "
-            f"{first}). Fill them, each with a value of its own, or filter such rows out: on_bad= leaves out rows "
-            "without an arm or outcome, not these"
-        )
-
-
 class ClusterSums:
     """Row scores of k arms and d columns summed within clusters: add the parts of all blocks, in order."""
 
@@ -109,17 +96,15 @@ class ClusterSums:
 def squared_sums(blocks: Blocks, cluster: tuple[int, str, int], width: int, scores: Callable[[Block], Any]) -> Squares:
     """Sums of the scores (n, width) of a column's clusters. scores: of a block's rows.
 
-    cluster: the column's place, name and number of codes. As many clusters at a time as memory holds. Raises LogError
-    for rows without a cluster.
+    cluster: the column's place, name and number of codes. As many clusters at a time as memory holds.
     """
     total = Squares(np.zeros((width, width)), 0, np.zeros(width, np.int64))
-    column, name, codes = cluster
+    column, _, codes = cluster
     step = max(1, CLUSTER_BYTES // (8 * (width + 1)))
     for low in range(0, max(codes, 1), step):
 
         def part(block: Block, low: int = low) -> Part:
             code = block.clusters[column]
-            refuse_nulls(block, column, name)
             if codes > step:
                 block = block.where((code >= low) & (code < low + step))
             entries = ((cut, scores(some)) for cut, some in block.pieces(max(1, _CELLS // width)))

@@ -136,7 +136,7 @@ class BradleyTerry:
         names = tuple(log.covariates) if self.covariates is None else several(self.covariates)
         if names or self.own or self.weights is not None:
             return fit_rows(self, log, names, kind, threads, start)
-        fit = self.fit_table(pair_table(log, threads), kind)
+        fit = self.fit_table(pair_table(log, threads, clustered=kind == "cluster" and log.on_bad != "raise"), kind)
         if kind != "cluster":
             return fit
         if fit.psi is None:  # of so many arms that no covariance is held: contrasts then ask the rows

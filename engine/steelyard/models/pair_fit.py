@@ -17,7 +17,7 @@ from steelyard.graph import strong_components
 from steelyard.inference import Bootstrap, Influence
 from steelyard.inference.audit import fewest_rows
 from steelyard.inference.bootstrap import check_replicates, multinomial_refits
-from steelyard.inference.clusters import ClusterSums, Part, cluster_names, refuse_nulls
+from steelyard.inference.clusters import ClusterSums, Part, cluster_names
 from steelyard.inference.influence import FLAT, level, multiway
 from steelyard.log import needs_log
 from steelyard.models import row_meat
@@ -25,7 +25,7 @@ from steelyard.models.cells import Cells
 from steelyard.models.row_blocks import inside
 from steelyard.models.row_problem import RowProblem
 from steelyard.models.score_fit import ScoreFit
-from steelyard.pairs import good_rows, pair_table
+from steelyard.pairs import Tally, clean, pair_table
 from steelyard.passes import run_pass
 from steelyard.result import DropAudit, write_archive
 from steelyard.spill import Blocks
@@ -161,21 +161,22 @@ class PairFit(ScoreFit):
         place = np.where(self.main, np.cumsum(self.main) - 1, -1).astype(np.int32)
         p = len(self.estimate.parameter)
         rows = RowProblem(Blocks([]), self.estimate.k, ("position",) * spec.position, spec.model, np.zeros(p))
-        sums, labels = [ClusterSums(rows.k, p - rows.k) for _ in names], [log.cluster_label(name) for name in names]
+        sums, tally = [ClusterSums(rows.k, p - rows.k) for _ in names], Tally(log.unfolded)
 
-        def kernel(block: Block) -> list[Part]:
-            good, _, at = good_rows(block)
+        def kernel(block: Block) -> tuple[dict[str, Any], list[Part]]:
+            good, bad, at = clean(block)
             kept = inside(replace(good, place=at.astype(np.int32)), place, spec.position, spec.ties != "drop")
-            for column, label in enumerate(labels):
-                refuse_nulls(kept, column, label)
-            return [row_meat.cluster_sums(rows, kept, self.estimate, column) for column in range(len(names))]
+            return bad, [row_meat.cluster_sums(rows, kept, self.estimate, column) for column in range(len(names))]
 
-        def merge(parts: list[Part]) -> None:
-            for total, part in zip(sums, parts, strict=True):
+        def merge(told: tuple[dict[str, Any], list[Part]]) -> None:
+            tally.found(told[0])
+            for total, part in zip(sums, told[1], strict=True):
                 total.add(part)
 
         run_pass(log, encoder, kernel, merge, threads)
+        tally.refuse(log, encoder, 1.0)
         lost = np.zeros((p, 0)) if spec.ridge else None
+        labels = [log.cluster_label(name) for name in names]
         return Influence(known.bread, *multiway(labels, [s.squared() for s in sums]), lost=lost)
 
     def update(self, more: PreferenceLog) -> PairFit:

@@ -29,6 +29,7 @@ from steelyard.solve import (
 _AT_MOST = 10  # Newton steps that make up for a larger one
 _ROUGH = (1e-5, 1e-3)  # precision of the maximum of some of the rows, where that of all starts
 _PATIENCE = 20  # scores, after which a wide fit takes a new Hessian
+_RUNS = 0.1  # of the largest part of a step, from which a column is named
 _FAR = 1e3  # how far to look along a step for a place where the likelihood is lower
 _SEPARATED = (
     "the fit has no finite maximum: some combination of scores, covariates and features tells the outcome of every "
@@ -88,9 +89,17 @@ def _said(problem: RowProblem) -> Iterator[None]:
         if error.stopped is None or not _grows(problem, *error.stopped):
             words = f"the solver stopped short of the maximum ({error}). Shrink with ridge=, or use fewer columns."
             raise ConvergenceError(words) from error
-        raise NotIdentifiedError(f"{_SEPARATED} ({error})") from error
+        raise NotIdentifiedError(f"{_SEPARATED}{_runaways(problem, error.stopped[1])} ({error})") from error
     except NotIdentifiedError as error:
         raise NotIdentifiedError(f"{_SEPARATED} ({error})") from error
+
+
+def _runaways(problem: RowProblem, step: Any) -> str:
+    """In words, the columns that the last step moved most: along it the likelihood grows without end."""
+    size = np.abs(step) / float(np.abs(step).max())
+    columns = size[problem.k : problem.k + problem.d]
+    most = [problem.names[j] for j in np.argsort(-columns, kind="stable")[:5] if columns[j] > _RUNS]
+    return f" What grows without end: {', '.join(most)}." if most else ""
 
 
 def _grows(problem: RowProblem, scaled: Any, step: Any) -> bool:

@@ -21,7 +21,6 @@ from steelyard.inference.clusters import (
     ClusterSums,
     Part,
     joined,
-    refuse_nulls,
     squared_sums,
     summed,
     told_by,
@@ -63,7 +62,7 @@ def influence(
 def clustered(problem: RowProblem, estimate: Estimate, bread: Any, clusters: Sequence[tuple[str, int]]) -> Influence:
     """The influence with the meat of clusters."""
     across = _across(problem, estimate) if problem.nuisances else []
-    squares = [_squares(problem, estimate, across, column, *named) for column, named in enumerate(clusters)]
+    squares = [_squares(problem, estimate, across, column, size) for column, (_, size) in enumerate(clusters)]
     meat = multiway([name for name, _ in clusters], squares)
     meat = meat._replace(told=met(problem, clusters)) if problem.nuisances else meat
     return Influence(bread, *meat, **_own(problem))
@@ -117,7 +116,7 @@ def own_meat(problem: RowProblem, kind: str) -> bool:
     return kind == "sandwich" and not problem.nuisances
 
 
-def _squares(problem: RowProblem, estimate: Estimate, across: Any, column: int, name: str, size: int) -> Squares:
+def _squares(problem: RowProblem, estimate: Estimate, across: Any, column: int, size: int) -> Squares:
     """Sums of the clusters of a column; a pass for as many as memory holds."""
     k = 0 if problem.nuisances else problem.k
     total = Squares(np.zeros((problem.size, problem.size)), 0, np.zeros(problem.size, np.int64))
@@ -126,7 +125,6 @@ def _squares(problem: RowProblem, estimate: Estimate, across: Any, column: int, 
 
         def part(block: Block, low: int = low, used: bool = True) -> Part:
             codes = block.clusters[column]
-            refuse_nulls(block, column, name)
             block = block if size <= step else block.where((codes >= low) & (codes < low + step))
             if not problem.nuisances:
                 return cluster_sums(problem, block, estimate, column, low)
