@@ -23,7 +23,11 @@ modules = [
     for binding in sorted(Path("bindings").glob("*.pyx"))
 ]
 
+# Cython's own code for memoryviews, once for all modules: in each of them it took most of the time to compile.
+SHARED = "steelyard._native._memoryviews"
+modules.append(Extension(SHARED, []))
+
 setup(
-    ext_modules=cythonize(modules, build_dir="build", include_path=["kernels"]),
+    ext_modules=cythonize(modules, build_dir="build", include_path=["kernels"], shared_utility_qualified_name=SHARED),
     options={"build_ext": {"parallel": os.cpu_count()}},  # modules, side by side
 )

@@ -45,23 +45,30 @@ class RowFit:
     def full(self, free):
         return np.concatenate([[0.0], free])
 
-    def rows(self, parameter):
-        """(n, p) score of one row each, without its times."""
+    def slopes(self, parameter):
+        """(n,) each: derivatives of one row each by its margin and by the tie parameter, without its times."""
         eta = self.eta(parameter)
         tie = parameter[-1] if self.has_tie else 0.0
         d_eta = log_density(eta + 1j * STEP, self.y, tie, self.model).imag / STEP * self.weight
-        scores = np.zeros((len(eta), self.p))
-        index = np.arange(len(eta))
+        d_tie = log_density(eta + 0j, self.y, tie + 1j * STEP, self.model).imag / STEP if self.has_tie else 0.0
+        return d_eta, d_tie * self.weight
+
+    def rows(self, parameter):
+        """(n, p) score of one row each, without its times."""
+        d_eta, d_tie = self.slopes(parameter)
+        scores = np.zeros((len(self.a), self.p))
+        index = np.arange(len(self.a))
         scores[index, self.a] += d_eta
         scores[index, self.b] -= d_eta
         scores[:, self.k : self.k + self.columns.shape[1]] = d_eta[:, None] * self.columns
         if self.has_tie:
-            d_tie = log_density(eta + 0j, self.y, tie + 1j * STEP, self.model).imag / STEP
-            scores[:, -1] = d_tie * self.weight
+            scores[:, -1] = d_tie
         return scores
 
     def score(self, parameter):
-        return self.times @ self.rows(parameter)
+        d_eta, d_tie = (self.times * slope for slope in self.slopes(parameter))
+        arms = np.bincount(self.a, d_eta, self.k) - np.bincount(self.b, d_eta, self.k)
+        return np.concatenate([arms, d_eta @ self.columns, [d_tie.sum()] * self.has_tie])
 
     def solve(self):
         start = np.zeros(self.p - 1)
