@@ -28,6 +28,20 @@ def test_rows_that_count_as_several_are_so_many_rows(options):
     assert one.histogram.equals(other.histogram)
 
 
+def test_a_clip_at_a_quantile_knows_what_rows_weigh():
+    rng = np.random.default_rng(0)
+    times = rng.integers(1, 6, 900)
+    frame = simulated().head(900).with_columns(times=pl.Series(times))
+    found = []
+    for log in (scanned(frame, weight="times"), scanned(frame[np.repeat(np.arange(900), times)])):
+        weights = sy.PairPropensity(ridge=0.0).fit(log).weights(log, floor=0.0, clip=0.9)
+        found.append((weights.overlap(), sy.BradleyTerry(weights=weights.as_known()).fit(log).score))
+    (weighed, scores), (alone, plain) = found
+    assert weighed.limit == pytest.approx(alone.limit)
+    assert weighed.quantiles == pytest.approx(alone.quantiles)
+    np.testing.assert_allclose(scores, plain, atol=1e-7)
+
+
 def test_values_of_text_that_are_new_count_as_the_others_on_average():
     frame = simulated()
     fit = sy.PairPropensity(unseen="other").fit(scanned(frame.filter(pl.col("level") != "s")))

@@ -223,9 +223,28 @@ def test_errors_that_know_of_the_estimate_need_one_log_for_both():
     log, few = scanned(frame, NUMERIC), scanned(frame.head(400), NUMERIC)
     for weights in (sy.PairPropensity().fit(few).weights(log, floor=0.0),
                     sy.PairPropensity().fit(few).weights(few, floor=0.0, kind="balance")):  # fmt: skip
-        with pytest.raises(sy.LogError, match=r"estimated on 400 rows and this fit reads 900.*as_known"):
+        with pytest.raises(sy.LogError, match=r"not estimated on the rows that this fit reads.*as_known"):
             sy.BradleyTerry(weights=weights).fit(log)
         assert sy.BradleyTerry(weights=weights.as_known()).fit(log).table()["se"].null_count() == 0
+
+
+@pytest.mark.parametrize("spec", [sy.PairPropensity(), sy.GroupPropensity(), sy.LabelPropensity()])
+@pytest.mark.parametrize("options", [{}, {"target": "log"}, {"kind": "balance"}])
+def test_logs_of_as_many_rows_are_told_apart(spec, options):
+    rng = np.random.default_rng(0)
+    frame = simulated(n=900).with_columns(w=pl.Series(rng.integers(1, 3, 900) * 1.0))
+    frame = frame.with_columns(y=pl.when(pl.Series(rng.random(900) < 0.7)).then("y"))
+    log = scanned(frame, NUMERIC)
+    resampled = frame.sample(900, with_replacement=True, seed=1)
+    for other in (scanned(resampled, NUMERIC), scanned(frame, NUMERIC, weight="w")):
+        weights = spec.fit(other).weights(log, floor=0.0, **options)
+        if options.get("kind") == "balance":  # its weights were made of the log that they are for
+            sy.BradleyTerry(weights=weights).fit(log)
+            continue
+        with pytest.raises(sy.LogError, match="not estimated on the rows that this fit reads"):
+            sy.BradleyTerry(weights=weights).fit(log)
+    again = scanned(frame.clone(), NUMERIC)
+    sy.BradleyTerry(weights=spec.fit(again).weights(again, floor=0.0, **options)).fit(log)
 
 
 def test_what_weights_do_not_go_with():

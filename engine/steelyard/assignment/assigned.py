@@ -10,6 +10,7 @@ import numpy as np
 
 from steelyard.blocks import Block, Encoder
 from steelyard.dictionary import Dictionary
+from steelyard.models.row_blocks import weights
 
 Kind = Literal["pair", "group", "label"]
 _TABLE = 1 << 20  # entries of a table of all pairs, in a fifth of the time of a search
@@ -52,6 +53,11 @@ class Assigned:
     def arms(self, block: Block) -> Any:
         """(2, n) codes of both arms of a block with what was drawn."""
         return np.stack(block.drawn) if self.pairs is None else self.pairs.T.take(block.drawn[0], axis=1)
+
+    def by_label(self, block: Block) -> Any:
+        """(L,) weight of a block's rows with each arm, group or label, where what was drawn is known of all."""
+        members = self.arms(block) if self.kind == "pair" else np.stack(block.drawn)
+        return sum(np.bincount(codes, weights(block), len(self.labels)) for codes in members)
 
     def _codes(self, block: Block) -> tuple[Any, ...]:
         if self.kind == "group":

@@ -74,13 +74,13 @@ def histogram_frame(labels: tuple[str, ...], counts: Any) -> pl.DataFrame:
     ).sort("label", "low")  # fmt: skip
 
 
-def fine_counts(weight: Any, count: Any) -> Any:
-    """Comparisons (2 x 64 x 256,) by the logarithm of their positive weight: quantiles to 0.3 %, in any order of rows.
+def fine_counts(weight: Any, sampling: Any) -> Any:
+    """The log (2 x 64 x 256,) by the logarithm of its positive weights: quantiles to 0.3 %, in any order of rows.
 
-    count: (n,) how many each weight is of; None: one.
+    sampling: (n,) how much of the log each row stands for.
     """
     counts = np.zeros(2 * _WIDE * FINE)
-    log_counts(weight, count, FINE, -_WIDE, counts)
+    log_counts(weight, sampling, FINE, -_WIDE, counts)
     return counts
 
 

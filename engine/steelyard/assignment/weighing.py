@@ -81,8 +81,8 @@ def weigh_rows(
     _refuse_unknown(blocks)
     if propensity.misfit is not None:
         propensity.misfit.warn()
-    words = _population(propensity, target, kind)
-    made = Weights(propensity, log, words, kind, trim=trim, rows=sum(blocks.each(lambda block: block.n)))
+    words, by_label = _population(propensity, target, kind), sum(blocks.each(propensity.assigned.by_label))
+    made = Weights(propensity, log, words, kind, trim=trim, by_label=by_label)
     if kind == "stabilized" or (isinstance(target, str) and target == "log"):
         made = replace(made, share=_shares(propensity, blocks))
     if not isinstance(target, str):
@@ -335,7 +335,7 @@ def _clipped(made: Weights, blocks: Blocks, clip: float) -> Weights:
 
     def one(block: Block) -> tuple[float, float, Any]:
         raw, sampling = _finite(made, block)[0], sampling_weights(block)
-        return float(raw @ sampling), float(sampling[raw > 0].sum()), (fine_counts(raw, block.count) if clip < 1 else 0)
+        return float(raw @ sampling), float(sampling[raw > 0].sum()), (fine_counts(raw, sampling) if clip < 1 else 0)
 
     total, rows, counts = (sum(part) for part in zip(*blocks.each(one), strict=True))
     mean = total / rows if rows else 1.0
@@ -371,7 +371,7 @@ def _summed(made: Weights, blocks: Blocks) -> Sums:
         return Sums(
             int(rows), sampled, int(clipped), int(trimmed), cut, weight, squares, largest, float(tilt @ sampling),
             by_label[:, 0], before[:, 0], after[:, 0], by_label[:, 1], before[:, 1:], after[:, 1:],
-            design[1:] @ (tilt * sampling), bins, seen, fine_counts(np.minimum(raw, limit), block.count), values,
+            design[1:] @ (tilt * sampling), bins, seen, fine_counts(np.minimum(raw, limit), sampling), values,
         )  # fmt: skip
 
     every = made.kind == "overlap" or isinstance(made.propensity.model, Classified)  # class's probability is made

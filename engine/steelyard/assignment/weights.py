@@ -82,7 +82,7 @@ class Weights:
     propensity was estimated (stacked equations; :meth:`as_known` for errors that do not).
 
     share: the log's own, in the numerator; None: 1. toward: weights of contexts toward
-    a target of rows or margins. balancing: kind="balance". mean: of the raw weights. rows: of the log.
+    a target of rows or margins. balancing: kind="balance". mean: of the raw weights. by_label: (L,) rows of the log.
     limit: the largest, in units of the mean. trim: the lowest propensity. sums: see :class:`Sums`.
     """
 
@@ -94,7 +94,7 @@ class Weights:
     toward: Balancing | None = field(default=None, repr=False)
     balancing: Balancing | None = field(default=None, repr=False)
     mean: float = 1.0
-    rows: int = 0
+    by_label: Any = field(default=None, repr=False)
     limit: float | None = None
     trim: float | None = None
     known: bool = False
@@ -176,15 +176,15 @@ class Weights:
         if self.known:
             return []
         found: list[Any] = [] if self.balancing is not None else [x for x in (self.toward, self.share) if x is not None]
-        made, fitted = len(found) + (self.balancing is not None), self.propensity.n
-        model = self.propensity.model
+        made, propensity = len(found) + (self.balancing is not None), self.propensity
+        model, fitted = propensity.model, sum(propensity.blocks.each(propensity.assigned.by_label))
         if self.balancing is not None:
             found.append(self.balancing)
         elif self.kind == "overlap":
             found += [model.tilted] if hasattr(model, "tilted") else []
         elif hasattr(model, "rows"):
             found.append(model)
-        return [_Entered(nuisance, self, self.rows if i < made else fitted) for i, nuisance in enumerate(found)]
+        return [_Entered(nuisance, self, self.by_label if i < made else fitted) for i, nuisance in enumerate(found)]
 
     # --- figures ---------------------------------------------------------------------------------
     @property
@@ -297,7 +297,10 @@ class _Entered:
 
     nuisance: Any
     weights: Weights
-    n: int
+    estimated_on: Any
+
+    def by_label(self, block: Block) -> Any:
+        return self.weights.propensity.assigned.by_label(replace(block, weight=block.sampling))
 
     def rows(self, block: Block) -> tuple[Any, Any]:
         slopes, scores = self.nuisance.rows(replace(block, weight=block.sampling))

@@ -13,10 +13,16 @@ from steelyard.blocks import Block
 
 
 class Nuisance(Protocol):
-    """One set of estimated parameters gamma, q of them, in the weights of a fit. n: rows it was estimated on."""
+    """One set of estimated parameters gamma, q of them, in the weights of a fit.
+
+    estimated_on: (L,) weight of the rows that it was estimated on, by what was assigned.
+    """
 
     @property
-    def n(self) -> int: ...
+    def estimated_on(self) -> Any: ...
+
+    def by_label(self, block: Block) -> Any:
+        """(L,) the same of a block's rows."""
 
     def rows(self, block: Block) -> tuple[Any, Any]:
         """(n, q) d log w / d gamma, and (n, q) u, of a block's rows; NumPy or sparse arrays."""

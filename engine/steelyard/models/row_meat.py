@@ -163,13 +163,15 @@ def _across(problem: RowProblem, estimate: Estimate) -> list[Any]:
 
     Raises LogError where it was estimated on other rows: its scores here are then not those that it solved.
     """
-    rows = problem.totals.rows + sum(n for blocks in problem.rest for n in blocks.each(lambda block: block.n))
-    other = next((nuisance.n for nuisance in problem.nuisances if nuisance.n != rows), None)
-    if other is not None:
-        raise LogError(
-            f"the weights were estimated on {other} rows and this fit reads {rows}: errors that know of the "
-            "estimate need one log for both. Fit the propensity on this log, or use weights.as_known()."
-        )
+    for nuisance in problem.nuisances:
+        read = sum(part for blocks in (problem.blocks, *problem.rest) for part in blocks.each(nuisance.by_label))
+        if not np.allclose(read, nuisance.estimated_on, rtol=1e-9, atol=0.0):
+            raise LogError(
+                f"the weights were not estimated on the rows that this fit reads: by what was assigned those weigh "
+                f"{_some(nuisance.estimated_on)} and these {_some(read)}. Errors that know of the estimate need one "
+                "log for both: fit the propensity on this log, or use weights.as_known(), whose errors leave out that "
+                "it was estimated."
+            )
 
     def one(block: Block) -> list[Any]:
         sums: list[Any] = [0.0] * len(problem.nuisances)
@@ -180,6 +182,10 @@ def _across(problem: RowProblem, estimate: Estimate) -> list[Any]:
 
     totals = [sum(parts) for parts in zip(*problem.blocks.each(one), strict=True)]
     return [nuisance.solve(total) for nuisance, total in zip(problem.nuisances, totals, strict=True)]
+
+
+def _some(weights: Any) -> str:
+    return ", ".join(f"{weight:g}" for weight in weights[:5]) + (", ..." if len(weights) > 5 else "")
 
 
 def _stacked(
