@@ -56,7 +56,8 @@ class Block:
 
     a, b: arm codes (n,), negative where null or unknown. Outcome either as label codes (n,) with the
     value of each label, NaN for one that is not an outcome, or as numbers y (n,), NaN where null.
-    weight, count: (n,) NaN where null. first: (n,) 1 where being shown first counts. clusters: codes.
+    weight, count: (n,) NaN where null. first: (n,) 1 where being shown first counts, 2 where that is not said.
+    clusters: codes.
     columns: (d, n) covariates, NaN where null; a tuple of d, (n,) each, where they stay as they lie in a frame in
     memory, to be read only. features: (n, m) those of a minus those of b, NaN where null; in their place `sides`,
     (n, m) of a and of b, where those stay as they lie. squares: (d,) or (m,) sums of squares of what lies so,
@@ -236,7 +237,7 @@ class Encoder:
         """The block of a batch that is coded, with its numbers: what any thread can make, whatever the others do."""
         return replace(
             block, y=_outcomes(batch["outcome"]), weight=_optional(batch, "weight"), count=_optional(batch, "count"),
-            first=batch["position"].cast(pl.UInt8).to_numpy() if "position" in batch.columns else None,
+            first=batch["position"].to_numpy() if "position" in batch.columns else None,
             **self._rows(batch, block.start),
             context=tuple(_column(batch, "context", name) for name in self.context),
             propensity=_optional(batch, "propensity"),

@@ -29,6 +29,11 @@ def is_label(kind: pl.DataType) -> bool:
     return not (kind.is_nested() or kind in (pl.Binary, pl.Object, pl.Duration))
 
 
+def alike(a: pl.DataType, b: pl.DataType) -> bool:
+    """Whether one value has one text in columns of these types: 1 and 1.0 have two."""
+    return a == b or all(kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Null) for kind in (a, b))
+
+
 class NewLabelError(Exception):
     """A label has no code yet, and this is not the thread that gives codes."""
 

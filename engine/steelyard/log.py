@@ -24,7 +24,7 @@ from steelyard.columns import (
     own_name,
     several,
 )  # fmt: skip
-from steelyard.dictionary import is_label
+from steelyard.dictionary import alike, is_label
 from steelyard.errors import LogError, said
 from steelyard.formats import FORMATS, OUTCOMES, as_mapped, worth
 from steelyard.sources import broken, opened, reader, scanned_by
@@ -179,7 +179,7 @@ class PreferenceLog:
     def _read(self, encoder: Encoder, schema: pl.Schema) -> dict[str, pl.Expr]:
         """What is read for each role."""
         roles = {name: expression_of(column, schema, name) for name, column in self.roles.items()}
-        kinds = {role: schema[column] if isinstance(column, str) else self._kind(roles[role], role)
+        kinds = {role: schema[column] if isinstance(column, str) else self.kind(roles[role], role)
                  for role, column in self.roles.items() if role in ("a", "b", "outcome")}  # fmt: skip
         if not any(isinstance(self.roles[side], pl.Expr) and roles[side].meta.is_literal() for side in "ab"):
             self._refuse_unlike(kinds["a"], kinds["b"])
@@ -203,17 +203,36 @@ class PreferenceLog:
             for side, columns in zip("ab", self.features, strict=True):
                 roles[f"feature_{side}"] = of_side(columns, schema)
         if "position" in roles:
-            kind = self._kind(roles["position"], "position")
-            if not (kind.is_numeric() or kind in (pl.Boolean, pl.Null)):
-                raise LogError(f"column role 'position' holds {kind}, but true or false belong there")
-            shown = roles["position"].fill_nan(None) if kind.is_float() else roles["position"]
-            roles["position"] = shown.cast(pl.Boolean).fill_null(value=False)
+            roles["position"] = self._position(roles["position"])
+        for role, expression in roles.items():
+            if own_name(expression) is None:
+                self._refuse_wrapping(expression, role)
         return roles
+
+    def _position(self, column: pl.Expr) -> pl.Expr:
+        """1 where being shown first counts, 0 where it does not, 2 where neither is said."""
+        kind = self.kind(column, "position")
+        if not (kind.is_numeric() or kind in (pl.Boolean, pl.Null)):
+            raise LogError(f"column role 'position' holds {kind}, but true or false belong there")
+        number = column.cast(pl.Float64)
+        return pl.when(number == 1.0).then(1).when(number == 0.0).then(0).otherwise(2).cast(pl.UInt8)
+
+    def _refuse_wrapping(self, expression: pl.Expr, role: str) -> None:
+        """Raises LogError where a part of an expression is a difference of unsigned numbers."""
+        parts = expression.meta.pop()
+        for part in parts:
+            self._refuse_wrapping(part, role)
+        if len(parts) == 2 and expression.meta.eq(parts[1] - parts[0]):
+            kind = self.kind(expression, role)
+            if kind.is_unsigned_integer():
+                raise LogError(
+                    f"{self.name}: the {role} has {expression}, a difference of {kind} numbers, which is never below 0 "
+                    "but some billions instead: cast one of them first, as in pl.col(...).cast(pl.Int64)"
+                )
 
     def _refuse_unlike(self, a: pl.DataType, b: pl.DataType) -> None:
         """Raises LogError where a and b are of types whose values are told in two ways, as 1 and 1.0 are."""
-        alike = all(kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Null) for kind in (a, b))
-        if not alike and a != b and is_label(a) and is_label(b):
+        if not alike(a, b) and is_label(a) and is_label(b):
             raise LogError(
                 f"{self.name}: a holds {a} and b {b}, so that one arm would have two names: cast both to one type, as "
                 "in a=pl.col(...).cast(pl.Int64)"
@@ -235,7 +254,7 @@ class PreferenceLog:
             raise LogError(f"{self.name} has no rater group: scan it with group=")
         return self._text(expression_of(self.group, schema, "group"), "group")
 
-    def _kind(self, expression: pl.Expr, role: str) -> pl.DataType:
+    def kind(self, expression: pl.Expr, role: str) -> pl.DataType:
         """The type of what is read for a role; LogError where it is not one column."""
         try:
             kinds = self.source.select(expression).collect_schema().dtypes()
@@ -247,7 +266,7 @@ class PreferenceLog:
 
     def _text(self, expression: pl.Expr, role: str) -> pl.Expr:
         """Labels as text, or as whole numbers, which are coded sooner; a NaN is no label, just as a null."""
-        kind = self._kind(expression, role)
+        kind = self.kind(expression, role)
         if not is_label(kind):
             raise LogError(f"column role {role!r} holds {kind}: give text, numbers or dates, one column for each entry")
         if kind.is_integer() or kind == pl.String:
@@ -284,7 +303,7 @@ class PreferenceLog:
         for name in self.context_names() if names is None else names:
             column = self._context(name)
             expression = expression_of(column, schema, "context")
-            kind = schema[column] if isinstance(column, str) else self._kind(expression, "context")
+            kind = schema[column] if isinstance(column, str) else self.kind(expression, "context")
             if not is_label(kind):
                 raise LogError(
                     f"context {name!r} holds {kind}: give numbers, booleans or text, one column for each entry"
@@ -384,7 +403,7 @@ def scan(
     weight, count
         Sampling weight of a row (0, or from 1e-50 to 1e50), and how many identical comparisons it stands for.
     position
-        Boolean: whether being shown first counts in this row (default: everywhere).
+        True or false, or 1 or 0: whether being shown first counts in this row (default: everywhere).
     context
         Columns known before the answers were shown (of the prompt, of the rater); a reward may interact with them.
     covariates

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ import polars as pl
 from steelyard._native.clean_rows import clean_rows
 from steelyard._native.pair_table import pair_table as pair_sums
 from steelyard.blocks import Block, Encoder
-from steelyard.columns import name_of
 from steelyard.counters import Hashed, Plain, Square
 from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError
@@ -36,9 +35,12 @@ STATUS = (
     "null, negative or fractional count",
     "weight or count of zero",
     "null cluster",
+    "null position, or one that is neither true nor false",
 )
-_CLUSTERLESS = STATUS.index("null cluster")
+_CLUSTERLESS, _PLACELESS = len(STATUS) - 2, len(STATUS) - 1
 HARMLESS = {"not labelled", "unknown arm", "weight or count of zero"}
+NO_CHANCE = "a propensity that is null or outside (0, 1]"
+PROBABILITY = ", a probability"  # ends the name of a covariate that is one, and null where it is not
 _KEEP_ROWS = 10
 _LARGEST = 1e50  # entry of a column, so that sums of squares stay finite
 
@@ -157,35 +159,61 @@ def good_rows(block: Block, unlabelled: bool = False) -> tuple[Block, NDArray[np
     for codes in block.clusters:
         if codes.min(initial=0) < 0:
             status[(codes < 0) & (status <= unlabelled)], bad = _CLUSTERLESS, True
+    if block.first is not None and block.first.max(initial=0) > 1:
+        status[(block.first > 1) & (status <= unlabelled)], bad = _PLACELESS, True
     at = np.flatnonzero(status <= unlabelled) if bad else np.arange(block.n)
     kept = replace(block, label=None, value=None, y=y)
     return kept if len(at) == block.n else kept.where(at), status, at
 
 
-def not_finite(block: Block, encoder: Encoder) -> Iterator[tuple[str, Any]]:
+def lacking(block: Block, encoder: Encoder) -> tuple[NDArray[np.bool_], dict[str, tuple[int, list[int]]]]:
+    """(n,) the rows that lack nothing that is read beside arms and outcome; the others by the first thing they lack."""
+    good, bad = np.ones(block.n, bool), {}
+    for reason, where in _not_finite(block, encoder):
+        at = np.flatnonzero(where & good)
+        if len(at):
+            bad[reason] = (len(at), np.sort(block.numbers(at))[:_KEEP_ROWS].tolist())
+        good &= ~where
+    return good, bad
+
+
+def _not_finite(block: Block, encoder: Encoder) -> Iterator[tuple[str, Any]]:
     """Reason and rows, (n,) bool, for each covariate, feature and context that is null, infinite or huge somewhere."""
     moderate = block.squares is not None and bool((block.squares <= _LARGEST**2).all())  # what lies in a frame
     covariates = None if moderate and isinstance(block.columns, tuple) else block.columns
     features = None if moderate and block.sides else block.differences()
-    features = None if features is None or _moderate(features) else features.T
+    features, named = None if features is None or _moderate(features) else features.T, tuple(encoder.features)
+    if features is not None and named[0].endswith("[0]") and sum(not _moderate(entries) for entries in features) > 1:
+        features, named = features[None], (named[0][:-3],)  # lists, whose entries nobody named
     for role, names, columns in (
         ("covariate", encoder.covariates, covariates),
-        ("feature", encoder.features, features),
+        ("feature", named, features),
         ("context", encoder.context, block.context),
     ):
         for name, column in zip(names or (), () if columns is None else columns, strict=columns is not None):
             if _moderate(column):
                 continue
-            finite = np.isfinite(column)
-            if not finite.all():
+            finite = _each_row(np.isfinite(column))
+            if not finite.all() and name.endswith(PROBABILITY):
+                yield f"{name.removesuffix(PROBABILITY)} that is no probability from 0 to 1", ~finite
+            elif not finite.all():
                 yield f"null or infinite {role} {name!r}", ~finite
-            huge = finite & ~(np.abs(np.asarray(column, np.float64)) <= _LARGEST)
+            huge = finite & ~_each_row(np.abs(np.asarray(column, np.float64)) <= _LARGEST)
             if huge.any():
                 yield f"{role} {name!r} beyond {_LARGEST:g}", huge
+    if block.propensity is not None:
+        chance = (block.propensity > 0) & (block.propensity <= 1)
+        if not chance.all():
+            yield NO_CHANCE, ~chance
     coded = zip((*(f"context {name!r}" for name in encoder.levels), "group"), (*block.levels, block.group), strict=True)
     for what, codes in coded:
         if codes is not None and (codes == -1).any():
             yield f"null {what}", codes == -1
+
+
+def _each_row(entries: Any) -> Any:
+    """(n,) whether all entries of a row, (n,) or (m, n), are so."""
+    return entries if entries.ndim == 1 else entries.all(axis=0)
 
 
 def _moderate(values: Any) -> bool:
@@ -307,15 +335,9 @@ def pair_table(log: PreferenceLog, threads: int | None = None, clustered: bool =
 def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encoder: Encoder) -> str:
     parts = []
     for reason, (count, rows) in bad.items():
-        role = {"null arm": "a, b", "an arm compared with itself": "a, b", "unknown outcome": "outcome"}.get(
-            reason, "weight" if "weight" in reason else "count"
-        )
-        names = ", ".join(str(log.roles.get(r.strip(), r.strip())) for r in role.split(","))
-        if reason == "null cluster":
-            names = " or ".join(map(name_of, log.cluster))
-        column = "" if "'" in reason else f"column {log.group if reason == 'null group' else names}; "
         text = (
-            f"{count} {'outcome' if log.tallies else 'row'}{'s' * (count != 1)}: {reason} ({column}first rows {rows})"
+            f"{count} {'outcome' if log.tallies else 'row'}{'s' * (count != 1)}: {reason} "
+            f"({_columns(log, reason)}first rows {rows})"
         )
         if reason == "unknown outcome":
             strange = [label for label in encoder.labels.labels() if label not in log.outcomes]
@@ -327,6 +349,19 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
         f"{log.name}: {'; '.join(parts)}. Correct them,{named} "
         'or leave such rows out, counted, with on_bad="drop" or "quarantine".'
     )
+
+
+def _columns(log: PreferenceLog, reason: str) -> str:
+    """In words, the columns that a reason does not name itself."""
+    if "'" in reason:
+        return ""
+    beside: dict[str, Sequence[Any]] = {"null cluster": log.cluster, "null group": (log.group,),
+                                        NO_CHANCE: (log.propensity,)}  # fmt: skip
+    arms, role = ("a", "b"), "weight" if "weight" in reason else "count"
+    roles = {"null arm": arms, "an arm compared with itself": arms, "unknown outcome": ("outcome",),
+             STATUS[_PLACELESS]: ("position",)}.get(reason, (role,))  # fmt: skip
+    columns = beside.get(reason) or [log.roles.get(role, role) for role in roles]
+    return f"column {', '.join(map(str, columns))}; "
 
 
 def _clusters(log: PreferenceLog) -> dict[str, Dictionary]:
@@ -344,6 +379,7 @@ def _of_all(log: PreferenceLog) -> Encoder:
         context=numeric,
         levels={name: Dictionary() for name in text},
         group=Dictionary() if log.group is not None else None,
+        propensity=log.propensity is not None,
     )
 
 
@@ -351,7 +387,7 @@ def _verdicts(block: Block, encoder: Encoder) -> NDArray[Any]:
     """(n,) why each row is bad, or STATUS[0]; what it lacks beside arms and outcome is told of otherwise good rows."""
     _, status, _ = good_rows(block)
     reasons: NDArray[Any] = np.array(STATUS, object)[status]
-    for reason, where in not_finite(block, encoder):
+    for reason, where in _not_finite(block, encoder):
         reasons[where & (reasons == STATUS[0])] = reason
     return reasons
 
@@ -405,13 +441,10 @@ def check(log: PreferenceLog) -> Check:
     encoder, tally = _of_all(log), Tally(log.unfolded)
 
     def counted(block: Block) -> _Partial:
-        part, lacking = tally.count(block), {}
-        if any(True for _ in not_finite(block, encoder)):
-            verdicts = _verdicts(block, encoder)
-            for reason in dict.fromkeys(verdicts[~np.isin(verdicts, STATUS)].tolist()):
-                at = np.flatnonzero(verdicts == reason)
-                lacking[reason] = (len(at), (block.start + at[:_KEEP_ROWS]).tolist())
-        return replace(part, bad={**part.bad, **lacking})
+        kept, bad, at = clean(block)
+        kept = replace(kept, place=at.astype(np.int32))
+        part = tally.count(replace(kept, weight=None))  # what ties there are, not what they weigh
+        return replace(part, bad=bad | lacking(kept, encoder)[1])
 
     run_pass(log, encoder, counted, tally.merge)
     table = tally.table(encoder)[0]

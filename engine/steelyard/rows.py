@@ -10,7 +10,7 @@ import numpy as np
 
 from steelyard.blocks import Block, Encoder, block_rows
 from steelyard.errors import LogError
-from steelyard.pairs import PairTable, Tally, clean, not_finite
+from steelyard.pairs import PairTable, Tally, clean, lacking
 from steelyard.passes import elsewhere, run_pass
 from steelyard.spill import Blocks, Spill, changed
 
@@ -49,16 +49,15 @@ def read_rows(
 
     def take(block: Block) -> tuple[Any, Block]:
         kept, bad, at = clean(block, unlabelled)
-        good = np.ones(kept.n, bool)
-        for reason, where in not_finite(kept, encoder):
-            good &= ~where
-            bad[reason] = (int(where.sum()), [int(block.start + at[i]) for i in np.flatnonzero(where)[:10]])
-        if kept.n < block.n or not good.all():
-            kept = replace(kept, place=at.astype(np.int32))
-        kept = kept if good.all() else kept.where(good)
+        placed = replace(kept, place=at.astype(np.int32))
+        good, lacks = lacking(placed if kept.n < block.n else kept, encoder)
+        if not good.all():
+            kept = placed.where(good)
+        elif kept.n < block.n:
+            kept = placed
         kept = change(kept) if change else kept
         part = tally.count(_answered(kept) if unlabelled else kept)
-        part.bad.update(bad)
+        part.bad.update(bad | lacks)
         return part, replace(kept, a=kept.a.copy(), b=kept.b.copy())  # a pass writes over its codes once merged
 
     def merge(taken: tuple[Any, Block]) -> None:
@@ -105,8 +104,7 @@ class Beside:
             columns = np.asarray(read.columns)
             columns = columns if block.place is None else columns.take(block.place, 1)
             lone = replace(block, columns=columns, features=None, context=(), levels=(), group=None)
-            bad = {reason: (int(where.sum()), np.sort(block.numbers(np.flatnonzero(where)))[:10].tolist())
-                   for reason, where in not_finite(lone, encoder)}  # fmt: skip
+            bad = lacking(lone, encoder)[1]
             if block.columns is not None:
                 columns = np.concatenate([block.columns, columns])
             return bad, None if bad else function(replace(block, columns=columns))

@@ -118,8 +118,8 @@ def test_refused_in_words(case):
 def test_a_nan_is_no_label():
     log = sy.scan({"l": [1.0, float("nan")], "r": [2.0, 1.0], "w": [1, 1]}, **ROLES)
     assert log.check().bad["null arm"][0] == 1
-    shown = scanned(position=pl.lit(float("nan")))
-    assert not shown.pairs()["position"].any()
+    with pytest.raises(sy.LogError, match="200 rows: null position, or one that is neither true nor false"):
+        scanned(position=pl.lit(float("nan"))).pairs()
 
 
 def test_an_arm_may_have_any_name():

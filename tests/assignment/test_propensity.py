@@ -381,9 +381,14 @@ def test_logged_propensities_are_checked():
     frame = simulated(n=400).with_columns(pi=pl.lit(1 / 6))
     fit = sy.PairPropensity(method="logged").fit(scanned(frame.with_columns(pi=_share(frame)), propensity="pi"))
     assert fit.probability(scanned(frame, propensity="pi"))[0] == pytest.approx(1 / 6)
-    bad = frame.with_columns(pi=pl.when(pl.arange(0, 400) == 3).then(1.5).otherwise(0.2))
-    with pytest.raises(sy.LogError, match=r"1 row: propensity null or outside \(0, 1\] \(column pi; first rows \[3\]"):
+    bad = frame.with_columns(pi=pl.when(pl.arange(0, 400) == 3).then(1.5).otherwise(0.2), y=pl.col("y").fill_null(1.0))
+    with pytest.raises(sy.LogError, match=r"null or outside \(0, 1\] \(column pi; first rows \[3\]"):
         sy.PairPropensity(method="logged").fit(scanned(bad, propensity="pi"))
+    log = scanned(bad, propensity="pi", on_bad="quarantine")
+    assert log.check().bad == {"a propensity that is null or outside (0, 1]": (1, [3])}
+    assert log.quarantined()["row"].to_list() == [3]
+    with pytest.warns(UserWarning, match="mean of 1 / propensity"):
+        assert sy.PairPropensity(method="logged").fit(log).n == 399
     with pytest.warns(UserWarning, match="mean of 1 / propensity"):
         sy.PairPropensity(method="logged").fit(scanned(frame.with_columns(pi=_share(frame) * 0.5), propensity="pi"))
     with pytest.raises(sy.LogError, match="no logged propensity"):

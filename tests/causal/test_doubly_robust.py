@@ -432,10 +432,10 @@ def test_bad_input_is_named():
     bad("labelled must be", ValueError, labelled=True)
     bad("folds must be", ValueError, folds=0)
     bad("pairs must be", ValueError, pairs="all")
-    probability = "covariate 'judge: a probability from 0 to 1'"
-    for wrong in (pl.lit(7.0), pl.lit("high")):
-        high = frame.with_columns(judge=wrong)
-        bad(probability, sy.LogError, high, judge="judge", labelled=sy.LabelPropensity())
+    judged = {"judge": "judge", "labelled": sy.LabelPropensity()}
+    bad("judge 'judge' that is no probability from 0 to 1", sy.LogError, frame.with_columns(judge=7.0), **judged)
+    bad("judge 'judge' holds String", sy.LogError, frame.with_columns(judge=pl.lit("0.7")), **judged)
+    bad("outcome 'judge' that is no", sy.LogError, frame.with_columns(judge=7.0), outcome="judge")
 
 
 def test_an_arm_without_an_answer_has_no_score():

@@ -36,9 +36,7 @@ def scanned(frame, **roles):
 @pytest.mark.parametrize("name", FITS)
 def test_fits_refuse_them_by_number_or_leave_them_out(name):
     frame, spec = votes(), FITS[name]
-    with pytest.raises(
-        sy.LogError, match=r"4 rows: null cluster \(column rater or prompt; first rows \[7, 30, 31"
-    ):
+    with pytest.raises(sy.LogError, match=r"4 rows: null cluster \(column rater, prompt; first rows \[7, 30, 31"):
         spec.fit(scanned(frame))
     left, whole = spec.fit(scanned(frame, on_bad="drop")), spec.fit(scanned(frame.drop_nulls()))
     if name == "rewards":

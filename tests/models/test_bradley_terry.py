@@ -1,7 +1,6 @@
 """Scores and standard errors against an independent row likelihood, on real logs and in closed form."""
 
 import warnings
-from dataclasses import replace
 from importlib.resources import files
 
 import choix
@@ -418,9 +417,6 @@ def test_one_cluster_among_the_usable_rows_is_refused():
     for covariates in ((), ("z",)):
         with pytest.raises(sy.NotIdentifiedError, match="cluster column 'g' has 1 group"):
             sy.BradleyTerry(covariates=covariates).fit(log)
-        some_null = replace(log, source=log.source.with_columns(g=pl.Series([None, *group[1:].tolist()])))
-        with pytest.raises(sy.LogError, match=r"1 row: null cluster \(column g; first rows \[0\]\)"):
-            sy.BradleyTerry(covariates=covariates).fit(replace(some_null, on_bad="raise"))
 
 
 @pytest.mark.parametrize("far", [0, -50, 1 << 40])

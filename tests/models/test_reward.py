@@ -234,7 +234,7 @@ def test_bad_features_are_refused_in_words():
     ]
     assert sy.RewardModel().fit(left).n == 798
     nulls = lists(frame).with_columns(emb_b=pl.when(rows == 2).then(None).otherwise("emb_b"))
-    with pytest.raises(sy.LogError, match=r"1 row: null or infinite feature 'emb_a\[0\]' \(first rows \[2\]\)"):
+    with pytest.raises(sy.LogError, match=r"1 row: null or infinite feature 'emb_a' \(first rows \[2\]\)"):
         sy.RewardModel().fit(scanned(nulls, ("emb_a", "emb_b")))
     with pytest.raises(sy.LogError, match="has no features"):
         sy.RewardModel().fit(sy.scan(frame, a="x_a", b="x_b", outcome="y"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from steelyard.models.row_maximum import climb
 from steelyard.models.row_problem import RowProblem
 from steelyard.models.told_apart import identified
 from steelyard.spill import Blocks, Later
-
-if TYPE_CHECKING:
-    from steelyard.log import PreferenceLog
 
 _MOST_PAIRS = 2000  # classes of method="pairs"
 _HUGE = 1e150  # of 1 / propensity, whose square is still a number
@@ -40,14 +37,14 @@ def pairs_shown(blocks: Blocks, k: int) -> Any:
 
 
 def fitted_model(
-    spec: Any, assigned: Assigned, contexts: Contexts | None, blocks: Blocks, log: PreferenceLog
+    spec: Any, assigned: Assigned, contexts: Contexts | None, blocks: Blocks
 ) -> SoftmaxModel | Frequency | Logged | Classified:
     """The model that a propensity's spec asks for, of rows that know what was drawn."""
     method = getattr(spec, "method", "softmax")
     if spec.classifier is not None:
         return classified(spec.classifier, assigned, contexts, blocks)
     if method == "logged":
-        return logged(assigned, blocks, log)
+        return logged(assigned, blocks)
     if method == "frequency":
         return shares(assigned, contexts, blocks)
     assert contexts is not None
@@ -162,28 +159,16 @@ def shares(assigned: Assigned, contexts: Contexts | None, blocks: Blocks) -> Fre
     return replace(empty, table=sum(blocks.each(one)).reshape(empty.table.shape))
 
 
-def logged(assigned: Assigned, blocks: Blocks, log: PreferenceLog) -> Logged:
-    """Checks the column: within (0, 1], and 1 / propensity near 1 on average over all rows, pair by pair."""
-    bad, rows = 0, 0
-    first: list[int] = []
-    sums = np.zeros((2, assigned.classes))
+def logged(assigned: Assigned, blocks: Blocks) -> Logged:
+    """Checks that 1 / propensity is near 1 on average over all rows, pair by pair."""
 
-    def one(block: Block) -> tuple[int, Any, Any]:
-        pi = np.asarray(block.propensity)
-        wrong = np.flatnonzero(~((pi > 0) & (pi <= 1)))
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            inverse = np.where((pi > 0) & (pi <= 1), np.minimum(1.0 / pi, _HUGE), 0.0)
+    def one(block: Block) -> tuple[int, Any]:
+        with np.errstate(over="ignore"):
+            inverse = np.minimum(1.0 / np.asarray(block.propensity), _HUGE)
         moments = [np.bincount(block.drawn[0], inverse**power, assigned.classes) for power in (1, 2)]
-        return block.n, block.numbers(wrong), np.array(moments)
+        return block.n, np.array(moments)
 
-    for n, wrong, moments in blocks.each(one):
-        rows, bad, sums = rows + n, bad + len(wrong), sums + moments
-        first += wrong[: 10 - len(first)].tolist()
-    if bad:
-        raise LogError(
-            f"{log.name}: {bad} row{'s' * (bad != 1)}: propensity null or outside (0, 1] (column {log.propensity}; "
-            f"first rows {first}). It is the probability with which this pair was shown: correct it."
-        )
+    rows, sums = (sum(part) for part in zip(*blocks.each(one), strict=True))
     mean = sums[0] / rows
     spread = np.sqrt(np.maximum(sums[1] / rows - mean**2, 0.0) / rows)
     off = np.flatnonzero(np.abs(mean - 1.0) > 4.0 * spread + 1e-9)

@@ -26,7 +26,7 @@ from steelyard.errors import LogError, NotIdentifiedError, check_level, within
 from steelyard.inference.bands import p_value, quantile
 from steelyard.inference.clusters import cluster_names
 from steelyard.log import needs_log
-from steelyard.pairs import good_rows, not_finite
+from steelyard.pairs import good_rows, lacking
 from steelyard.passes import Changes, Executor, on, run_pass
 from steelyard.rows import read_rows
 from steelyard.spill import Blocks
@@ -39,9 +39,7 @@ if TYPE_CHECKING:
 def judged(block: Block, encoder: Encoder) -> tuple[Block, Any]:
     """The rows of a block that a propensity can be told of, labelled or not, and where they stood."""
     kept, _, at = good_rows(block, unlabelled=True)
-    good = np.ones(kept.n, bool)
-    for _, where in not_finite(kept, encoder):
-        good &= ~where
+    good = lacking(kept, encoder)[0]
     return (kept, at) if good.all() else (kept.where(good), at[good])
 
 
@@ -489,7 +487,7 @@ def _fitted(
     log: PreferenceLog,
 ) -> Propensity:  # fmt: skip
     blocks = blocks.map(assigned.of)
-    model = fitted_model(spec, assigned, contexts, blocks, log)
+    model = fitted_model(spec, assigned, contexts, blocks)
     n = sum(blocks.each(lambda block: block.n))
     names = tuple(log.cluster_label(name) for name in cluster_names(len(log.cluster))[:1])
     left = {reason: count for reason, count in dropped.items() if reason != "not labelled"}

@@ -16,7 +16,7 @@ import scipy  # its parts load when first used
 
 from steelyard.blocks import Block, Encoder
 from steelyard.columns import Column
-from steelyard.dictionary import Dictionary
+from steelyard.dictionary import Dictionary, alike, is_label
 from steelyard.errors import LogError, check_level
 from steelyard.inference import Influence
 from steelyard.inference.bands import p_value, quantile
@@ -222,10 +222,18 @@ def _encoded(
     known = {}
     for name, both in sides.items():
         types = log.source.select(*(side.alias(str(i)) for i, side in enumerate(both))).collect_schema().dtypes()
-        if any(dtype.is_nested() for dtype in types):
-            raise LogError(f"attribute {name!r} holds {types[0]}: its levels are texts, numbers or booleans")
+        strange = next((dtype for dtype in types if not is_label(dtype)), None)
+        if strange is not None:
+            raise LogError(f"attribute {name!r} holds {strange}: its levels are texts, numbers or booleans")
+        if not alike(*types):
+            raise LogError(
+                f"attribute {name!r} holds {types[0]} of a and {types[1]} of b, so that one level would have two "
+                "names: cast both to one type"
+            )
+        both = tuple(side.fill_nan(None) if dtype.is_float() else side for side, dtype in zip(both, types, strict=True))
         if types[0] != types[1] or isinstance(types[0], pl.Categorical):
             both = tuple(side.cast(pl.String) for side in both)
+        sides[name] = both
         values = pl.concat_list(*both).explode().unique().drop_nulls().sort().cast(pl.String)
         known[name] = log.source.select(values.alias("value")).collect()["value"].to_list()
         if not 2 <= len(known[name]) <= _MOST:

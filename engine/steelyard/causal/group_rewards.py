@@ -138,7 +138,7 @@ class GroupRewards:
         And what made the weights toward the target, if there is one; rows keep their contexts then.
         """
         groups = len(propensity.assigned.labels)
-        held = held_out(propensity, self.folds, log)
+        held = held_out(propensity, self.folds)
         viewed = blocks.map(partial(changed, changes=read))
         models = [self._outcome(viewed, contexts, group) for group in range(groups)]
         tilt = None if self.target is None else toward(contexts, log, viewed, self.target)

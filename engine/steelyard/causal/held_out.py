@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +16,8 @@ from steelyard.causal.folds import fold_slices, refuse_lone
 from steelyard.errors import NotIdentifiedError, OverlapError, SteelyardError
 from steelyard.spill import changed, joined, settled
 
-if TYPE_CHECKING:
-    from steelyard.log import PreferenceLog
 
-
-def held_out(propensity: Propensity, folds: int, log: PreferenceLog) -> list[Propensity]:
+def held_out(propensity: Propensity, folds: int) -> list[Propensity]:
     """For each fold the propensity that its rows have no part in; the given one where there is one fold."""
     model = propensity.model
     if folds == 1 or isinstance(model, Logged):
@@ -36,9 +33,7 @@ def held_out(propensity: Propensity, folds: int, log: PreferenceLog) -> list[Pro
         else:
             parts = propensity.blocks.split(folds)
             others = [joined([part for f, part in enumerate(parts) if f != fold]) for fold in range(folds)]
-            models = [
-                fitted_model(propensity.spec, propensity.assigned, propensity.contexts, rows, log) for rows in others
-            ]
+            models = [fitted_model(propensity.spec, propensity.assigned, propensity.contexts, rows) for rows in others]
     except SteelyardError as error:
         words = f"without some fold the propensity has no fit: {error} Or use fewer folds."
         raise NotIdentifiedError(words) from error

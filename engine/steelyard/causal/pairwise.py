@@ -100,7 +100,7 @@ class Residuals(NamedTuple):
 
     @property
     def effective_size(self) -> float:
-        return self.size**2 / self.square if self.square else 0.0
+        return float((self.size / np.sqrt(self.square)) ** 2) if self.square else 0.0
 
     @property
     def answered(self) -> Any:
@@ -130,7 +130,7 @@ def refuse_thin(found: Any, floor: float) -> None:
     """Raises OverlapError where weights leave too little of the answered rows. found: size, square, largest, asked."""
     if not found.size > 0:
         raise OverlapError("no answered comparison of what was asked for: support is empty")
-    effective = found.size**2 / found.square
+    effective = (found.size / np.sqrt(found.square)) ** 2  # squares may be infinite
     if not effective / found.asked >= floor:
         raise OverlapError(
             f"too little overlap: effective size {effective:.1f} of {found.asked:.0f} answered comparisons (share "
@@ -207,6 +207,7 @@ class Pairwise:
         """The first pass."""
         k = self.k
 
+        @np.errstate(over="ignore")  # squares that are no numbers leave no effective size, which is refused
         def one(block: Block) -> tuple[Any, Any, float]:
             by_pair, sums, largest, work = np.zeros((k * k, 1, 8)), np.zeros(5), 0.0, np.empty(work_size(8))
             for _, part, table in self.parts(block):

@@ -17,7 +17,7 @@ from steelyard.causal.folds import fold_slices
 from steelyard.causal.outcomes import ArmScores, PairMeans
 from steelyard.causal.policy_value_fit import PolicyTerms, Terms, estimand
 from steelyard.causal.prepared import Prepared, apart, prepared, warn_extrapolated
-from steelyard.errors import LogError, OverlapError
+from steelyard.errors import LogError, OverlapError, within
 from steelyard.models.row_blocks import weights
 from steelyard.pairs import PairTable
 from steelyard.spill import Blocks, enlarged
@@ -37,6 +37,8 @@ def of_arms(spec: PolicyValue, log: PreferenceLog, threads: int | None) -> Polic
         for arm, chance in policy.items() if isinstance(policy, Mapping) else ():
             if not isinstance(chance, Real | str | pl.Expr):
                 raise ValueError(f"{name} gives {arm!r} {chance!r}: a probability or a column of them belongs there")
+            if isinstance(chance, Real):
+                within(f"{name} of {arm!r}", chance, 0.0, 1.0)
             columns[f"{name} of {arm}"] = pl.lit(float(chance)) if isinstance(chance, Real) else chance
     ready = prepared(spec, log, threads, columns)
     policy, reference = (_Chances.of(chances, name, ready.pairs, ready.columns) for chances, name in

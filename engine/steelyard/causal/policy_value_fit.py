@@ -208,7 +208,7 @@ def valued(spec: PolicyValue, terms: PolicyTerms) -> PolicyValueFit:
     unsupported = max(0.0, round(1.0 - share / (1.0 - same), 12)) if same < 1.0 else 0.0
     return PolicyValueFit(
         spec, float(model + share * residual), se, reason, float(model), float(alone), int(found.n), int(found.asked),
-        float(found.size**2 / found.square), float(found.largest / found.size), float(unsupported),
+        float((found.size / np.sqrt(found.square)) ** 2), float(found.largest / found.size), float(unsupported),
         int(found.cut), "cluster" if clusters else "sandwich", terms.estimand, terms.dropped,
     )  # fmt: skip
 
@@ -217,7 +217,7 @@ def _unknown(variance: float, found: _Found, blocks: Blocks, clusters: list[tupl
     """Why the value has no error; warns where few clusters tell of it."""
     if not variance > EXACT**2:
         return _FLAT
-    if found.size**2 / found.square < OWN:
+    if (found.size / np.sqrt(found.square)) ** 2 < OWN:
         return FEW_ANSWERS
     if not clusters:
         return None

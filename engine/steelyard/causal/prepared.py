@@ -31,11 +31,12 @@ from steelyard.causal.outcomes import (
     contextual,
     score_columns,
 )
+from steelyard.columns import Column, name_of
 from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, warn, whole, within
 from steelyard.graph import components
 from steelyard.inference.clusters import cluster_names
-from steelyard.pairs import PairTable
+from steelyard.pairs import PROBABILITY, PairTable
 from steelyard.passes import Changes, elsewhere
 from steelyard.rows import Beside, Rows, read_rows
 from steelyard.solve import one_blas_thread
@@ -177,13 +178,23 @@ def _with_columns(spec: Any, log: PreferenceLog, more: Mapping[str, Any]) -> Pre
     if isinstance(spec.outcome, Mapping):
         columns = {f"score of {arm}": column for arm, column in spec.outcome.items()}
     elif _is_column(spec.outcome):
-        p = log.expression(spec.outcome, "outcome of DoublyRobust").cast(pl.Float64, strict=False)
-        columns["outcome: a probability from 0 to 1"] = pl.when(p.is_between(0, 1)).then(p)
+        p = _probability(log, spec.outcome, "outcome of DoublyRobust")
+        columns[f"outcome {name_of(spec.outcome)!r}{PROBABILITY}"] = p
     if spec.judge is not None:
-        p = log.expression(spec.judge, "judge").cast(pl.Float64, strict=False)
+        p = _probability(log, spec.judge, "judge")
         inner = p.clip(_FAR, 1 - _FAR)
-        columns["judge: a probability from 0 to 1"] = pl.when(p.is_between(0, 1)).then((inner / (1 - inner)).log())
+        columns[f"judge {name_of(spec.judge)!r}{PROBABILITY}"] = (inner / (1 - inner)).log()
     return replace(log, covariates={**columns, **more})
+
+
+def _probability(log: PreferenceLog, column: Column, role: str) -> pl.Expr:
+    """A column of probabilities, null where it holds none; LogError where it holds no numbers."""
+    expression = log.expression(column, role)
+    kind = log.kind(expression, role)
+    if not (kind.is_numeric() or kind in (pl.Boolean, pl.Null)):
+        raise LogError(f"{role} {name_of(column)!r} holds {kind}: give a column of probabilities that a wins, 0 to 1")
+    p = expression.cast(pl.Float64)
+    return pl.when(p.is_between(0, 1)).then(p)
 
 
 def _is_column(outcome: Any) -> bool:
@@ -259,7 +270,7 @@ def _ready(
     (contexts, read), tilt = own, None
     if spec.target is not None:
         tilt = toward(contexts, log, blocks.map(partial(changed, changes=read)), spec.target)
-    held = [held_out(model, spec.folds, log) for model in shown_by]
+    held = [held_out(model, spec.folds) for model in shown_by]
 
     def ready(block: Block) -> Block:
         pi, *answered = (shown(models, block) for models in held)

@@ -263,7 +263,7 @@ def _strength(whole: Propensity, name: str) -> float:
     spec = whole.spec
     if not kept.names and whole.assigned.pairs is not None:  # nothing is left to tell by: the pairs' shares
         spec = PairPropensity(method="frequency")
-    model = fitted_model(spec, whole.assigned, kept, whole.blocks.map(view), None)  # type: ignore[arg-type]
+    model = fitted_model(spec, whole.assigned, kept, whole.blocks.map(view))
     less = replace(whole, model=model, contexts=kept)
 
     def one(block: Block) -> tuple[Any, Any]:

@@ -477,7 +477,7 @@ class ScoreFit(Fit):
     def _margin(self, block: Block) -> Any:
         score = np.append(self.score, np.nan)
         a, b = np.maximum(block.a, -1), np.maximum(block.b, -1)
-        first = 1.0 if block.first is None else block.first
+        first = 1.0 if block.first is None else np.where(block.first < 2, block.first, np.nan)
         return score[a] - score[b] + (self.estimate.position * first if self.spec.position else 0.0)
 
     def _archive(self) -> tuple[dict[str, Any], dict[str, Any]]:
