@@ -47,9 +47,8 @@ def test_differences_that_wrap_below_0_are_refused(name):
 def test_differences_with_a_sign_are_read():
     cast = pl.col("long").cast(pl.Int64) - pl.col("short")
     doubles = pl.col("long") - pl.col("short") * 1.0
-    logs = [scanned(frame, covariates={"length": length})
-            for frame, length in ((UNSIGNED, cast), (votes(), DIFFERENCES["of columns"]), (UNSIGNED, doubles))]  # fmt: skip
-    fits = [sy.BradleyTerry().fit(log) for log in logs]
+    lengths = ((UNSIGNED, cast), (votes(), DIFFERENCES["of columns"]), (UNSIGNED, doubles))
+    fits = [sy.BradleyTerry().fit(scanned(frame, covariates={"length": length})) for frame, length in lengths]
     assert fits[0].coefficients().equals(fits[1].coefficients())
     assert fits[0].coefficients().equals(fits[2].coefficients())
 
