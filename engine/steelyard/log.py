@@ -25,12 +25,15 @@ from steelyard.columns import (
     several,
 )  # fmt: skip
 from steelyard.dictionary import alike, is_label
-from steelyard.errors import LogError, said
+from steelyard.errors import LogError, said, warn
 from steelyard.formats import FORMATS, OUTCOMES, as_mapped, worth
 from steelyard.sources import broken, opened, reader, scanned_by
 
 if TYPE_CHECKING:
     from steelyard.blocks import Encoder
+
+
+_OUTCOMES = frozenset({"winner", "outcome", "preference", "preferred", "verdict", "vote", "chosen"})  # names of them
 
 
 @dataclass(frozen=True)
@@ -471,6 +474,7 @@ def scan(
     twice = sorted({column for column in named if named.count(column) > 1})
     if twice:
         raise LogError(f"several context columns are named {twice}: leave one out, or rename it with .alias()")
+    _warn_of_names(named, roles["outcome"])
     labels = [(roles["a"], roles["b"]), (group,), *((column,) for column in clusters)]
     others = [*(roles[role] for role in ("outcome", "weight", "count", "position")), propensity,
               *(covariates or {}).values(), *contexts]  # fmt: skip
@@ -497,6 +501,17 @@ def scan(
         mapped=outcomes is not None and "outcome" in roles and not tallies,
         written=written,
     )
+
+
+def _warn_of_names(contexts: Sequence[str], outcome: Column | None) -> None:
+    """Warns of contexts that are the outcome by name: those are known after the answer only."""
+    same = {column.casefold() for column in (outcome,) if isinstance(column, str)}
+    for name in contexts:
+        if name.casefold() in same | _OUTCOMES:
+            warn(
+                f"context {name!r} has the name of an outcome: was it known before the answer? A context that came "
+                "after it makes every weight and every estimate wrong."
+            )
 
 
 def needs_log(log: Any) -> PreferenceLog:

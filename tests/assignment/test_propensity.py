@@ -292,8 +292,44 @@ def test_a_context_that_tells_the_outcome_is_warned_of():
     with pytest.warns(UserWarning, match="'verdict=yes' tells the outcome in every row"):
         sy.PairPropensity().fit(scanned(frame, ["x0", "verdict"]))
     with warnings.catch_warnings():  # of an outcome that is always the same, nothing can be said
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", ".*tells the outcome")
         sy.PairPropensity().fit(scanned(frame.with_columns(y=pl.lit(1.0)), ["x0", "verdict"]))
+
+
+def test_a_text_of_several_values_with_one_outcome_each_is_warned_of():
+    rng = np.random.default_rng(0)
+    verdict = rng.choice(["no", "tie", "yes", "yes, much"], 400)
+    y = pl.Series(verdict).replace_strict({"no": 0.0, "tie": 0.5, "yes": 1.0, "yes, much": 1.0})
+    frame = simulated(n=400).with_columns(y, y=y, verdict=pl.Series(verdict))
+    with pytest.warns(UserWarning, match="'verdict' tells the outcome in every row"):
+        sy.PairPropensity().fit(scanned(frame, ["x0", "verdict"]))
+    nearly = frame.with_columns(y=pl.when(pl.int_range(pl.len()) == 399).then(0.5).otherwise("y"))
+    each = frame.with_columns(row=pl.int_range(pl.len()).cast(pl.String))  # a value a row tells all, and nothing
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*tells the outcome")
+        sy.PairPropensity().fit(scanned(nearly, ["x0", "verdict"]))
+        sy.LabelPropensity().fit(scanned(each.with_columns(y=pl.when(pl.col("x0") < 0).then("y")), "row"))
+
+
+def test_contexts_named_as_an_outcome_and_columns_of_arms():
+    frame = simulated(n=400)
+    for name in ("Winner", "Y"):
+        with pytest.warns(UserWarning, match=f"context '{name}' has the name of an outcome"):
+            scanned(frame.with_columns(pl.lit(1).alias(name)), name)
+    for spec in (sy.PairPropensity(), sy.PairPropensity(method="pairs", context="a"), sy.DoublyRobust()):
+        with pytest.raises(sy.LogError, match="context 'a' is the column of an arm"):
+            spec.fit(scanned(frame, ["x0", "a"]))
+
+
+def test_contexts_that_follow_from_the_pair_leave_little_of_the_target():
+    frame = simulated(n=900).with_columns(topic=pl.concat_str(pl.min_horizontal("a", "b"), pl.max_horizontal("a", "b")))
+    log = scanned(frame, "topic")
+    with pytest.warns(UserWarning, match=r"add up to 17 % of what they would"):
+        sy.PairPropensity().fit(log).weights(log, floor=0.0, unsupported=1.0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "the weights")
+        log = scanned(frame, NUMERIC)
+        sy.PairPropensity().fit(log).weights(log, floor=0.0)
 
 
 @pytest.mark.parametrize("change", [None, 5, 299])

@@ -38,6 +38,12 @@ class Assigned:
     def classes(self) -> int:
         return len(self.labels) if self.pairs is None else len(self.pairs)
 
+    @property
+    def every(self) -> int:
+        """How many classes, or pairs, there are."""
+        k = len(self.labels)
+        return k * (k - 1) // 2 if self.kind == "pair" and self.pairs is None else self.classes
+
     def asked_of(self, encoder: Encoder, learn: bool = False) -> Encoder:
         """The encoder, asked to code what is assigned as here. learn: other arms too, after these."""
         if self.known:

@@ -277,13 +277,40 @@ def _warn_of_outcomes(contexts: Contexts, blocks: Blocks) -> None:
         for sums in blocks.each(partial(one, _FEW)):
             telling &= ~(np.abs(correlation(sums)) <= _NEARLY)
             if not telling.any():
-                return
-        telling = np.abs(correlation(np.sum([*blocks.each(partial(one, None))], axis=0))) > _LINE
-    for j in np.flatnonzero(telling):
+                break
+        else:
+            telling = np.abs(correlation(np.sum([*blocks.each(partial(one, None))], axis=0))) > _LINE
+    for name in (*(contexts.terms[j] for j in np.flatnonzero(telling)), *_one_outcome_each(contexts, blocks)):
         warn(
-            f"context {contexts.terms[j]!r} tells the outcome in every row: was it known before the answer? A context "
-            "that came after it makes every weight and every estimate wrong.",
+            f"context {name!r} tells the outcome in every row: was it known before the answer? A context that came "
+            "after it makes every weight and every estimate wrong.",
         )
+
+
+def _one_outcome_each(contexts: Contexts, blocks: Blocks) -> list[str]:
+    """Names of text columns of three values and more of which each has one outcome in all of its rows, some in several.
+
+    Of two values the correlation tells.
+    """
+
+    def one(i: int, values: int, rows: int | None, block: Block) -> Any:
+        """(3, values) sums over labelled rows of a block, of 1, y, y^2."""
+        codes, y = block.levels[i], np.asarray(block.y)
+        at = np.flatnonzero(np.isfinite(y) & (codes >= 0))[:rows]
+        return np.array([np.bincount(codes[at], power, values) for power in (np.ones(len(at)), y[at], y[at] ** 2)])
+
+    def alike(sums: Any) -> bool:
+        n, y, yy = sums
+        return bool((yy - y**2 / np.maximum(n, 1.0)).sum() <= 1e-12 * n.sum())
+
+    found = []
+    for i, (name, known) in enumerate(contexts.levels):
+        told = partial(one, i, len(known))
+        if len(known) > 2 and all(map(alike, replace(blocks, parts=blocks.parts[:1]).each(partial(told, _FEW)))):
+            total = np.sum([*blocks.each(partial(told, None))], axis=0)
+            if alike(total) and total[0].sum() > 2 * len(known):
+                found.append(name)
+    return found
 
 
 def target_log(log: PreferenceLog, target: Any) -> PreferenceLog:

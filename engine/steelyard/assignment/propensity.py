@@ -287,6 +287,7 @@ class PairPropensity:
         """The encoder, asked for the columns of a log that this reads."""
         if log.armless:
             raise LogError(f"{log.name} was scanned without a= and b=: pairs of arms need them")
+        _refuse_arms(log, log.context_names() if self.context is None else _names(self.context))
         if self.method == "frequency" and self.classifier is None:
             return replace(encoder, levels={name: Dictionary() for name in _names(self.strata)})
         if self.method == "logged" and self.classifier is None:
@@ -464,6 +465,16 @@ def _check(spec: Any) -> None:
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _refuse_arms(log: PreferenceLog, names: Sequence[str]) -> None:
+    """Raises LogError for a context that is the column of an arm: it tells the pair."""
+    told = [name for name in names if name in (log.roles.get("a"), log.roles.get("b"))]
+    if told:
+        raise LogError(
+            f"context {told[0]!r} is the column of an arm, which tells the pair that was shown: a propensity given it "
+            "knows of no other. Leave it out of context=."
+        )
 
 
 def _wanted(names: str | Sequence[str] | None) -> tuple[str, ...] | None:

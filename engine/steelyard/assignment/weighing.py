@@ -22,6 +22,7 @@ from steelyard.assignment.overlap import (
     fine_counts,
     fine_quantile,
     histogram_frame,
+    warn_of_reach,
 )
 from steelyard.assignment.weights import Shares, Sums, Weights
 from steelyard.blocks import Block, Encoder
@@ -100,6 +101,8 @@ def weigh_rows(
         sums = _summed(made, blocks)
     facts = _overlap(made, sums)
     _refuse(made, facts, floor, unsupported)
+    if kind == "hajek" and made.share is None and propensity.assigned.kind == "pair":
+        warn_of_reach(made.mean / propensity.assigned.every)
     return replace(made, sums=sums, facts=facts)
 
 

@@ -127,9 +127,7 @@ class Weights:
     def _overlap(self, block: Block) -> Any:
         """(n,) 1 / sum_c 1 / P_c over all that could have been assigned, made of a few rows at a time."""
         model, assigned, tilt = self.propensity.model, self.propensity.assigned, np.empty(block.n)
-        k = assigned.classes
-        every = k * (k - 1) // 2 if assigned.kind == "pair" and assigned.pairs is None else k
-        for cut, part in block.pieces(max(1, _CELLS // max(every, 1))):
+        for cut, part in block.pieces(max(1, _CELLS // max(assigned.every, 1))):
             with np.errstate(divide="ignore"):
                 tilt[cut] = 1.0 / (1.0 / model.every(part)).sum(axis=0)
         return tilt
