@@ -242,7 +242,11 @@ def test_columns_that_are_not_named_are_wrong_usage(shown):
         (["--of", "mood"], 2, "--of must be"),
         (["--kind", "best"], 2, "kind must be"),
         (["--context", "nope"], 1, "'nope' (role context) is not in the log"),
-        (["--method", "logged"], 1, "no logged propensity"),
+        (["--method", "logged"], 2, "--propensity and --method logged go together"),
+        (["--propensity", "x0"], 2, "--propensity and --method logged go together"),
+        (["--of", "group"], 2, "--of group needs --group"),
+        (["--of", "label", "--method", "pairs"], 2, "go with --of pair"),
+        (["--outcomes", "a=2", "--outcomes", "b=0"], 2, "the value of --outcomes 'a' must be"),
         (["--target", "away.parquet"], 1, "no such file"),
     ],
 )
@@ -252,6 +256,27 @@ def test_weigh_refuses_and_leaves_nothing(shown, tmp_path, options, status, word
     assert told.exit_code == status, told.output
     assert words in told.output
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_weigh_says_what_it_left_out_and_what_it_needs(shown):
+    frame = pl.read_parquet(shown)
+    frame.with_columns(x0=pl.when(pl.int_range(pl.len()) == 5).then(None).otherwise("x0")).write_parquet(shown)
+    told = run.invoke(app, ["weigh", shown, *COLUMNS, "--context", "x0", "--out", "w.parquet", "--on-bad", "drop"])
+    assert "left out: 1 row: null or infinite context 'x0'" in told.output
+    told = run.invoke(app, ["weigh", shown, *COLUMNS, "--out", "w.parquet"])
+    assert (told.exit_code, "--method softmax needs --context" in told.output) == (2, True)
+
+
+def test_pairs_without_answers_are_scored(tmp_path):
+    frame = pl.DataFrame({"left": list("xyzxzy"), "right": list("yzxzyx"), "winner": ["left"] * 4 + ["tie", "right"]})
+    sy.BradleyTerry().fit(sy.scan(frame, a="left", b="right", outcome="winner")).save(tmp_path / "fit.sy")
+    frame.drop("winner").write_parquet(tmp_path / "new.parquet")
+    files = [str(tmp_path / name) for name in ("fit.sy", "new.parquet", "out.parquet")]
+    told = run.invoke(app, ["predict", *files[:2], "--a", "left", "--b", "right", "--out", files[2]])
+    assert told.exit_code == 0, told.output
+    scored = pl.read_parquet(files[2])
+    assert scored["margin"].null_count() == 0
+    assert scored["log_likelihood"].null_count() == 6
 
 
 def test_predict_a_folder_shard_by_shard_and_resume(tmp_path):

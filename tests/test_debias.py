@@ -59,8 +59,8 @@ def test_debias_refuses_and_writes_nothing(log_file, tmp_path):
     assert (ran.exit_code, out.exists()) == (1, False)
     assert "too little overlap" in ran.output
     ran = RUNNER.invoke(app, ["debias", str(log_file), *ROLES[:-2], "--out", str(out)])
-    assert (ran.exit_code, out.exists()) == (1, False)
-    assert "no context columns" in ran.output
+    assert (ran.exit_code, out.exists()) == (2, False)
+    assert "--method softmax needs --context" in ran.output
     ran = RUNNER.invoke(app, ["debias", str(log_file), *ROLES, "--pairs", "some"])
     assert ran.exit_code == 2
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import steelyard as sy
+from steelyard.errors import within
 from steelyard.passes import progress
 from steelyard.report import write_debias, write_overlap, write_report
 from steelyard.report.tables import check_table, frame_table, moved_most
@@ -164,6 +165,8 @@ def _scan(log: str, **options: Any) -> sy.PreferenceLog:
         options["outcomes"] = {label: float(value) for label, _, value in pairs} or None
     except ValueError:
         raise ValueError("--outcomes takes LABEL=VALUE, as in --outcomes left=1 --outcomes right=0") from None
+    for label, value in (options["outcomes"] or {}).items():
+        within(f"the value of --outcomes {label!r}", value, 0.0, 1.0)
     lacking = [f"--{role}" for role in ("a", "b", "outcome") if options[role] is None]
     if lacking and options["format"] is None:
         raise ValueError(f"no column given for {', '.join(lacking)}: name them, or choose a --format")
@@ -178,6 +181,24 @@ def _scan(log: str, **options: Any) -> sy.PreferenceLog:
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"--covariate takes NAME=SQL, as in --covariate length='len_a - len_b' ({error})") from None
     return sy.scan(log, options.pop("format"), **options)
+
+
+def _left_out(dropped: dict[str, int]) -> None:
+    if dropped:
+        left = "; ".join(f"{count} row{'s' * (count != 1)}: {reason}" for reason, count in dropped.items())
+        typer.echo(f"left out: {left}", err=True)
+
+
+def _shown_by(
+    method: str, strata: list[str] | None, ridge: float, propensity: str | None, context: list[str] | None
+) -> sy.PairPropensity:
+    """The propensity of pairs that options ask for; ValueError where they do not go together."""
+    spec = sy.PairPropensity(method=method, strata=tuple(strata or ()), ridge=ridge)  # type: ignore[arg-type]
+    if (propensity is None) == (method == "logged"):
+        raise ValueError("--propensity and --method logged go together: the column is the probability that is logged")
+    if method in ("softmax", "pairs") and not context:
+        raise ValueError(f"--method {method} needs --context: columns known before the answer was shown")
+    return spec
 
 
 @app.command()
@@ -247,11 +268,16 @@ def weigh(
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight, count=count,
                         cluster=cluster, context=context, group=group, propensity=propensity,
                         on_bad=on_bad)  # fmt: skip
-        shown: dict[str, Any] = {"method": method, "strata": tuple(strata or ()), "ridge": ridge}
         if of not in ("pair", "group", "label"):
             raise ValueError(f"--of must be 'pair', 'group' or 'label', not {of!r}")
-        spec: Any = sy.PairPropensity(**shown) if of == "pair" else sy.GroupPropensity(ridge=ridge)
-        spec = sy.LabelPropensity(ridge=ridge) if of == "label" else spec
+        if of != "pair" and (method != "softmax" or strata or propensity):
+            raise ValueError("--method, --strata and --propensity go with --of pair")
+        if of == "group" and group is None:
+            raise ValueError("--of group needs --group: the column of the rater's group")
+        if of != "pair" and not context:
+            raise ValueError(f"--of {of} needs --context: columns known before the answer was shown")
+        spec: Any = sy.GroupPropensity(ridge=ridge) if of == "group" else sy.LabelPropensity(ridge=ridge)
+        spec = _shown_by(method, strata, ridge, propensity, context) if of == "pair" else spec
         options: dict[str, Any] = {"kind": kind, "clip": clip, "trim": trim}
         with _working("weighing"), _noting():
             fit = spec.fit(scanned)
@@ -262,6 +288,7 @@ def weigh(
                 write_overlap(page, made, tests, f"Overlap: {Path(log).name}")
         _print(frame_table(made.overlap().frame(), "What the weights leave"))
         typer.echo(f"wrote {out}: the log, {made.estimand}")
+        _left_out(fit.dropped)
 
 
 @app.command()
@@ -289,7 +316,7 @@ def rank(
             given = {"--report": report, "--save": save, "--ties": ties != "half", "--link": link != "logistic",
                      "--position-effect": position_effect, "--ridge": ridge, "--separation": separation != "flag",
                      "--covariance": covariance, "--scale": scale != "logit", "--simultaneous": simultaneous,
-                     "--covariate": covariate}  # fmt: skip
+                     "--covariate": covariate, "--cluster": cluster, "--level": level != 0.95}  # fmt: skip
             if any(given.values()):
                 own = ", ".join(name for name, is_given in given.items() if is_given)
                 raise ValueError(f"{own}: only with --method bradley-terry")
@@ -312,10 +339,8 @@ def rank(
         _print(frame_table(board, "Leaderboard"))
         if method == "bradley-terry" and len(effects := fit.coefficients(level)):
             _print(frame_table(effects, "Coefficients (on the logit scale)"))
-        if method == "bradley-terry" and fit.dropped:
-            typer.echo(
-                "left out: " + "; ".join(f"{count} rows: {reason}" for reason, count in fit.dropped.items()), err=True
-            )
+        if method == "bradley-terry":
+            _left_out(fit.dropped)
 
 
 @app.command()
@@ -345,10 +370,10 @@ def debias(
     with _errors(), _outputs(log, report, save, table=out, read=target) as (page, saved, table):
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight, count=count,
                         cluster=cluster, context=context, propensity=propensity, on_bad=on_bad)  # fmt: skip
-        shown: dict[str, Any] = {"method": method, "strata": tuple(strata or ()), "ridge": ridge}
+        shown = _shown_by(method, strata, ridge, propensity, context)
         answered = sy.LabelPropensity(ridge=ridge) if unlabelled or judge else None
         spec = sy.DoublyRobust(
-            propensity=sy.PairPropensity(**shown), labelled=answered, judge=judge, folds=folds, seed=seed,
+            propensity=shown, labelled=answered, judge=judge, folds=folds, seed=seed,
             target=target, pairs=pairs, ridge=ridge, floor=floor, unsupported=unsupported,
         )  # fmt: skip
         with _working("fitting"), _noting():
@@ -362,9 +387,7 @@ def debias(
         _write(board, table)
         _debiased(fit, level)
         typer.echo(str(told))
-        if fit.dropped:
-            left = "; ".join(f"{count} rows: {reason}" for reason, count in fit.dropped.items())
-            typer.echo(f"left out: {left}", err=True)
+        _left_out(fit.dropped)
 
 
 def _debiased(fit: sy.DoublyRobustFit, level: float) -> None:
@@ -394,7 +417,8 @@ def predict(
     with _errors():
         _writable(log, out, model)
         scorer = _model(model)
-        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, position=position,
+        answered: Any = outcome if outcome or format else pl.lit(None, pl.Float64)  # scores ask for no answer
+        scanned = _scan(log, format=format, a=a, b=b, outcome=answered, outcomes=outcomes, position=position,
                         covariates=covariate)  # fmt: skip
         with _working("scoring"):
             unscored = scorer.sink(scanned, out, resume)
