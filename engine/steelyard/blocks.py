@@ -344,7 +344,8 @@ def _matrix(column: pl.Series, width: int, what: str, start: int) -> Any:
         lengths = column.gather(other).list.len() if isinstance(kind, pl.List) else [kind.size]
         raise LogError(
             f"{len(other)} rows: {what} are not {width} numbers but {sorted(set(lengths))[:5]} "
-            f"(first rows {(other[:10] + start).to_list()}). Every list must have one length, on both sides."
+            f"(first rows {(other[:10] + start).to_list()}). Every list must have one length, on both sides: correct "
+            "such rows, or filter them out, which on_bad= does not."
         )
     column = column.list.to_array(width) if isinstance(kind, pl.List) else column
     column = column.cast(pl.Array(pl.Float32 if kind.inner == pl.Float32 else pl.Float64, width))

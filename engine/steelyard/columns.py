@@ -63,8 +63,8 @@ def both_sides(features: tuple[Any, Any] | None) -> tuple[Any, ...]:
     """The features of a and of b, each one column or a tuple of them; () for none."""
     if features is None:
         return ()
-    if len(features) != 2:
-        raise LogError(f"features takes two sides, those of a and those of b, not {len(features)}")
+    if isinstance(features, str | pl.Expr) or len(features) != 2:
+        raise LogError(f"features takes two sides, those of a and those of b, not {features!r}")
     sides = tuple(side if isinstance(side, str | pl.Expr) else several(side, "features") for side in features)
     if any(isinstance(side, tuple) and not side for side in sides):
         raise LogError("features names no column: give those of a and those of b, or leave features out")

@@ -71,6 +71,12 @@ def within(name: str, value: Any, low: float, high: float = inf) -> float:
     return float(value)
 
 
+def refuse_class(value: Any, name: str) -> None:
+    """Raises TypeError for the class of a model where a model belongs."""
+    if isinstance(value, type):
+        raise TypeError(f"{name} is a model, not its class: give {value.__name__}(...)")
+
+
 def check_level(level: Any) -> float:
     """A confidence level, between 0 and 1; ValueError otherwise."""
     if not isinstance(level, Real) or not 0.0 < float(level) < 1.0 - 1e-12:

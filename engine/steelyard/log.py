@@ -335,7 +335,7 @@ class PreferenceLog:
         with self.reading():
             lists = first.collect()[name]
         if not len(lists) or not len(lists[0]):
-            raise LogError(f"column {name!r} (role features) is null, or an empty list, in every row")
+            raise LogError(f"column {name!r} (role features) is null, or an empty list, in every row, if there is any")
         return [f"{name}[{i}]" for i in range(len(lists[0]))]
 
     def arms(self) -> list[str]:

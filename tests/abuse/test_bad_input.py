@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import steelyard as sy
+from sklearn.dummy import DummyClassifier
 
 from tests.abuse.contract import judge, judge_error
 
@@ -103,6 +104,12 @@ REFUSED = {
     ),
     "a policy of nothing": (lambda: sy.PolicyValue({"a": None}, **LOOSE).fit(scanned(context="kind")), "probability"),
     "one column for two": (lambda: sy.Responses(("x",), ("x", "x"), ("x", "x"), ("fa", "fb")), "two columns"),
+    "an expression for a propensity's context": (lambda: sy.PairPropensity(context=pl.col("kind")), "given by name"),
+    "the class of a classifier": (lambda: sy.PairPropensity(classifier=DummyClassifier), "DummyClassifier(...)"),
+    "the class of an outcome model": (lambda: sy.DoublyRobust(outcome=DummyClassifier), "not its class"),
+    "attributes without a name": (lambda: sy.effects(scanned(), attributes=["x"]), "name the attributes"),
+    "one side of features": (lambda: scanned(features="fa"), "takes two sides"),
+    "weights to a file of another kind": (lambda: propensity().sink(scanned(context="kind"), "w.txt"), ".parquet, .csv"),
     "a plan of far too much": (lambda: sy.plan(fitted(), 10**18), "from 1 to"),
 }  # fmt: skip
 

@@ -22,7 +22,7 @@ from steelyard.assignment.models import Logged, SoftmaxModel
 from steelyard.assignment.precision import standard_errors
 from steelyard.blocks import Block, Encoder
 from steelyard.dictionary import Dictionary
-from steelyard.errors import LogError, NotIdentifiedError, check_level, within
+from steelyard.errors import LogError, NotIdentifiedError, check_level, refuse_class, within
 from steelyard.inference.bands import p_value, quantile
 from steelyard.inference.clusters import cluster_names
 from steelyard.log import needs_log
@@ -457,8 +457,11 @@ def _check(spec: Any) -> None:
     if spec.unseen not in ("raise", "other"):
         raise ValueError(f"unseen must be 'raise' or 'other', not {spec.unseen!r}")
     for names in (spec.context or (), getattr(spec, "strata", ())):
+        if isinstance(names, pl.Expr) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"contexts are given by name, as the log's context columns are called, not as {names!r}")
         if len(set(_names(names))) < len(_names(names)):
             raise ValueError(f"each column is named once, not as in {names!r}")
+    refuse_class(spec.classifier, "classifier")
     if spec.classifier is not None and not hasattr(spec.classifier, "predict_proba"):
         raise ValueError(f"classifier {spec.classifier!r} has no predict_proba")
 

@@ -254,13 +254,16 @@ class Weights:
         return self.lazy(log).collect()
 
     def sink(self, log: PreferenceLog, path: str | os.PathLike[str]) -> None:
-        """Streams :meth:`lazy` to Parquet, or CSV, by the ending, in bounded memory; JSON is made in memory.
+        """Streams :meth:`lazy` to .parquet or .csv, in bounded memory; .json is made in memory.
 
-        The file appears whole or not at all.
+        The file appears whole or not at all. Raises ValueError for another ending.
         """
         needs_log(self.log if log is None else log).refuse_own(path)
+        sink = SINKS.get(Path(path).suffix)
+        if sink is None:
+            raise ValueError(f"{path}: the ending must be one of {', '.join(SINKS)}")
         with replacing(path, ".part") as temporary:
-            SINKS.get(Path(path).suffix, pl.LazyFrame.sink_parquet)(self.lazy(log), temporary)
+            sink(self.lazy(log), temporary)
 
 
 @dataclass(frozen=True)

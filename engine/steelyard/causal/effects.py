@@ -96,7 +96,7 @@ def effects(
         raise TypeError(f"effects() takes a fit of RewardModel or a log, not {type(source).__name__}")
     if log is not None:
         raise ValueError("a second log goes with a fit that has interactions")
-    if not attributes:
+    if not isinstance(attributes, Mapping) or not attributes:
         raise ValueError("name the attributes of a log: attributes={name: (column of a, column of b)}")
     strange = sorted(set(baselines or {}) - set(attributes))
     if strange:

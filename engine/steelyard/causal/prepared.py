@@ -33,7 +33,7 @@ from steelyard.causal.outcomes import (
 )
 from steelyard.columns import Column, name_of
 from steelyard.dictionary import Dictionary
-from steelyard.errors import LogError, warn, whole, within
+from steelyard.errors import LogError, refuse_class, warn, whole, within
 from steelyard.graph import components
 from steelyard.inference.clusters import cluster_names
 from steelyard.pairs import PROBABILITY, PairTable
@@ -88,6 +88,7 @@ def check_settings(spec: Any) -> None:
 def check_models(spec: Any) -> None:
     """Refuses an outcome, propensity, folds or ridge that cannot be."""
     check_settings(spec)
+    refuse_class(spec.outcome, "outcome")
     if not (isinstance(spec.outcome, str | pl.Expr | Mapping) or hasattr(spec.outcome, "predict_proba")):
         raise ValueError(
             "outcome must be 'contextual', a column with the probability that a wins, {arm: column of scores} or a "
