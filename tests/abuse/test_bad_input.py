@@ -109,7 +109,7 @@ REFUSED = {
     "the class of an outcome model": (lambda: sy.DoublyRobust(outcome=DummyClassifier), "not its class"),
     "attributes without a name": (lambda: sy.effects(scanned(), attributes=["x"]), "name the attributes"),
     "one side of features": (lambda: scanned(features="fa"), "takes two sides"),
-    "weights to a file of another kind": (lambda: propensity().sink(scanned(context="kind"), "w.txt"), ".parquet, .csv"),
+    "weights to a text file": (lambda: propensity().sink(scanned(context="kind"), "w.txt"), "the ending must"),
     "a plan of far too much": (lambda: sy.plan(fitted(), 10**18), "from 1 to"),
 }  # fmt: skip
 

@@ -388,10 +388,10 @@ def test_weights_take_the_confounding_away_and_their_intervals_cover():
         log = sy.scan(confounded(seed, 3000), a="a", b="b", outcome="y", context="x")
         shown = sy.PairPropensity().fit(log)
         softmax = shown.weights(log)
-        for name, weights in (
-            ("plain", None), ("frequency", sy.PairPropensity(method="frequency").fit(log).weights(log)),
-            ("softmax", softmax), ("known", softmax.as_known()), ("balance", shown.weights(log, kind="balance")),
-        ):  # fmt: skip
+        used = {"softmax": softmax, "known": softmax.as_known(), "balance": shown.weights(log, kind="balance")}
+        if seed < 100:  # as many show that these are far off
+            used |= {"plain": None, "frequency": sy.PairPropensity(method="frequency").fit(log).weights(log)}
+        for name, weights in used.items():
             table = sy.BradleyTerry(weights=weights).fit(log).table().sort("arm")
             error[name].append(table["score"].to_numpy() - true)
             spread[name].append(table["se"].to_numpy())

@@ -456,7 +456,7 @@ def _check(spec: Any) -> None:
     within("ridge", spec.ridge, 0.0)
     if spec.unseen not in ("raise", "other"):
         raise ValueError(f"unseen must be 'raise' or 'other', not {spec.unseen!r}")
-    for names in (spec.context or (), getattr(spec, "strata", ())):
+    for names in (() if spec.context is None else spec.context, getattr(spec, "strata", ())):
         if isinstance(names, pl.Expr) or not all(isinstance(name, str) for name in names):
             raise TypeError(f"contexts are given by name, as the log's context columns are called, not as {names!r}")
         if len(set(_names(names))) < len(_names(names)):
