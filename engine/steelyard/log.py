@@ -43,7 +43,7 @@ class PreferenceLog:
     source: pl.LazyFrame
     name: str
     roles: Mapping[str, Column]
-    outcomes: Mapping[str, float]
+    outcomes: Mapping[str, float] = field(repr=False)
     tallies: tuple[str, ...] = ()
     cluster: tuple[Column, ...] = ()
     context: tuple[Column, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,10 +39,10 @@ class Overlap:
     trimmed: int
     unsupported: float
     quantiles: dict[str, float]
-    by_label: pl.DataFrame
-    histogram: pl.DataFrame
-    unsupported_pairs: pl.DataFrame
-    empty_cells: pl.DataFrame
+    by_label: pl.DataFrame = field(repr=False)
+    histogram: pl.DataFrame = field(repr=False)
+    unsupported_pairs: pl.DataFrame = field(repr=False)
+    empty_cells: pl.DataFrame = field(repr=False)
 
     def frame(self) -> pl.DataFrame:
         """The figures, one a row: measure value."""

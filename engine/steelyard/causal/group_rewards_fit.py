@@ -65,11 +65,11 @@ class GroupRewardsFit:
     spec: GroupRewards | LoadedSpec
     groups: tuple[str, ...]
     rows: list[GroupRow] = field(repr=False)
-    parameter: Any
+    parameter: Any = field(repr=False)
     psi: Influence = field(repr=False)
-    share: Any
-    asked: Any
-    plain: Any
+    share: Any = field(repr=False)
+    asked: Any = field(repr=False)
+    plain: Any = field(repr=False)
     n: int
     units: int
     iterations: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,12 @@ class Bootstrap:
     none. what: how the table calls names and estimates. why: of each name why it has no draws, where that is known."""
 
     arms: list[str]
-    score: Any
-    draws: Any
+    score: Any = field(repr=False)
+    draws: Any = field(repr=False)
     method: str
     failed: int
     what: tuple[str, str] = ("arm", "score")
-    why: Sequence[str | None] = ()
+    why: Sequence[str | None] = field(default=(), repr=False)
 
     def table(self, level: float = 0.95) -> pl.DataFrame:
         """Percentile intervals: arm score se low high reason (of coefficients: term estimate ...), highest first.

@@ -43,12 +43,12 @@ class RewardFit(Fit):
     """
 
     spec: RewardModel
-    design: Design
-    coefficient: Any
-    estimate: Estimate
-    influence: Influence | Pending | None
+    design: Design = field(repr=False)
+    coefficient: Any = field(repr=False)
+    estimate: Estimate = field(repr=False)
+    influence: Influence | Pending | None = field(repr=False)
     kind: str
-    terms: list[Term]
+    terms: list[Term] = field(repr=False)
     n: int
     dropped: dict[str, int] = field(default_factory=dict)
     weight: float = float("nan")

@@ -49,7 +49,7 @@ class RowFit(ScoreFit):
     """
 
     covariates: tuple[str, ...] = ()
-    terms: list[Term] = field(default_factory=list)
+    terms: list[Term] = field(default_factory=list, repr=False)
     n: int = 0
     problem: RowProblem | None = field(default=None, repr=False, compare=False)
     clusters: tuple[tuple[str, int], ...] = ()

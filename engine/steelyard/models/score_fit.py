@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -253,11 +253,11 @@ class ScoreFit(Fit):
     """
 
     spec: BradleyTerry
-    pairs: PairTable
-    score: Any
-    why: list[str | None]
-    estimate: Estimate
-    psi: Influence | None
+    pairs: PairTable = field(repr=False)
+    score: Any = field(repr=False)
+    why: list[str | None] = field(repr=False)
+    estimate: Estimate = field(repr=False)
+    psi: Influence | None = field(repr=False)
     kind: str
 
     @property
