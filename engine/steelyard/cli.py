@@ -221,10 +221,10 @@ def check(
         if context and group and not found.bad:
             _assignment(scanned, sy.GroupPropensity(), "groups of raters")
     with _errors():  # once the table of what is bad has been written
-        if not found.usable:
-            raise sy.LogError(f"{log} has no comparison to learn from")
         if found.bad:
             raise sy.LogError(f"{log} has bad rows: correct them, or rank with --on-bad drop")
+        if not found.usable:
+            raise sy.LogError(f"{log} has no comparison to learn from")
 
 
 def _assignment(log: sy.PreferenceLog, spec: sy.PairPropensity | sy.GroupPropensity, what: str) -> None:

@@ -472,7 +472,8 @@ def _names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 def _refuse_arms(log: PreferenceLog, names: Sequence[str]) -> None:
     """Raises LogError for a context that is the column of an arm: it tells the pair."""
-    told = [name for name in names if name in (log.roles.get("a"), log.roles.get("b"))]
+    arms = {column for column in (log.roles["a"], log.roles["b"]) if isinstance(column, str)}
+    told = [name for name in names if name in arms]
     if told:
         raise LogError(
             f"context {told[0]!r} is the column of an arm, which tells the pair that was shown: a propensity given it "
