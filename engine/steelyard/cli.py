@@ -439,12 +439,12 @@ def demo() -> None:
             fit = sy.BradleyTerry().fit(log)
             found = log.check()
             path = write_report("report.html", fit, found, "llmfao: human votes on language models")
-            debiased = sy.DoublyRobust().fit(log)
-            beside = write_debias("debiased.html", debiased, "llmfao: every pair in every type of prompt alike")
+            debiased = sy.DoublyRobust(pairs="log").fit(log)  # most pairs never met: no more is asked than the log has
+            beside = write_debias("debiased.html", debiased, "llmfao: its pairs in every type of prompt alike")
         _print(check_table(found))
         _print(frame_table(fit.table(), "Human votes on language models (errors clustered by voter)"))
-        _print(frame_table(debiased.compare().head(10), "Naive, and as if every pair had been shown on every type of "
-                           "prompt alike: the first ten"))  # fmt: skip
+        _print(frame_table(debiased.compare().head(10), "Naive, and as if the same pairs had been shown on every type "
+                           "of prompt alike: the first ten"))  # fmt: skip
         _print(frame_table(moved_most(debiased, 5), "What moved most, and the type of prompt that explains most of it"))
         typer.echo(f"data: llmfao by Dmitry Ustalov, CC BY 4.0; the reports are {path} and {beside}")
 

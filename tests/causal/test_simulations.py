@@ -5,9 +5,11 @@ The whole grid: `python -m tests.causal.simulate 200`.
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import steelyard as sy
 
@@ -43,6 +45,25 @@ def test_many_arms_of_which_most_pairs_met_a_few_times_or_never():
     found = study(World(arms=25), 2500, 60)
     assert 0.925 <= found.coverage.mean() <= 0.975
     assert found.ratio.mean() == pytest.approx(1.0, abs=0.06)
+
+
+def test_pairs_of_a_scheduled_log_as_often_as_it_has_them():
+    """The design of llmfao: most pairs never met, a third of the votes are against one arm, and voters repeat."""
+    path = str(files("steelyard") / "data/llmfao.parquet")
+    votes = pl.read_parquet(path).filter(pl.col("judge") == "crowd").drop("winner")
+    arms = sorted({*votes["left"], *votes["right"]})
+    a, b = (np.searchsorted(arms, votes[side].to_list()) for side in ("left", "right"))
+    truth = np.linspace(-0.9, 0.9, len(arms))[np.random.default_rng(0).permutation(len(arms))]
+    error, spread = [], []
+    for seed in range(30):
+        y = np.random.default_rng(seed).random(len(a)) < sigmoid(truth[a] - truth[b])
+        log = sy.scan(votes.with_columns(y=y * 1.0), a="left", b="right", outcome="y", context="prompt_type",
+                      cluster="judge_id")  # fmt: skip
+        table = sy.DoublyRobust(pairs="log").fit(log).table().sort("arm")
+        error.append(table["score"].to_numpy() - truth)
+        spread.append(table["se"].to_numpy())
+    assert 0.91 <= np.mean(np.abs(error) < 1.96 * np.array(spread)) <= 0.97
+    assert np.mean(np.mean(spread, axis=0) / np.std(error, axis=0)) == pytest.approx(1.0, abs=0.1)
 
 
 def two_rows(x: Any, a: Any, b: Any, y: Any, k: int, folds: Any) -> tuple[Any, Any]:
