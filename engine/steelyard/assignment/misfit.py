@@ -54,8 +54,9 @@ class Misfit:
         if not self.fits:
             warn(
                 f"{self}. Weights by it do not balance contexts; doubly robust estimates then rest on the outcome "
-                "model, and intervals of arms with few rows may be too short, but for pairs='log', which asks for the "
-                "pairs that the log has. Where arms are few, use PairPropensity(method='pairs').",
+                "model. Scores' intervals know of a contextual model's own error, not whether it is right: pairs='log' "
+                "asks for no more than the pairs that the log has. Where arms are few, use "
+                "PairPropensity(method='pairs').",
             )
 
 

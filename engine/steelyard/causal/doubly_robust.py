@@ -18,6 +18,7 @@ from steelyard.causal.doubly_robust_fit import DoublyRobustFit
 from steelyard.causal.pairwise import Moments, Pairwise, Residuals, centre_of, centred, refuse_thin, shifts
 from steelyard.causal.prepared import Prepared, apart, check_models, prepared, warn_extrapolated
 from steelyard.causal.projection import project
+from steelyard.causal.stacked import outcome_error
 from steelyard.errors import LogError, NotIdentifiedError, OverlapError
 from steelyard.graph import components
 from steelyard.inference import Influence
@@ -140,6 +141,8 @@ class DoublyRobust:
                 found = problem.residuals()
                 refuse_thin(found, self.floor)
                 _refuse_extrapolated(self, ready, omega, found)
+                if _misfit(self, ready):
+                    problem = replace(problem, stack=outcome_error(problem, found, self.ridge))
                 moments = problem.moments(found)
             win = _win_matrix(problem, found, moments)
             lost = _beyond(win, omega)
@@ -148,6 +151,12 @@ class DoublyRobust:
             why = [known or reason for known, reason in zip(why, lost, strict=True)]  # and once more without them
         with one_blas_thread():
             return _estimated(self, ready, problem, found, moments, win, why, naive)
+
+
+def _misfit(spec: DoublyRobust, ready: Prepared) -> bool:
+    """Whether the propensity is known not to be right, and the outcome model is one of the log's own answers."""
+    misfit = None if ready.overlap is None else ready.overlap.propensity.misfit
+    return misfit is not None and not misfit.fits and isinstance(spec.outcome, str) and spec.outcome == "contextual"
 
 
 def _refuse_extrapolated(spec: DoublyRobust, ready: Prepared, omega: Any, found: Residuals) -> None:

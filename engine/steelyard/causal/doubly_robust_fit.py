@@ -152,7 +152,7 @@ class DoublyRobustFit(ScoreFit):
             return Contrast(value, None, None, None, None, FEW_ANSWERS)
         if self.clusters and _clusters_of(self.problem, self.clusters, {i, j}) < 2:
             return Contrast(value, None, None, None, None, ONE)
-        alone = replace(self.problem, omega=pair, counted=None, shift=None, turn=None)
+        alone = replace(self.problem, omega=pair, counted=None, shift=None, turn=None, stack=None)
         with one_blas_thread():
             alone, moments = alone.turned(self.residuals, alone.moments(self.residuals))
             meat, _ = alone.meat(self.residuals, moments, self.clusters)

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # its parts load when first used
 
 from steelyard._native.label_sums import label_sums, work_size
 from steelyard.assignment.assigned import pair_number
@@ -170,7 +171,8 @@ class Pairwise:
     answered; weight t; fold. outcome, judged: see outcomes.py. chance: the propensity gives every pair one. counted:
     where omega counts the answered rows, their weight, else None; shift: (K, K) what one that counts 1 adds by that to
     its arm's (row) sum, see :func:`shifts`. tilt: what made t, where that was fitted; turn: (K, D) its T, and that of
-    the sums without the judge, once they are known.
+    the sums without the judge, once they are known. stack: (K, K q) what the outcome model's own error adds, see
+    stacked.py.
     """
 
     blocks: Blocks
@@ -182,6 +184,7 @@ class Pairwise:
     shift: Any = None
     tilt: Balancing | None = None
     turn: tuple[Any, Any] | None = None
+    stack: Any = None
 
     @property
     def k(self) -> int:
@@ -245,6 +248,8 @@ class Pairwise:
                 alone_answers.added(alone, pair, omega, h, (e + judged_e) * side)
                 judged.added(sums, pair, omega, judged_h, judged_e * side)
             answers.added(sums, pair, omega, h, e * side)
+            if self.stack is not None:
+                sums += (_scores(part, e, self.k) @ self.stack.T).T
             told = (sums,) if alone is None else (sums, alone)
             if self.shift is not None:
                 for own in told:
@@ -329,6 +334,19 @@ class Pairwise:
             c = 1.0 if part.count is None else part.count
             entries[at, : self.k], entries[at, self.k] = (e * c).T, t * c
         return entries
+
+
+def _scores(block: Block, residual: Any, k: int) -> Any:
+    """(n, K q) sparse, what answers say of arm scores linear in the block's design. residual: (n,) from a's side."""
+    x = np.asarray(block.design)
+    q, n = x.shape
+    entry = (x * residual * (1.0 if block.weight is None else block.weight)).T
+    place = np.arange(q)
+    columns = np.concatenate([block.a[:, None] * q + place, block.b[:, None] * q + place], axis=1)
+    starts = np.arange(0, 2 * q * n + 1, 2 * q)
+    return scipy.sparse.csr_array(
+        (np.concatenate([entry, -entry], axis=1).ravel(), columns.ravel(), starts), (n, k * q)
+    )
 
 
 def counts(block: Block) -> Any:
