@@ -67,6 +67,25 @@ def test_a_scheduled_log(pairs):
     assert np.mean(np.mean(spread, axis=0) / np.std(error, axis=0, ddof=1)) == pytest.approx(1.0, abs=0.15)
 
 
+def test_pairs_that_were_never_shown():
+    """Eight arms in a ring, whose distant pairs never met: they rest on the outcome model, whose error counts."""
+    truth, k = np.linspace(-0.8, 0.8, 8), 8
+    i, j = np.triu_indices(k, 1)
+    near = ~np.isin(j - i, (3, 4))
+    i, j, found = i[near], j[near], []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        pair, flip, x = rng.integers(0, len(i), 1500), rng.random(1500) < 0.5, rng.normal(size=1500)
+        a, b = np.where(flip, i[pair], j[pair]), np.where(flip, j[pair], i[pair])
+        y = rng.random(1500) < sigmoid((truth[a] - truth[b]) * (1 + 0.3 * x))
+        log = sy.scan({"a": a, "b": b, "y": y * 1.0, "x": x}, a="a", b="b", outcome="y", context="x")
+        spec = sy.DoublyRobust(propensity=sy.PairPropensity(method="pairs"), unsupported=1.0)
+        with pytest.warns(UserWarning, match="intervals know of its error"):
+            found.append(spec.fit(log).table().sort("arm").select("score", "se").to_numpy())
+    score, se = np.moveaxis(np.array(found), 2, 0)
+    assert np.mean(se.mean(axis=0) / score.std(axis=0, ddof=1)) == pytest.approx(1.0, abs=0.08)
+
+
 def two_rows(x: Any, a: Any, b: Any, y: Any, k: int, folds: Any) -> tuple[Any, Any]:
     """Mean outcome of each arm, each comparison as two rows of a standard package: AIPW by arm, rows independent."""
     from sklearn.linear_model import LogisticRegression

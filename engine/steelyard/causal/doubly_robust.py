@@ -140,9 +140,10 @@ class DoublyRobust:
             with one_blas_thread():
                 found = problem.residuals()
                 refuse_thin(found, self.floor)
-                _refuse_extrapolated(self, ready, omega, found)
-                if _misfit(self, ready):
-                    problem = replace(problem, stack=outcome_error(problem, found, self.ridge))
+                alone = _extrapolated(self, ready, omega, found)
+                if alone or _misfit(ready):
+                    problem = replace(problem, stack=self._outcome_error(problem, found))
+                warn_extrapolated(alone, known=problem.stack is not None)
                 moments = problem.moments(found)
             win = _win_matrix(problem, found, moments)
             lost = _beyond(win, omega)
@@ -152,21 +153,26 @@ class DoublyRobust:
         with one_blas_thread():
             return _estimated(self, ready, problem, found, moments, win, why, naive)
 
+    def _outcome_error(self, problem: Pairwise, found: Residuals) -> Any:
+        """What the outcome model's own error adds, where it is a contextual one of the log's own answers; else None."""
+        own = isinstance(self.outcome, str) and self.outcome == "contextual"
+        return outcome_error(problem, found, self.ridge) if own else None
 
-def _misfit(spec: DoublyRobust, ready: Prepared) -> bool:
-    """Whether the propensity is known not to be right, and the outcome model is one of the log's own answers."""
+
+def _misfit(ready: Prepared) -> bool:
+    """Whether the propensity is known not to be right."""
     misfit = None if ready.overlap is None else ready.overlap.propensity.misfit
-    return misfit is not None and not misfit.fits and isinstance(spec.outcome, str) and spec.outcome == "contextual"
+    return misfit is not None and not misfit.fits
 
 
-def _refuse_extrapolated(spec: DoublyRobust, ready: Prepared, omega: Any, found: Residuals) -> None:
-    """Refuses where too many pairs have no answer and the propensity does not say that chance left them out.
+def _extrapolated(spec: DoublyRobust, ready: Prepared, omega: Any, found: Residuals) -> float:
+    """Share of pairs without an answer that the propensity does not say chance left out; a refusal where it is much.
 
     A softmax of two draws gives every pair a chance, so that pairs which were shown stand for those it left out. By any
-    other propensity such pairs rest on the outcome model alone, whose error no interval holds: of many it warns.
+    other propensity such pairs rest on the outcome model alone.
     """
     if ready.chance:
-        return
+        return 0.0
     never = np.triu((omega > 0) & (found.answered + found.answered.T == 0), 1)
     share = float(omega[never].sum())
     if share > spec.unsupported:
@@ -177,7 +183,7 @@ def _refuse_extrapolated(spec: DoublyRobust, ready: Prepared, omega: Any, found:
             "PairPropensity(method='softmax') if chance left them out, which it did not where one arm is in every "
             f"comparison; or put up with them by unsupported={min(1.0, share + 0.01):.2f}."
         )
-    warn_extrapolated(share)
+    return share
 
 
 def pair_weights(pairs: Any, table: PairTable, joined: Any) -> Any:

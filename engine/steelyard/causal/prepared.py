@@ -112,13 +112,14 @@ def apart(table: PairTable) -> list[str | None]:
             for inside, games in zip(main, played, strict=True)]  # fmt: skip
 
 
-def warn_extrapolated(share: float) -> None:
-    """Warns of much that was never answered, where the settings put up with it. share: of what is asked for."""
+def warn_extrapolated(share: float, known: bool = False) -> None:
+    """Warns of much that was never answered, where the settings put up with it.
+
+    share: of what is asked for. known: intervals know of the outcome model's own error.
+    """
     if share > _MUCH:
-        warn(
-            f"{100 * share:.1f} % of what is asked for was never answered and rests on the outcome model alone, whose "
-            "error no interval holds: intervals here are too short"
-        )
+        error = "intervals know of its error, not whether it is right" if known else "its error is in no interval"
+        warn(f"{100 * share:.1f} % of what is asked for was never answered and rests on the outcome model; {error}")
 
 
 def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[str, Any] | None = None) -> Prepared:

@@ -1,9 +1,10 @@
-"""What the outcome model's own error adds to doubly robust sums where the propensity is known not to be right.
+"""What the outcome model's own error adds to doubly robust sums where residuals are known not to remove it.
 
 The derivative G of the sums over opponents, sum_i E_i of pairwise.py, by the coefficients of a contextual outcome
-model is 0 in expectation where the propensity is right. Where a softmax does not describe which pairs were shown
-(misfit.py) it is not, and a row adds G H^-1 s_i to its sums, s_i its score in the outcome model and H minus the Hessian
-there: stacked estimating equations (Newey and McFadden 1994, section 6), as for weights (inference/nuisance.py).
+model is 0 in expectation where the propensity is right and every pair has a chance. Where a softmax does not describe
+which pairs were shown (misfit.py), or pairs were never answered, it is not, and a row adds G H^-1 s_i to its sums, s_i
+its score in the outcome model and H minus the Hessian there: stacked estimating equations (Newey and McFadden 1994,
+section 6), as for weights (inference/nuisance.py).
 """
 
 from __future__ import annotations
