@@ -317,7 +317,7 @@ def test_a_pair_whose_comparisons_are_in_one_fold_is_named():
 def test_much_that_was_never_answered_is_warned_of():
     frame = by_topic(6, 900, 3).filter(~((pl.col("a") != "1") & (pl.col("b") != "1")))
     shown = sy.PairPropensity(method="pairs")
-    words = "% of what is asked for was never answered and rests on the outcome model alone"
+    words = "% of what is asked for was never answered and rests on the outcome model"
     with pytest.warns(UserWarning, match="33.3 " + words):
         sy.DoublyRobust(propensity=shown, unsupported=0.4).fit(sy.scan(frame, **ROLES))
     with pytest.warns(UserWarning, match="50.0 " + words):
