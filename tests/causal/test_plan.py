@@ -287,6 +287,39 @@ def test_a_plan_beats_an_even_spread_by_what_it_says():
     assert best[1] > 1.05 * best[0]
 
 
+@pytest.mark.parametrize("rewards", [False, True])
+def test_ties_that_are_dropped_tell_nothing(rewards):
+    """Of the comparisons to come as many are ties as of the log's."""
+    rng = np.random.default_rng(0)
+    spec: Any = sy.RewardModel(ties="drop") if rewards else sy.BradleyTerry(ties="drop")
+
+    def tied(rows: pl.DataFrame) -> pl.DataFrame:
+        f, g, chance = rng.normal(size=(3, len(rows)))
+        return rows.with_columns(f=f, g=g, y=pl.when(pl.Series(chance < -0.2533)).then(0.5).otherwise("y"))  # 40 %
+
+    ratio = []
+    for _ in range(6):
+        frame, new = (drawn(rng, np.full(10, n)) for n in (60, 600))
+        frame, new = map(tied, (frame, new))
+        log, both = (sy.scan(rows, a="a", b="b", outcome="y", features=(["f"], ["g"]))
+                     for rows in (frame, pl.concat([frame, new])))  # fmt: skip
+        fit = spec.fit(log)
+        assert fit.dropped["tie"] == (frame["y"] == 0.5).sum()
+        if rewards:  # single-factor comparisons are not what comes here: what is planned tells of one unit
+            unit = sy.plan(fit, 1).forecast
+            assert unit.height == 1
+            ratio.append(sy.plan(fit, 10**9).forecast["se_plan"][0] ** 2 * 1e9 * 0.25 * 0.6)
+            continue
+        came = spec.fit(both).table().sort("arm")["se"]
+        ratio.append((came / sy.plan(fit, 6000).forecast.sort("arm")["se_even"]).to_numpy())
+    assert np.mean(ratio) == pytest.approx(1.0, abs=0.06)
+
+
+def test_a_ridge_is_warned_of():
+    with pytest.warns(UserWarning, match="from a fit with ridge=2"):
+        sy.plan(fitted(drawn(np.random.default_rng(0), LOPSIDED), ridge=2.0), 100)
+
+
 def test_contexts_of_a_short_log_are_not_forecast_from_noise():
     """The rarest of five arms: what contexts add to its error was told by a difference of squares, which is noise."""
     theta, drawn_by = np.linspace(0.8, -0.8, 5), np.array([[0.4, -0.4, 0.2, -0.2, 0.0], [0.4, -0.3, -0.4, 0.3, 0.0]])

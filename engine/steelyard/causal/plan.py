@@ -18,7 +18,7 @@ import polars as pl
 from steelyard.assignment.contexts import Contexts
 from steelyard.blocks import Block
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
-from steelyard.errors import ConvergenceError, NotIdentifiedError, whole
+from steelyard.errors import ConvergenceError, NotIdentifiedError, warn, whole
 from steelyard.models.reward_fit import RewardFit
 from steelyard.models.score_fit import Fit, ScoreFit
 from steelyard.solve import one_blas_thread
@@ -124,6 +124,7 @@ class _Choices(NamedTuple):
 
 
 def _of_scores(fit: ScoreFit, n: int) -> Plan:
+    _warn_of_ridge(fit)
     main, pairs = np.flatnonzero(fit.main), fit.pairs
     k = len(main)
     i, j = np.triu_indices(k, 1)
@@ -132,7 +133,8 @@ def _of_scores(fit: ScoreFit, n: int) -> Plan:
     along = np.zeros((k, len(fit.estimate.parameter)))
     along[:, :k] = np.eye(k) - 1.0 / k
     now = along @ _covariance(fit) @ along.T
-    choices = _Choices(i, j, told * float(pairs.sums.sum() / pairs.rows.sum()) / _noise(fit, along))
+    read = pairs.sums[:, ::2] if fit.spec.ties == "drop" else pairs.sums  # of those to come as many are ties
+    choices = _Choices(i, j, told * float(read.sum() / pairs.rows.sum()) / _noise(fit, along))
     share, after, even = _allocated(choices, now, n, np.full((k, k), 1.0 / k))
     names, played = pairs.arms, np.zeros((len(pairs.arms), len(pairs.arms)))
     np.add.at(played, (pairs.a, pairs.b), pairs.rows)
@@ -142,6 +144,7 @@ def _of_scores(fit: ScoreFit, n: int) -> Plan:
 
 
 def _of_rewards(fit: RewardFit, n: int) -> Plan:
+    _warn_of_ridge(fit)
     if fit.design.interactions:
         raise ValueError("plan() reads rewards without interactions: with them a feature has no one effect")
     places = {name: at for name, at, _ in fit.terms}
@@ -154,7 +157,8 @@ def _of_rewards(fit: RewardFit, n: int) -> Plan:
     for row, (*_, at) in enumerate(told):
         along[row, list(at)] = 1.0
     now, own = along @ _covariance(fit) @ along.T, np.arange(len(told))
-    unit = _information(fit, along @ fit.estimate.parameter) * (fit.weight / fit.n) / _noise(fit, along)
+    weight = fit.weight / (fit.n + fit.dropped.get("tie", 0))  # of those to come as many are ties that are dropped
+    unit = _information(fit, along @ fit.estimate.parameter) * weight / _noise(fit, along)
     share, after, even = _allocated(_Choices(own, own, unit), now, n, np.zeros_like(now))
     columns = {
         "feature": [feature for feature, *_ in told],
@@ -162,6 +166,15 @@ def _of_rewards(fit: RewardFit, n: int) -> Plan:
     }
     names = [f"{feature} [{group}]" if group else feature for feature, group, _ in told]
     return _plan(n, columns, share, "term", names, *map(np.diag, (now, after, even)))
+
+
+def _warn_of_ridge(fit: ScoreFit | RewardFit) -> None:
+    ridge = getattr(fit.spec, "ridge", 0.0)
+    if ridge:
+        warn(
+            f"the plan starts from a fit with ridge={ridge:g}, whose errors are of shrunk scores: it takes what the "
+            "ridge adds for rows, and errors to come will be larger than it says. Plan from a fit without."
+        )
 
 
 def _covariance(fit: Fit) -> Any:

@@ -30,6 +30,7 @@ from steelyard.models.row_problem import RowProblem
 from steelyard.models.saved import loaded_estimate, loaded_influence, loaded_spec, loaded_terms
 from steelyard.models.score_fit import RowWeights, Term
 from steelyard.models.told_apart import identified
+from steelyard.pairs import PairTable
 from steelyard.passes import Executor, on
 from steelyard.result import LOADERS, require
 from steelyard.rows import Rows
@@ -172,7 +173,7 @@ class RewardModel:
         blocks = enlarged(rows.blocks, designed) if groups or pairs else rows.blocks.map(designed)
         known = stacked(self.weights, rows.blocks, lambda block: ~usable(block, keep_ties))
         sizes = [(log.cluster_label(name), len(rows.encoder.clusters[name])) for name in clusters]
-        return self._fitted(design, blocks, kind, sizes, rows.pairs.dropped, known, start)
+        return self._fitted(design, blocks, kind, sizes, rows.pairs, known, start)
 
     def _pairs(self, log: PreferenceLog, features: list[str]) -> list[tuple[str, str]]:
         known = log.context_names()
@@ -198,7 +199,7 @@ class RewardModel:
         blocks: Blocks,
         kind: str,
         clusters: Sequence[tuple[str, int]],
-        dropped: dict[str, int],
+        pairs: PairTable,
         known: tuple[Sequence[Nuisance], Sequence[Blocks]],
         before: RewardFit | None,
     ) -> RewardFit:
@@ -229,7 +230,8 @@ class RewardModel:
         coefficients = np.zeros(d)
         coefficients[list(place)] = estimate.parameter[: problem.d]
         n = int(problem.totals.comparisons)
-        weight = problem.totals.weight
+        weight, left = problem.totals.weight, int(pairs.rows.sum()) - n
+        dropped = {**pairs.dropped, **({"tie": left} if left and self.ties == "drop" else {})}
         return RewardFit(self, design, coefficients, estimate, influence, kind, terms, n, dropped, weight,
                          (problem, tuple(clusters)))  # fmt: skip
 
