@@ -9,11 +9,9 @@ import numpy as np
 import polars as pl
 
 from steelyard._native.weight_sums import log_counts
-from steelyard.errors import warn
 
 OCTAVE = 4  # bins of a histogram of propensities to a factor of two
 BINS = 40 * OCTAVE  # down to 2^-40
-_REACH = 0.5  # of a target's weight, below which a warning says so
 FINE = 256  # bins to a factor of two of the histogram that quantiles of weights are read off
 _WIDE = 64  # factors of two up and down from 1 that it covers
 
@@ -74,20 +72,6 @@ def histogram_frame(labels: tuple[str, ...], counts: Any) -> pl.DataFrame:
             "high": edge[place], "rows": counts[label, place].astype(np.int64),
         }
     ).sort("label", "low")  # fmt: skip
-
-
-def warn_of_reach(reach: float) -> None:
-    """Warns where weights t / P add up to little of what they should over all that chance could have shown: 1.
-
-    An effective size does not see it: where contexts tell the pair of every row all weights are alike.
-    """
-    if reach < _REACH:
-        warn(
-            f"the weights of the pairs that were shown add up to {100 * reach:.0f} % of what they would over all pairs "
-            "in all contexts: for the rest this log has no row. Either contexts nearly tell which pair was shown, or "
-            "many pairs had hardly a chance. Use coarser contexts, leave out those that follow from the pair, or ask "
-            "for what the log has (target='log', pairs='log')."
-        )
 
 
 def fine_counts(weight: Any, sampling: Any) -> Any:

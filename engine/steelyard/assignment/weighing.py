@@ -22,11 +22,10 @@ from steelyard.assignment.overlap import (
     fine_counts,
     fine_quantile,
     histogram_frame,
-    warn_of_reach,
 )
 from steelyard.assignment.weights import Shares, Sums, Weights
 from steelyard.blocks import Block, Encoder
-from steelyard.errors import LogError, OverlapError, within
+from steelyard.errors import LogError, OverlapError, warn, within
 from steelyard.log import needs_log
 from steelyard.models.row_blocks import weights as sampling_weights
 from steelyard.rows import read_rows
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from steelyard.assignment.propensity import Propensity
     from steelyard.log import PreferenceLog
 
+_REACH = 0.5  # of a target's weight, below which a warning says so
 _EXPECTED = 5.0  # rows that chance would have given a cell which holds none
 _QUANTILES = (0.5, 0.9, 0.99, 0.999)
 _CELLS = 1 << 17  # of a design and of probabilities that are made at a time, where these are few
@@ -58,7 +58,9 @@ def weigh(
     else:
         blocks = rows.blocks
     blocks = blocks.map(propensity.assigned.of)
-    return weigh_rows(propensity, log, blocks, target, kind, clip, trim, floor, unsupported)
+    made = weigh_rows(propensity, log, blocks, target, kind, clip, trim, floor, unsupported)
+    warn_of_reach(made)
+    return made
 
 
 @one_blas_thread()
@@ -101,9 +103,23 @@ def weigh_rows(
         sums = _summed(made, blocks)
     facts = _overlap(made, sums)
     _refuse(made, facts, floor, unsupported)
-    if kind == "hajek" and made.share is None and propensity.assigned.kind == "pair":
-        warn_of_reach(made.mean / propensity.assigned.every)
     return replace(made, sums=sums, facts=facts)
+
+
+def warn_of_reach(made: Weights) -> None:
+    """Warns where weights 1 / P of pairs add up to little of what they should over all that chance could have shown.
+
+    An effective size does not see it: where contexts tell the pair of every row all weights are alike.
+    """
+    assigned = made.propensity.assigned
+    reach = made.mean / assigned.every
+    if made.kind == "hajek" and made.share is None and assigned.kind == "pair" and reach < _REACH:
+        warn(
+            f"the weights of the pairs that were shown add up to {100 * reach:.0f} % of what they would over all pairs "
+            "in all contexts: for the rest this log has no row. Either contexts nearly tell which pair was shown, or "
+            "many pairs had hardly a chance. Use coarser contexts, leave out those that follow from the pair, or ask "
+            "for what the log has (target='log', pairs='log')."
+        )
 
 
 def _refuse_unknown(blocks: Blocks) -> None:

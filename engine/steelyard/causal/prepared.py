@@ -16,7 +16,7 @@ import polars as pl
 from steelyard.assignment.balancing import Balancing
 from steelyard.assignment.contexts import Contexts, context_encoder, learned, seen_by
 from steelyard.assignment.propensity import PairPropensity, Propensity
-from steelyard.assignment.weighing import toward, weigh_rows
+from steelyard.assignment.weighing import toward, warn_of_reach, weigh_rows
 from steelyard.assignment.weights import Weights
 from steelyard.blocks import Block, Encoder
 from steelyard.causal.contextual import refuse_wide
@@ -259,7 +259,10 @@ def _overlap(spec: Any, log: PreferenceLog, propensity: Propensity) -> Weights:
     known = [] if propensity.contexts is None else propensity.contexts.names
     wanted = list(spec.target) if isinstance(spec.target, Mapping) else log.context_names()
     target = "uniform" if spec.target is None or not set(wanted) <= set(known) else spec.target
-    return weigh_rows(propensity, log, propensity.blocks, target, "hajek", None, None, 0.0, spec.unsupported)
+    made = weigh_rows(propensity, log, propensity.blocks, target, "hajek", None, None, 0.0, spec.unsupported)
+    if not (isinstance(pairs := getattr(spec, "pairs", None), str) and pairs == "log"):
+        warn_of_reach(made)
+    return made
 
 
 def _ready(
