@@ -221,16 +221,26 @@ class PreferenceLog:
         return pl.when(number == 1.0).then(1).when(number == 0.0).then(0).otherwise(2).cast(pl.UInt8)
 
     def _refuse_wrapping(self, expression: pl.Expr, role: str) -> None:
-        """Raises LogError where a part of an expression is a difference of unsigned numbers."""
-        parts = expression.meta.pop()
-        for part in parts:
-            self._refuse_wrapping(part, role)
-        if len(parts) == 2 and expression.meta.eq(parts[1] - parts[0]):
-            kind = self.kind(expression, role)
+        """Raises LogError where a part of an expression is a difference of two columns of unsigned numbers."""
+        waiting = [expression]
+        while waiting:
+            whole = waiting.pop()
+            parts = whole.meta.pop()
+            waiting += parts
+            if (
+                len(parts) != 2
+                or any(part.meta.is_literal() for part in parts)
+                or not whole.meta.eq(parts[1] - parts[0])
+            ):
+                continue
+            try:
+                kind = self.source.select(whole).collect_schema().dtypes()[0]
+            except pl.exceptions.PolarsError:  # a part that means something inside the whole alone, as in list.eval
+                continue
             if kind.is_unsigned_integer():
                 raise LogError(
-                    f"{self.name}: the {role} has {expression}, a difference of {kind} numbers, which is never below 0 "
-                    "but some billions instead: cast one of them first, as in pl.col(...).cast(pl.Int64)"
+                    f"{self.name}: the {role} has {whole}, a difference of {kind} numbers, which is never below 0 but "
+                    "some billions instead: cast one of them first, as in pl.col(...).cast(pl.Int64)"
                 )
 
     def _refuse_unlike(self, a: pl.DataType, b: pl.DataType) -> None:
@@ -406,7 +416,8 @@ def scan(
     weight, count
         Sampling weight of a row (0, or from 1e-50 to 1e50), and how many identical comparisons it stands for.
     position
-        True or false, or 1 or 0: whether being shown first counts in this row (default: everywhere).
+        True or false, or 1 or 0: whether being shown first counts in this row (default: everywhere). Rows that say
+        neither are bad rows, whatever is fitted.
     context
         Columns known before the answers were shown (of the prompt, of the rater); a reward may interact with them.
     covariates

@@ -240,7 +240,7 @@ class Tally:
         Elsewhere all go through cells: a square table would stay with the worker that counted.
         """
         bare = self._here and block.weight is None and block.count is None and block.first is None
-        bare = bare and not block.clusters
+        bare = bare and all(codes.min(initial=0) >= 0 for codes in block.clusters)
         if bare and block.arms > WIDEST_DENSE:
             keys = self._plain.take(block)
             if keys is not None:
@@ -325,7 +325,10 @@ def pair_table(log: PreferenceLog, threads: int | None = None, clustered: bool =
     LogError
         Where rows are bad and the log says ``on_bad="raise"``, and for a log without usable rows.
     """
-    encoder, tally = Encoder(dict(log.outcomes), clusters=_clusters(log) if clustered else {}), Tally(log.unfolded)
+    encoder, tally = (
+        Encoder(dict(log.outcomes), clusters=cluster_columns(log) if clustered else {}),
+        Tally(log.unfolded),
+    )
     run_pass(log, encoder, tally.count, tally.merge, threads)
     table = tally.table(encoder)[0]
     tally.refuse(log, encoder, table.rows.sum())
@@ -357,14 +360,15 @@ def _columns(log: PreferenceLog, reason: str) -> str:
         return ""
     beside: dict[str, Sequence[Any]] = {"null cluster": log.cluster, "null group": (log.group,),
                                         NO_CHANCE: (log.propensity,)}  # fmt: skip
-    arms, role = ("a", "b"), "weight" if "weight" in reason else "count"
+    arms, number = ("a", "b"), ("weight" if "weight" in reason else "count",)
     roles = {"null arm": arms, "an arm compared with itself": arms, "unknown outcome": ("outcome",),
-             STATUS[_PLACELESS]: ("position",)}.get(reason, (role,))  # fmt: skip
+             STATUS[_PLACELESS]: ("position",)}.get(reason, number)  # fmt: skip
     columns = beside.get(reason) or [log.roles.get(role, role) for role in roles]
     return f"column {', '.join(map(str, columns))}; "
 
 
-def _clusters(log: PreferenceLog) -> dict[str, Dictionary]:
+def cluster_columns(log: PreferenceLog) -> dict[str, Dictionary]:
+    """All cluster columns of a log, for an encoder: rows without one are bad wherever one is read."""
     return {f"cluster_{i}": Dictionary() for i in range(len(log.cluster))}
 
 
@@ -373,7 +377,7 @@ def _of_all(log: PreferenceLog) -> Encoder:
     numeric, text = log.context_kinds()
     return Encoder(
         dict(log.outcomes),
-        clusters=_clusters(log),
+        clusters=cluster_columns(log),
         covariates=list(log.covariates) or None,
         features=log.feature_names() if log.features else (),
         context=numeric,
@@ -443,7 +447,7 @@ def check(log: PreferenceLog) -> Check:
     def counted(block: Block) -> _Partial:
         kept, bad, at = clean(block)
         kept = replace(kept, place=at.astype(np.int32))
-        part = tally.count(replace(kept, weight=None))  # what ties there are, not what they weigh
+        part = tally.count(replace(kept, weight=None, clusters=()))  # what ties there are, not what they weigh
         return replace(part, bad=bad | lacking(kept, encoder)[1])
 
     run_pass(log, encoder, counted, tally.merge)

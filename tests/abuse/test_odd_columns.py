@@ -53,6 +53,21 @@ def test_differences_with_a_sign_are_read():
     assert fits[0].coefficients().equals(fits[2].coefficients())
 
 
+def test_what_cannot_wrap_or_be_typed_alone_is_read():
+    frame = UNSIGNED.with_columns(
+        e=pl.concat_list(pl.col("long", "short").cast(pl.Float64)), s=pl.struct("long", "short")
+    )
+    fields = pl.field("long").cast(pl.Float64) - pl.field("short")
+    many = pl.col("long").cast(pl.Float64)
+    for _ in range(900):
+        many = many + pl.col("short")
+    for expression in (
+        pl.col("e").list.eval(pl.element() - pl.element().mean()).list.first(), pl.col("long") - 1, many,
+        pl.col("s").struct.with_fields(fields.alias("gap")).struct.field("gap"),
+    ):  # fmt: skip
+        assert scanned(frame, covariates={"length": expression.alias("length")}).check().bad == {}
+
+
 @pytest.mark.parametrize("odd", [None, float("nan"), 0.5, -1.0])
 def test_positions_that_say_neither_are_bad_rows(odd):
     at = pl.int_range(pl.len())

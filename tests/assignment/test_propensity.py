@@ -321,6 +321,18 @@ def test_contexts_named_as_an_outcome_and_columns_of_arms():
             spec.fit(scanned(frame, ["x0", "a"]))
 
 
+def test_contexts_that_are_not_read_may_be_arms():
+    frame = simulated(n=400).with_columns(pi=pl.lit(1 / 6))
+    log = scanned(frame, ["level", "a"], propensity="pi")
+    assert sy.PairPropensity(method="frequency", strata="level").fit(log).n == 400
+    assert sy.PairPropensity(method="softmax", context="level").fit(log).n == 400
+    assert sy.LabelPropensity().fit(log).n == 400
+    with pytest.warns(UserWarning, match="mean of 1 / propensity"):
+        sy.PairPropensity(method="logged").fit(log)
+    with pytest.raises(sy.LogError, match="context 'a' is the column of an arm"):
+        sy.PairPropensity(method="frequency", strata="a").fit(log)
+
+
 def test_contexts_that_follow_from_the_pair_leave_little_of_the_target():
     frame = simulated(n=900).with_columns(topic=pl.concat_str(pl.min_horizontal("a", "b"), pl.max_horizontal("a", "b")))
     log = scanned(frame, "topic")

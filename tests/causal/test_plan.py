@@ -315,6 +315,20 @@ def test_ties_that_are_dropped_tell_nothing(rewards):
     assert np.mean(ratio) == pytest.approx(1.0, abs=0.06)
 
 
+def test_ties_are_counted_under_weights_too():
+    rng = np.random.default_rng(0)
+    frame = drawn(rng, np.full(10, 60)).with_columns(
+        f=pl.Series(rng.normal(size=600)), g=pl.Series(rng.normal(size=600))
+    )
+    frame = frame.with_columns(y=pl.when(pl.int_range(600) % 5 == 0).then(0.5).otherwise("y"),
+                               w=pl.when(pl.int_range(600) % 2 == 0).then(0.0).otherwise(1.0), c=3)  # fmt: skip
+    spec = sy.RewardModel(ties="drop")
+    for roles in ({}, {"weight": "w"}, {"count": "c"}):
+        fit = spec.fit(sy.scan(frame, a="a", b="b", outcome="y", features=(["f"], ["g"]), **roles))
+        assert fit.decided == pytest.approx(0.8)
+        assert fit.dropped.get("tie") == {"": 120, "count": 360}.get("".join(roles))
+
+
 def test_a_ridge_is_warned_of():
     with pytest.warns(UserWarning, match="from a fit with ridge=2"):
         sy.plan(fitted(drawn(np.random.default_rng(0), LOPSIDED), ridge=2.0), 100)

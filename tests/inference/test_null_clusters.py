@@ -60,7 +60,18 @@ def test_check_and_quarantine_tell_of_them():
         scanned(votes(), cluster="who").check()
 
 
+def test_weights_are_of_the_same_rows():
+    log = scanned(votes(), on_bad="drop")
+    weights = sy.PairPropensity().fit(log).weights(log)
+    for covariance in ("cluster", "sandwich"):
+        fit = sy.BradleyTerry(weights=weights, covariance=covariance).fit(log)
+        assert fit.table()["se"].null_count() == 0
+        assert fit.n == 1196
+
+
 def test_propensities_refuse_them_or_leave_them_out():
+    with pytest.raises(sy.LogError, match="4 rows: null cluster"):
+        sy.PairPropensity().fit(scanned(votes()))
     with pytest.raises(sy.LogError, match="3 rows: null cluster"):
         sy.PairPropensity().fit(scanned(votes(), cluster="rater"))
     assert sy.PairPropensity().fit(scanned(votes(), cluster="rater", on_bad="drop")).n == 1197

@@ -26,7 +26,7 @@ from steelyard.errors import LogError, NotIdentifiedError, check_level, refuse_c
 from steelyard.inference.bands import p_value, quantile
 from steelyard.inference.clusters import cluster_names
 from steelyard.log import needs_log
-from steelyard.pairs import good_rows, lacking
+from steelyard.pairs import cluster_columns, good_rows, lacking
 from steelyard.passes import Changes, Executor, on, run_pass
 from steelyard.rows import read_rows
 from steelyard.spill import Blocks
@@ -274,7 +274,7 @@ class PairPropensity:
         needs_log(log)
         if executor is not None:
             return on(executor, self.fit, log)
-        rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=_clusters(log)), log), threads,
+        rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=cluster_columns(log)), log), threads,
                          unlabelled=True)  # fmt: skip
         return self.of_rows(rows.blocks, rows.encoder, tuple(rows.pairs.arms.to_list()), rows.pairs.dropped, log)
 
@@ -287,11 +287,12 @@ class PairPropensity:
         """The encoder, asked for the columns of a log that this reads."""
         if log.armless:
             raise LogError(f"{log.name} was scanned without a= and b=: pairs of arms need them")
-        _refuse_arms(log, log.context_names() if self.context is None else _names(self.context))
         if self.method == "frequency" and self.classifier is None:
+            _refuse_arms(log, _names(self.strata))
             return replace(encoder, levels={name: Dictionary() for name in _names(self.strata)})
         if self.method == "logged" and self.classifier is None:
             return replace(encoder, propensity=True)
+        _refuse_arms(log, log.context_names() if self.context is None else _names(self.context))
         return context_encoder(log, encoder, _wanted(self.context))
 
     def of_rows(
@@ -361,7 +362,7 @@ class GroupPropensity(_ByContext):
         needs_log(log)
         if executor is not None:
             return on(executor, self.fit, log)
-        rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=_clusters(log)), log), threads,
+        rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=cluster_columns(log)), log), threads,
                          unlabelled=True)  # fmt: skip
         return self.of_rows(rows.blocks, rows.encoder, rows.pairs.dropped, log)
 
@@ -408,7 +409,7 @@ class LabelPropensity(_ByContext):
         needs_log(log)
         if executor is not None:
             return on(executor, self.fit, log)
-        rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=_clusters(log)), log), threads,
+        rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=cluster_columns(log)), log), threads,
                          unlabelled=True)  # fmt: skip
         return self.of_rows(rows.blocks, rows.encoder, tuple(rows.pairs.arms.to_list()), rows.pairs.dropped, log)
 
@@ -483,10 +484,6 @@ def _refuse_arms(log: PreferenceLog, names: Sequence[str]) -> None:
 
 def _wanted(names: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return None if names is None else _names(names)
-
-
-def _clusters(log: PreferenceLog) -> dict[str, Dictionary]:
-    return {name: Dictionary() for name in cluster_names(len(log.cluster))[:1]}
 
 
 def _columns(

@@ -81,9 +81,9 @@ class Weights:
     ``BradleyTerry(weights=w)`` and ``RewardModel(weights=w)`` use them, with standard errors that know that the
     propensity was estimated (stacked equations; :meth:`as_known` for errors that do not).
 
-    share: the log's own, in the numerator; None: 1. toward: weights of contexts toward
-    a target of rows or margins. balancing: kind="balance". mean: of the raw weights. by_label: (L,) rows of the log.
-    limit: the largest, in units of the mean. trim: the lowest propensity. sums: see :class:`Sums`.
+    share: the log's own, in the numerator; None: 1. toward: weights of contexts toward a target of rows or margins.
+    balancing: kind="balance". mean: of the raw weights. by_label: (L,) weight of the log's rows with each arm, group or
+    label. limit: the largest, in units of the mean. trim: the lowest propensity. sums: see :class:`Sums`.
     """
 
     propensity: Propensity

@@ -157,7 +157,7 @@ def _of_rewards(fit: RewardFit, n: int) -> Plan:
     for row, (*_, at) in enumerate(told):
         along[row, list(at)] = 1.0
     now, own = along @ _covariance(fit) @ along.T, np.arange(len(told))
-    weight = fit.weight / (fit.n + fit.dropped.get("tie", 0))  # of those to come as many are ties that are dropped
+    weight = fit.weight / fit.n * fit.decided  # of those to come as many are ties that are dropped
     unit = _information(fit, along @ fit.estimate.parameter) * weight / _noise(fit, along)
     share, after, even = _allocated(_Choices(own, own, unit), now, n, np.zeros_like(now))
     columns = {

@@ -230,10 +230,10 @@ class RewardModel:
         coefficients = np.zeros(d)
         coefficients[list(place)] = estimate.parameter[: problem.d]
         n = int(problem.totals.comparisons)
-        weight, left = problem.totals.weight, int(pairs.rows.sum()) - n
-        dropped = {**pairs.dropped, **({"tie": left} if left and self.ties == "drop" else {})}
+        weight, ties_left = problem.totals.weight, float(pairs.sums[:, 1].sum()) if self.ties == "drop" else 0.0
+        dropped = {**pairs.dropped, **({"tie": int(ties_left)} if ties_left and not pairs.weighted else {})}
         return RewardFit(self, design, coefficients, estimate, influence, kind, terms, n, dropped, weight,
-                         (problem, tuple(clusters)))  # fmt: skip
+                         1.0 - ties_left / float(pairs.sums.sum()), (problem, tuple(clusters)))  # fmt: skip
 
 
 def _pairs_of_names(interactions: Any) -> tuple[tuple[str, str], ...]:
@@ -286,7 +286,7 @@ def loaded_rewards(facts: dict[str, Any], arrays: dict[str, Any]) -> RewardFit:
     require(arrays, coefficient=(len(design.names),))
     return RewardFit(spec, design, arrays["coefficient"], loaded_estimate(facts, arrays),
                      loaded_influence(facts, arrays), facts["kind"], loaded_terms(facts, arrays),
-                     facts["n"], facts["dropped"], facts["weight"])  # fmt: skip
+                     facts["n"], facts["dropped"], facts["weight"], facts.get("decided", 1.0))  # fmt: skip
 
 
 LOADERS["reward-fit"] = loaded_rewards

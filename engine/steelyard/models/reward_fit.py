@@ -37,7 +37,7 @@ class RewardFit(Fit):
 
     design: its columns. coefficient: (d,) of each, 0 where it cannot be told. influence: of the parameters, made or to
     be made when asked for. terms: see :data:`Term`. n: comparisons used. dropped: rows left out, by reason. weight: of
-    the comparisons used, in all.
+    the comparisons used, in all. decided: share of the log's that is no tie, where ties are dropped.
     rows: those of the log, and their clusters, for an audit, and for contrasts among more than 4,000 columns; None once
     loaded.
     """
@@ -52,6 +52,7 @@ class RewardFit(Fit):
     n: int
     dropped: dict[str, int] = field(default_factory=dict)
     weight: float = float("nan")
+    decided: float = 1.0
     rows: tuple[RowProblem, tuple[tuple[str, int], ...]] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -186,7 +187,7 @@ class RewardFit(Fit):
             "spec": spec_facts(spec), "kind": self.kind,
             "design": {name: getattr(design, name) for name in design.__dataclass_fields__}, "terms": self.terms,
             "estimate": self.estimate.facts(), "clipped": influence.clipped if influence else None, "n": self.n,
-            "dropped": self.dropped, "weight": self.weight,
+            "dropped": self.dropped, "weight": self.weight, "decided": self.decided,
         }  # fmt: skip
         arrays = {"coefficient": self.coefficient, "parameter": self.estimate.parameter}
         if influence is not None:

@@ -26,6 +26,7 @@ from steelyard.models.row_maximum import maximise
 from steelyard.models.row_problem import RowProblem
 from steelyard.models.score_fit import RowWeights, ScoreFit, Term
 from steelyard.models.told_apart import identified
+from steelyard.pairs import cluster_columns
 from steelyard.result import DropAudit, write_archive
 from steelyard.rows import Rows, read_rows
 from steelyard.spill import Blocks
@@ -156,7 +157,8 @@ def read_weighted(
         return read_rows(log, encoder, threads)
     if kind == "model":
         raise ValueError('a weighted fit has no model-based errors: use covariance="sandwich" or "cluster"')
-    asked = weights.asked_of(encoder)
+    # rows without a cluster are bad here too if they were where the weights were estimated
+    asked = weights.asked_of(replace(encoder, clusters=encoder.clusters or cluster_columns(log)))
     return read_rows(log, asked, threads, weights.weighed, unlabelled=True)
 
 

@@ -167,10 +167,10 @@ def _across(problem: RowProblem, estimate: Estimate) -> list[Any]:
         read = sum(part for blocks in (problem.blocks, *problem.rest) for part in blocks.each(nuisance.by_label))
         if not np.allclose(read, nuisance.estimated_on, rtol=1e-9, atol=0.0):
             raise LogError(
-                f"the weights were not estimated on the rows that this fit reads: by what was assigned those weigh "
-                f"{_some(nuisance.estimated_on)} and these {_some(read)}. Errors that know of the estimate need one "
-                "log for both: fit the propensity on this log, or use weights.as_known(), whose errors leave out that "
-                "it was estimated."
+                "the weights were not estimated on the rows that this fit reads: what was assigned in those and in "
+                f"these differs (it weighs {np.sum(nuisance.estimated_on):g} and {np.sum(read):g} in all). Errors that "
+                "know of the estimate need one log for both: fit the propensity on this log, or use "
+                "weights.as_known(), whose errors leave out that it was estimated."
             )
 
     def one(block: Block) -> list[Any]:
@@ -182,10 +182,6 @@ def _across(problem: RowProblem, estimate: Estimate) -> list[Any]:
 
     totals = [sum(parts) for parts in zip(*problem.blocks.each(one), strict=True)]
     return [nuisance.solve(total) for nuisance, total in zip(problem.nuisances, totals, strict=True)]
-
-
-def _some(weights: Any) -> str:
-    return ", ".join(f"{weight:g}" for weight in weights[:5]) + (", ..." if len(weights) > 5 else "")
 
 
 def _stacked(
