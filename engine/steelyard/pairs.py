@@ -325,10 +325,8 @@ def pair_table(log: PreferenceLog, threads: int | None = None, clustered: bool =
     LogError
         Where rows are bad and the log says ``on_bad="raise"``, and for a log without usable rows.
     """
-    encoder, tally = (
-        Encoder(dict(log.outcomes), clusters=cluster_columns(log) if clustered else {}),
-        Tally(log.unfolded),
-    )
+    encoder = Encoder(dict(log.outcomes), clusters=cluster_columns(log) if clustered else {})
+    tally = Tally(log.unfolded)
     run_pass(log, encoder, tally.count, tally.merge, threads)
     table = tally.table(encoder)[0]
     tally.refuse(log, encoder, table.rows.sum())

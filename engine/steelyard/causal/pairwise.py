@@ -210,7 +210,6 @@ class Pairwise:
         """The first pass."""
         k = self.k
 
-        @np.errstate(over="ignore")  # squares that are no numbers leave no effective size, which is refused
         def one(block: Block) -> tuple[Any, Any, float]:
             by_pair, sums, largest, work = np.zeros((k * k, 1, 8)), np.zeros(5), 0.0, np.empty(work_size(8))
             for _, part, table in self.parts(block):
@@ -219,9 +218,20 @@ class Pairwise:
                 pair, side = pair_number(k, part.a, part.b).astype(np.int32), np.where(part.a < part.b, 1.0, -1.0)
                 w = self.omega.take(pair) * h
                 e, judged_e = e * side, judged_e * side
-                each = (h, h * e, h * (e + judged_e), h * h, (h > 0) * 1.0, judged_h, judged_h * judged_e, judged_h**2)
+                with np.errstate(over="ignore"):  # squares that are no numbers leave no effective size: refused later
+                    squares = h * h, judged_h**2, w * w
+                each = (
+                    h,
+                    h * e,
+                    h * (e + judged_e),
+                    squares[0],
+                    (h > 0) * 1.0,
+                    judged_h,
+                    judged_h * judged_e,
+                    squares[1],
+                )
                 label_sums(np.stack(each), c[None], pair[None], work, by_pair)
-                sums += [c @ t, c @ w, c @ (w * w), c @ (w > 0), c.sum()]
+                sums += [c @ t, c @ w, c @ squares[2], c @ (w > 0), c.sum()]
                 largest = max(largest, float(w.max(initial=0.0)))
             return by_pair[:, 0].T.reshape(-1, k, k), sums, largest
 
