@@ -85,6 +85,27 @@ def of_side(columns: Any, schema: pl.Schema) -> pl.Expr:
     return pl.concat_arr([part.cast(pl.Float64) for part in parts])
 
 
+def refuse_wrapping(expression: pl.Expr, source: pl.LazyFrame, what: str) -> None:
+    """Raises LogError where a part of an expression is a difference of two columns of unsigned numbers."""
+    waiting = [expression]
+    while waiting:
+        whole = waiting.pop()
+        parts = whole.meta.pop()
+        waiting += parts
+        two = len(parts) == 2 and not any(part.meta.is_literal() for part in parts)
+        if not (two and whole.meta.eq(parts[1] - parts[0])):
+            continue
+        try:
+            kind = source.select(whole).collect_schema().dtypes()[0]
+        except pl.exceptions.PolarsError:  # a part that means something inside the whole alone, as in list.eval
+            continue
+        if kind.is_unsigned_integer():
+            raise LogError(
+                f"{what} has {whole}, a difference of {kind} numbers, which is never below 0 but some billions "
+                "instead: cast one of them first, as in pl.col(...).cast(pl.Int64)"
+            )
+
+
 def expression_of(column: Column, schema: pl.Schema, role: str) -> pl.Expr:
     """A column as an expression; LogError where the source has none of that name, or text where numbers belong."""
     if isinstance(column, pl.Expr):

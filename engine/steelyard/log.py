@@ -22,6 +22,7 @@ from steelyard.columns import (
     name_of,
     of_side,
     own_name,
+    refuse_wrapping,
     several,
 )  # fmt: skip
 from steelyard.dictionary import alike, is_label
@@ -209,7 +210,7 @@ class PreferenceLog:
             roles["position"] = self._position(roles["position"])
         for role, expression in roles.items():
             if own_name(expression) is None:
-                self._refuse_wrapping(expression, role)
+                refuse_wrapping(expression, self.source, f"{self.name}: the {role}")
         return roles
 
     def _position(self, column: pl.Expr) -> pl.Expr:
@@ -219,29 +220,6 @@ class PreferenceLog:
             raise LogError(f"column role 'position' holds {kind}, but true or false belong there")
         number = column.cast(pl.Float64)
         return pl.when(number == 1.0).then(1).when(number == 0.0).then(0).otherwise(2).cast(pl.UInt8)
-
-    def _refuse_wrapping(self, expression: pl.Expr, role: str) -> None:
-        """Raises LogError where a part of an expression is a difference of two columns of unsigned numbers."""
-        waiting = [expression]
-        while waiting:
-            whole = waiting.pop()
-            parts = whole.meta.pop()
-            waiting += parts
-            if (
-                len(parts) != 2
-                or any(part.meta.is_literal() for part in parts)
-                or not whole.meta.eq(parts[1] - parts[0])
-            ):
-                continue
-            try:
-                kind = self.source.select(whole).collect_schema().dtypes()[0]
-            except pl.exceptions.PolarsError:  # a part that means something inside the whole alone, as in list.eval
-                continue
-            if kind.is_unsigned_integer():
-                raise LogError(
-                    f"{self.name}: the {role} has {whole}, a difference of {kind} numbers, which is never below 0 but "
-                    "some billions instead: cast one of them first, as in pl.col(...).cast(pl.Int64)"
-                )
 
     def _refuse_unlike(self, a: pl.DataType, b: pl.DataType) -> None:
         """Raises LogError where a and b are of types whose values are told in two ways, as 1 and 1.0 are."""
