@@ -219,19 +219,10 @@ class Pairwise:
                 w = self.omega.take(pair) * h
                 e, judged_e = e * side, judged_e * side
                 with np.errstate(over="ignore"):  # squares that are no numbers leave no effective size: refused later
-                    squares = h * h, judged_h**2, w * w
-                each = (
-                    h,
-                    h * e,
-                    h * (e + judged_e),
-                    squares[0],
-                    (h > 0) * 1.0,
-                    judged_h,
-                    judged_h * judged_e,
-                    squares[1],
-                )
+                    hh, judged_hh, ww = h * h, judged_h**2, w * w
+                each = (h, h * e, h * (e + judged_e), hh, (h > 0) * 1.0, judged_h, judged_h * judged_e, judged_hh)
                 label_sums(np.stack(each), c[None], pair[None], work, by_pair)
-                sums += [c @ t, c @ w, c @ squares[2], c @ (w > 0), c.sum()]
+                sums += [c @ t, c @ w, c @ ww, c @ (w > 0), c.sum()]
                 largest = max(largest, float(w.max(initial=0.0)))
             return by_pair[:, 0].T.reshape(-1, k, k), sums, largest
 
