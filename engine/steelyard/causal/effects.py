@@ -214,12 +214,12 @@ def _encoded(
     log: PreferenceLog, attributes: Attributes, threads: int | None
 ) -> tuple[dict[str, list[str]], Blocks, list[tuple[int, str, int]]]:
     """Levels of each attribute, and rows whose columns are the indicators of a's levels, then those of b's."""
+    known: dict[str, list[str]] = {}
     sides: dict[str, tuple[pl.Expr, ...]] = {}
     for name, pair in attributes.items():
         if isinstance(pair, str) or len(pair) != 2:
             raise LogError(f"attribute {name!r} is a pair of columns, that of a and that of b, not {pair!r}")
         sides[name] = tuple(log.expression(column, "attributes") for column in pair)
-    known = {}
     for name, both in sides.items():
         types = log.source.select(*(side.alias(str(i)) for i, side in enumerate(both))).collect_schema().dtypes()
         strange = next((dtype for dtype in types if not is_label(dtype)), None)
@@ -234,8 +234,11 @@ def _encoded(
         if types[0] != types[1] or isinstance(types[0], pl.Categorical):
             both = tuple(side.cast(pl.String) for side in both)
         sides[name] = both
-        values = pl.concat_list(*both).explode().unique().drop_nulls().sort().cast(pl.String)
-        known[name] = log.source.select(values.alias("value")).collect()["value"].to_list()
+    seen = [side.unique().implode().alias(f"{name} {i}") for name, both in sides.items() for i, side in enumerate(both)]
+    told = log.source.select(seen).collect()
+    for name in sides:
+        values = pl.concat([told[f"{name} {i}"].explode() for i in (0, 1)])
+        known[name] = values.unique().drop_nulls().sort().cast(pl.String).to_list()
         if not 2 <= len(known[name]) <= _MOST:
             raise LogError(f"attribute {name!r} has {len(known[name])} levels: 2 to {_MOST} can be compared")
     columns = {f"{name}={value} of {side}": (sides[name][i].cast(pl.String) == value).cast(pl.Float64)
