@@ -101,7 +101,7 @@ class Residuals(NamedTuple):
 
     @property
     def effective_size(self) -> float:
-        return float((self.size / np.sqrt(self.square)) ** 2) if self.square else 0.0
+        return effective(self.size, self.square)
 
     @property
     def answered(self) -> Any:
@@ -127,15 +127,20 @@ class Residuals(NamedTuple):
         return self.answers(omega).correction + self.judged(omega).correction
 
 
+def effective(total: float, square: float) -> float:
+    """How many equal weights err as much as some of this sum and sum of squares (Kish 1965); 0 of none."""
+    return float((total / np.sqrt(square)) ** 2) if square else 0.0  # by the root: squares may be infinite
+
+
 def refuse_thin(found: Any, floor: float) -> None:
     """Raises OverlapError where weights leave too little of the answered rows. found: size, square, largest, asked."""
     if not found.size > 0:
         raise OverlapError("no answered comparison of what was asked for: support is empty")
-    effective = (found.size / np.sqrt(found.square)) ** 2  # squares may be infinite
-    if not effective / found.asked >= floor:
+    size = effective(found.size, found.square)
+    if not size / found.asked >= floor:
         raise OverlapError(
-            f"too little overlap: effective size {effective:.1f} of {found.asked:.0f} answered comparisons (share "
-            f"{effective / found.asked:.4f}), largest share of the weight in one {found.largest / found.size:.2g}; the "
+            f"too little overlap: effective size {size:.1f} of {found.asked:.0f} answered comparisons (share "
+            f"{size / found.asked:.4f}), largest share of the weight in one {found.largest / found.size:.2g}; the "
             f"floor is {floor}. Use coarser contexts, a question nearer to what the log shows (pairs='log', another "
             "target), or a lower floor=."
         )

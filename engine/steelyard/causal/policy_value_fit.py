@@ -12,7 +12,7 @@ import polars as pl
 
 from steelyard.assignment.balancing import Balancing
 from steelyard.blocks import Block
-from steelyard.causal.pairwise import FEW_ANSWERS, OWN, refuse_thin
+from steelyard.causal.pairwise import FEW_ANSWERS, OWN, effective, refuse_thin
 from steelyard.errors import FormatError, NotIdentifiedError, check_level, warn
 from steelyard.inference.bands import quantile
 from steelyard.inference.clusters import squared_sums, told_by
@@ -208,7 +208,7 @@ def valued(spec: PolicyValue, terms: PolicyTerms) -> PolicyValueFit:
     unsupported = max(0.0, round(1.0 - share / (1.0 - same), 12)) if same < 1.0 else 0.0
     return PolicyValueFit(
         spec, float(model + share * residual), se, reason, float(model), float(alone), int(found.n), int(found.asked),
-        float((found.size / np.sqrt(found.square)) ** 2), float(found.largest / found.size), float(unsupported),
+        effective(found.size, found.square), float(found.largest / found.size), float(unsupported),
         int(found.cut), "cluster" if clusters else "sandwich", terms.estimand, terms.dropped,
     )  # fmt: skip
 
@@ -217,7 +217,7 @@ def _unknown(variance: float, found: _Found, blocks: Blocks, clusters: list[tupl
     """Why the value has no error; warns where few clusters tell of it."""
     if not variance > EXACT**2:
         return _FLAT
-    if (found.size / np.sqrt(found.square)) ** 2 < OWN:
+    if effective(found.size, found.square) < OWN:
         return FEW_ANSWERS
     if not clusters:
         return None
