@@ -84,6 +84,22 @@ cli.main()
         assert [path.name for path in tmp_path.iterdir()] == [log]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_a_reader_that_is_gone_takes_no_output_along(log, tmp_path):
+    main = f"{sys.executable} -c 'from steelyard.cli import main; main()'"
+    read = f"{log} {' '.join(COLUMNS)} --out"
+    jobs = f"{main} check {read} check.csv; {main} rank {read} board.csv --save board.sy --report board.html"
+    subprocess.run(["/bin/sh", "-c", f"({jobs}) 2>told | true"], check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        log,
+        "check.csv",
+        "board.csv",
+        "board.sy",
+        "board.html",
+        "told",
+    }
+
+
 def test_check_rank_and_predict(log):
     assert "usable comparisons" in run.invoke(app, ["check", log, *COLUMNS]).output
     options = ["--out", "board.parquet", "--save", "board.sy", "--report", "board.html", "--cluster", "left"]

@@ -112,3 +112,32 @@ def test_moves_that_no_context_explains_are_not_explained():
     explained = told.filter(pl.col("context") != "no single one")
     assert (explained["contribution"].sign() == explained["moved"].sign()).all()
     assert explained["slope"].is_finite().all()
+
+
+def test_intervals_that_hold_at_once_are_those_of_all_outputs(log_file, tmp_path):
+    out, report = tmp_path / "board.parquet", tmp_path / "page.html"
+    ran = RUNNER.invoke(
+        app, ["debias", str(log_file), *ROLES, "--simultaneous", "--out", str(out), "--report", str(report)]
+    )
+    assert ran.exit_code == 0, ran.output
+    fit = sy.DoublyRobust().fit(sy.scan(log_file, a="a", b="b", outcome="y", context="x"))
+    wide, narrow = (fit.compare(simultaneous=each) for each in (True, False))
+    assert pl.read_parquet(out).equals(fit.table(simultaneous=True))
+    ours = pl.read_parquet(out).join(wide, on="arm", suffix="_compared")
+    assert ours["low"].to_list() == pytest.approx(ours["low_compared"].to_list(), abs=1e-3)  # all arms are in both
+    assert ((wide["naive_high"] - wide["naive"]) > 1.05 * (narrow["naive_high"] - narrow["naive"])).all()
+    low, high = (f"{wide[0, end]:.3f}" for end in ("low", "high"))
+    page = report.read_text()
+    assert "all of a side at once" in page
+    assert f"{low} to {high}" in page
+    assert low in ran.output
+
+
+def test_reports_are_pages(log_file, tmp_path):
+    for command, name in (("debias", "page.pdf"), ("rank", "page"), ("weigh", "page.csv")):
+        options = ROLES if command != "rank" else ROLES[:-2]
+        extra = ["--out", str(tmp_path / "w.parquet")] if command == "weigh" else []
+        ran = RUNNER.invoke(app, [command, str(log_file), *options, "--report", str(tmp_path / name), *extra])
+        assert ran.exit_code == 2
+        assert "the ending must be .html" in ran.output.replace("\n", "")
+    assert not list(tmp_path.glob("page*"))

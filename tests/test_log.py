@@ -234,6 +234,8 @@ def test_what_is_read_of_a_folder_is_what_its_shards_are(tmp_path):
     FRAME.write_csv(tmp_path / "5.csv")
     with pytest.raises(sy.LogError, match=r"several kinds, \.csv, \.parquet"):
         sy.scan([tmp_path / "1.parquet", tmp_path / "5.csv"], **ROLES)
+    with pytest.raises(sy.LogError, match="a log is a file, which may be read more than once"):
+        sy.scan("-", **ROLES)
     with pytest.raises(sy.LogError, match="no such file, or only empty ones"):
         sy.scan(tmp_path / "deep" / "4*", **ROLES)
     (tmp_path / "absent").mkdir()

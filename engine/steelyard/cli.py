@@ -64,6 +64,7 @@ Context = Annotated[
 Group = Annotated[str | None, typer.Option("--group", help="column of the rater's group or objective")]
 OnBad = Annotated[str, typer.Option("--on-bad", help="raise, drop or quarantine")]
 Method = Annotated[str, typer.Option(help="bradley-terry, win-rate, elo, eigenvector, pagerank or newman")]
+Report = Annotated[Path | None, typer.Option("--report", help="write an HTML report: .html")]
 Out = Annotated[Path | None, typer.Option("--out", help="write the table: .parquet, .csv or .json")]
 
 
@@ -117,21 +118,24 @@ def _print(table: Any) -> None:
 
 @contextmanager
 def _outputs(
-    log: str, *paths: Path | None, table: Path | None = None, read: Path | None = None
+    log: str, report: Path | None = None, *paths: Path | None, table: Path | None = None, read: Path | None = None
 ) -> Iterator[list[Path | None]]:
     """Temporary names for outputs, refused before anything is computed; they get their own when all are written.
 
-    The table's comes last. read: a file that is read beside the log, which no output may replace either.
+    The table's comes last. read: a file that is read beside the log, which no output may replace either. What is
+    printed comes after them: a terminal that is gone must not take them along.
     """
-    if table is not None and table.suffix not in WRITERS:
+    if table is not None and table.suffix.lower() not in WRITERS:
         raise ValueError(f"--out {table}: the ending must be one of {', '.join(WRITERS)}")
-    named = [path for path in (*paths, table) if path is not None]
+    if report is not None and report.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"--report {report}: the ending must be .html")
+    named = [path for path in (report, *paths, table) if path is not None]
     for path in named:
         _writable(log, path, read)
     if len({path.resolve() for path in named}) < len(named):
         raise ValueError(f"{', '.join(map(str, named))}: every output needs a name of its own")
     with ExitStack() as stack:
-        yield [None if path is None else stack.enter_context(replacing(path)) for path in (*paths, table)]
+        yield [None if path is None else stack.enter_context(replacing(path)) for path in (report, *paths, table)]
 
 
 def _writable(log: str, path: Path, read: Path | None) -> None:
@@ -145,7 +149,7 @@ def _writable(log: str, path: Path, read: Path | None) -> None:
 
 def _write(frame: pl.DataFrame, out: Path | None) -> None:
     if out is not None:
-        WRITERS[out.suffix](frame, out)
+        WRITERS[out.suffix.lower()](frame, out)
 
 
 def _model(path: Path) -> Any:
@@ -180,7 +184,8 @@ def _scan(log: str, **options: Any) -> sy.PreferenceLog:
         options["covariates"] = {name: pl.sql_expr(sql) for name, _, sql in named}
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"--covariate takes NAME=SQL, as in --covariate length='len_a - len_b' ({error})") from None
-    return sy.scan(log, options.pop("format"), **options)
+    with _noting():
+        return sy.scan(log, options.pop("format"), **options)
 
 
 def _left_out(dropped: dict[str, int]) -> None:
@@ -209,18 +214,18 @@ def check(
     group: Group = None, out: Out = None,
 ) -> None:  # fmt: skip
     """Tell rows, arms, ties, bad rows by reason, components; with --context whether what was shown depends on it."""
-    with _errors(), _outputs(log, table=out) as (table,):
-        scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight,
-                        count=count, position=position, cluster=cluster, context=context, group=group)  # fmt: skip
-        with _working("reading"):
-            found = scanned.check()
-        _write(found.frame(), table)
+    with _errors():
+        with _outputs(log, table=out) as (_, table):
+            scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight,
+                            count=count, position=position, cluster=cluster, context=context, group=group)  # fmt: skip
+            with _working("reading"):
+                found = scanned.check()
+            _write(found.frame(), table)
         _print(check_table(found))
         if context and not found.bad:
             _assignment(scanned, sy.PairPropensity(), "pairs of arms")
         if context and group and not found.bad:
             _assignment(scanned, sy.GroupPropensity(), "groups of raters")
-    with _errors():  # once the table of what is bad has been written
         if found.bad:
             raise sy.LogError(f"{log} has bad rows: correct them, or rank with --on-bad drop")
         if not found.usable:
@@ -261,7 +266,7 @@ def weigh(
     floor: Annotated[float, typer.Option(help="effective share below which it refuses")] = 0.01,
     unsupported: Annotated[float, typer.Option(help="share without support above which it refuses")] = 0.1,
     on_bad: OnBad = "raise",
-    report: Annotated[Path | None, typer.Option(help="write an HTML report on overlap and balance")] = None,
+    report: Report = None,
 ) -> None:  # fmt: skip
     """Write the weight of every row, in order, that turns the log into a target population."""
     population = target if target in ("uniform", "log") else Path(target)
@@ -288,6 +293,7 @@ def weigh(
             if page:
                 tests = [str(fit.dependence())] if fit.iterations is not None else []
                 write_overlap(page, made, tests, f"Overlap: {Path(log).name}")
+    with _errors():
         _print(frame_table(made.overlap().frame(), "What the weights leave"))
         typer.echo(f"wrote {out}: the log, {made.estimand}")
         _left_out(fit.dropped)
@@ -309,7 +315,7 @@ def rank(
     scale: Annotated[str, typer.Option(help="logit or elo")] = "logit",
     simultaneous: Annotated[bool, typer.Option("--simultaneous", help="hold all at once")] = False,
     out: Out = None,
-    report: Annotated[Path | None, typer.Option(help="write an HTML report")] = None,
+    report: Report = None,
     save: Annotated[Path | None, typer.Option(help="write the fitted model, for predict")] = None,
 ) -> None:  # fmt: skip
     """Rank the arms of a log, with intervals and rank sets."""
@@ -338,6 +344,7 @@ def rank(
             if saved:
                 fit.save(saved)
         _write(board, table)
+    with _errors():
         _print(frame_table(board, "Leaderboard"))
         if method == "bradley-terry" and len(effects := fit.coefficients(level)):
             _print(frame_table(effects, "Coefficients (on the logit scale)"))
@@ -365,7 +372,7 @@ def debias(
     level: Annotated[float, typer.Option(help="of the intervals")] = 0.95,
     simultaneous: Annotated[bool, typer.Option("--simultaneous", help="hold all at once")] = False,
     out: Out = None,
-    report: Annotated[Path | None, typer.Option(help="write an HTML report")] = None,
+    report: Report = None,
     save: Annotated[Path | None, typer.Option(help="write the fit")] = None,
 ) -> None:  # fmt: skip
     """Doubly robust scores: what they would be if every pair were shown in every context alike."""
@@ -383,22 +390,24 @@ def debias(
             board = fit.table(level, simultaneous=simultaneous)
             told = sy.card(fit)
             if page:
-                write_debias(page, fit, f"Debiased: {Path(log).name}", level, told)
+                write_debias(page, fit, f"Debiased: {Path(log).name}", level, simultaneous, told)
             if saved:
                 fit.save(saved)
         _write(board, table)
-        _debiased(fit, level)
+    with _errors():
+        _debiased(fit, level, simultaneous)
         typer.echo(str(told))
         _left_out(fit.dropped)
 
 
-def _debiased(fit: sy.DoublyRobustFit, level: float) -> None:
+def _debiased(fit: sy.DoublyRobustFit, level: float, simultaneous: bool) -> None:
     """Naive against doubly robust, and what moved and why."""
     if fit.naive is None:
-        _print(frame_table(fit.table(level), "Doubly robust scores (the plain fit has none that are finite)"))
+        title = "Doubly robust scores (the plain fit has none that are finite)"
+        _print(frame_table(fit.table(level, simultaneous=simultaneous), title))
         return
     title = "Naive and doubly robust scores (on the logit scale, less their mean over the arms with an error in both)"
-    _print(frame_table(fit.compare(level), title))
+    _print(frame_table(fit.compare(level, simultaneous), title))
     for arm, reason in fit.table(level).filter(pl.col("se").is_null()).select("arm", "reason").iter_rows():
         typer.echo(f"{arm}: {reason}")
     moved = moved_most(fit, 5)

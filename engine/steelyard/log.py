@@ -334,7 +334,7 @@ class PreferenceLog:
 
     def check(self) -> Any:
         """Rows, arms, ties, bad rows by reason and components of the comparison graph; one pass."""
-        from steelyard.pairs import check
+        from steelyard.checks import check
 
         return check(self)
 
@@ -343,7 +343,7 @@ class PreferenceLog:
 
         The two columns are named row and reason, or bad row and bad reason where the source has such columns.
         """
-        from steelyard.pairs import bad_rows
+        from steelyard.checks import bad_rows
 
         if self.tallies:
             raise LogError("format 'pairs' cannot hand back single rows: its rows are unfolded into outcomes")

@@ -15,7 +15,7 @@ from steelyard.blocks import Block, Encoder
 from steelyard.counters import Hashed, Plain, Square
 from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError
-from steelyard.graph import components
+from steelyard.formats import OUTCOMES
 from steelyard.passes import elsewhere, run_pass
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _CLUSTERLESS, _PLACELESS = len(STATUS) - 2, len(STATUS) - 1
 HARMLESS = {"not labelled", "unknown arm", "weight or count of zero"}
 NO_CHANCE = "a propensity that is null or outside (0, 1]"
 PROBABILITY = ", a probability"  # ends the name of a covariate that is one, and null where it is not
-_KEEP_ROWS = 10
+KEEP_ROWS = 10
 _LARGEST = 1e50  # entry of a column, so that sums of squares stay finite
 
 
@@ -128,7 +128,7 @@ def _cell_arms(key: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.in
 
 
 @dataclass
-class _Partial:
+class Counted:
     """What one block adds beside the square counts: plain rows, sums by cell, and its bad rows."""
 
     plain: NDArray[np.int64] | None = None
@@ -145,7 +145,7 @@ def clean(block: Block, unlabelled: bool = False) -> tuple[Block, dict[str, tupl
     for code, reason in enumerate(STATUS[1:], 1):
         where = np.flatnonzero(status == code)
         if len(where):
-            bad[reason] = (len(where), [int(block.start + i) for i in where[:_KEEP_ROWS]])
+            bad[reason] = (len(where), [int(block.start + i) for i in where[:KEEP_ROWS]])
     return kept, bad, at
 
 
@@ -169,15 +169,15 @@ def good_rows(block: Block, unlabelled: bool = False) -> tuple[Block, NDArray[np
 def lacking(block: Block, encoder: Encoder) -> tuple[NDArray[np.bool_], dict[str, tuple[int, list[int]]]]:
     """(n,) the rows that lack nothing that is read beside arms and outcome; the others by the first thing they lack."""
     good, bad = np.ones(block.n, bool), {}
-    for reason, where in _not_finite(block, encoder):
+    for reason, where in not_finite(block, encoder):
         at = np.flatnonzero(where & good)
         if len(at):
-            bad[reason] = (len(at), np.sort(block.numbers(at))[:_KEEP_ROWS].tolist())
+            bad[reason] = (len(at), np.sort(block.numbers(at))[:KEEP_ROWS].tolist())
         good &= ~where
     return good, bad
 
 
-def _not_finite(block: Block, encoder: Encoder) -> Iterator[tuple[str, Any]]:
+def not_finite(block: Block, encoder: Encoder) -> Iterator[tuple[str, Any]]:
     """Reason and rows, (n,) bool, for each covariate, feature and context that is null, infinite or huge somewhere."""
     moderate = block.squares is not None and bool((block.squares <= _LARGEST**2).all())  # what lies in a frame
     covariates = None if moderate and isinstance(block.columns, tuple) else block.columns
@@ -234,7 +234,7 @@ class Tally:
         self._here = elsewhere.get() is None
         self.bad: dict[str, tuple[int, list[int]]] = {}
 
-    def count(self, block: Block) -> _Partial:
+    def count(self, block: Block) -> Counted:
         """Plain rows go to a square table, or among many arms to a sort; others through verdicts and cells.
 
         Elsewhere all go through cells: a square table would stay with the worker that counted.
@@ -244,11 +244,11 @@ class Tally:
         if bare and block.arms > WIDEST_DENSE:
             keys = self._plain.take(block)
             if keys is not None:
-                return _Partial(plain=keys)
+                return Counted(plain=keys)
         elif bare:
             done = self._counts.take(block)
             if done == block.n:
-                return _Partial()
+                return Counted()
             block = block.rest(done)
         kept, bad, _ = clean(block)
         local = Hashed()
@@ -260,9 +260,9 @@ class Tally:
             kept.a, kept.b, kept.first, cell, kept.y, kept.weight, kept.count, block.arms, sums, squares, rows
         )
         cells = (*local.decoded(), np.column_stack([sums, squares, rows]))
-        return _Partial(None, cells, soft, block.weight is not None, bad)
+        return Counted(None, cells, soft, block.weight is not None, bad)
 
-    def merge(self, part: _Partial) -> None:
+    def merge(self, part: Counted) -> None:
         """Adds what one block added."""
         self._soft += part.soft
         self._weighted |= part.weighted
@@ -279,7 +279,7 @@ class Tally:
         for reason, (count, rows) in bad.items():
             seen, kept = self.bad.get(reason, (0, []))
             places = dict.fromkeys([*kept, *(row // self._unfolded for row in rows)])
-            self.bad[reason] = (seen + count, list(places)[:_KEEP_ROWS])
+            self.bad[reason] = (seen + count, list(places)[:KEEP_ROWS])
 
     def table(self, encoder: Encoder) -> tuple[PairTable, NDArray[np.int32]]:
         """The table, its arms sorted; and where each of the encoder's arm codes stands in it."""
@@ -298,7 +298,8 @@ class Tally:
         return _merged(names, columns, self._soft, self._weighted, dropped), code
 
     def refuse(self, log: PreferenceLog, encoder: Encoder, usable: float) -> None:
-        """Raises LogError where rows are bad and the log says so, or none is left."""
+        """Raises LogError where rows are bad and the log says so, or none is left, or winners are named."""
+        refuse_winners(log, encoder)
         real = {reason: found for reason, found in self.bad.items() if reason not in HARMLESS}
         if real and log.on_bad == "raise":
             raise LogError(_complaint(log, real, encoder))
@@ -342,14 +343,56 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
         )
         if reason == "unknown outcome":
             strange = [label for label in encoder.labels.labels() if label not in log.outcomes]
-            numbers = "numbers that outcomes= does not name" if log.mapped else "numbers must lie in [0, 1]"
+            numbers = "numbers that outcomes= does not name" if log.mapped else "numbers must lie in [0, 1], not NaN"
             text += f" {strange[:5]}" if strange else f" ({numbers})"
         parts.append(text)
     named = " name all of them with outcomes=," if "unknown outcome" in bad else ""
+    if named and strange and len(_arms_among(encoder, strange)) == len(strange):
+        named = f" give outcome={_by_name(log, encoder)} where the winner's name is the outcome,"
     return (
         f"{log.name}: {'; '.join(parts)}. Correct them,{named} "
         'or leave such rows out, counted, with on_bad="drop" or "quarantine".'
     )
+
+
+def refuse_winners(log: PreferenceLog, encoder: Encoder) -> None:
+    """Raises LogError where an outcome known by default, as "A" of a's side, names the arm of the other side.
+
+    A column of winners' names is no column of sides, and among arms called "A" and "B" nothing else would tell.
+    """
+    if log.mapped or log.outcomes != OUTCOMES:
+        return
+    shared = [label for label in encoder.labels.labels() if OUTCOMES.get(label, 0.5) != 0.5]
+    shared = _arms_among(encoder, shared) if shared else []
+    if not shared:
+        return
+    outcome, a, b = (pl.col(name).cast(pl.String) for name in ("outcome", "a", "b"))
+    won = outcome.is_in([label for label in shared if OUTCOMES[label] == 1.0])
+    other = outcome.is_in(shared) & (a != b) & (outcome == pl.when(won).then(b).otherwise(a))
+    rows = log.selected(Encoder(dict(log.outcomes))).with_row_index("row").filter(other)
+    with log.reading():
+        count, first = rows.select(pl.len(), pl.col("row").head(KEEP_ROWS).implode()).collect().row(0)
+    if count:
+        raise LogError(
+            f"{log.name}: {count} row{'s' * (count != 1)} ({_columns(log, 'unknown outcome')}first rows {first}): "
+            f"outcomes {shared} are sides by default, and here name the arm of the other side. Where the winner's name "
+            f"is the outcome give outcome={_by_name(log, encoder)}; where it is a side say so, as in "
+            f"outcomes={ {label: OUTCOMES[label] for label in shared} }."
+        )
+
+
+def _arms_among(encoder: Encoder, labels: list[str]) -> list[str]:
+    """Which labels of outcomes are names of arms too."""
+    named: list[str] = encoder.arms.series("arm").filter(encoder.arms.series("arm").is_in(labels)).to_list()
+    return [label for label in labels if label in named]
+
+
+def _by_name(log: PreferenceLog, encoder: Encoder) -> str:
+    """The expression of an outcome, of a column of winners' names, as it is typed."""
+    outcome, a, b = (f"pl.col({str(log.roles[role])!r})" for role in ("outcome", "a", "b"))
+    ties = [label for label in encoder.labels.labels() if log.outcomes.get(label) == 0.5]
+    told = f"pl.when({outcome} == {a}).then(1.0).when({outcome} == {b}).then(0.0)"
+    return told + (f".when({outcome}.is_in({ties})).then(0.5)" if ties else "")
 
 
 def _columns(log: PreferenceLog, reason: str) -> str:
@@ -368,96 +411,3 @@ def _columns(log: PreferenceLog, reason: str) -> str:
 def cluster_columns(log: PreferenceLog) -> dict[str, Dictionary]:
     """All cluster columns of a log, for an encoder: rows without one are bad wherever one is read."""
     return {f"cluster_{i}": Dictionary() for i in range(len(log.cluster))}
-
-
-def _of_all(log: PreferenceLog) -> Encoder:
-    """Reads every column with a role in a row's verdict."""
-    numeric, text = log.context_kinds()
-    return Encoder(
-        dict(log.outcomes),
-        clusters=cluster_columns(log),
-        covariates=list(log.covariates) or None,
-        features=log.feature_names() if log.features else (),
-        context=numeric,
-        levels={name: Dictionary() for name in text},
-        group=Dictionary() if log.group is not None else None,
-        propensity=log.propensity is not None,
-    )
-
-
-def _verdicts(block: Block, encoder: Encoder) -> NDArray[Any]:
-    """(n,) why each row is bad, or STATUS[0]; what it lacks beside arms and outcome is told of otherwise good rows."""
-    _, status, _ = good_rows(block)
-    reasons: NDArray[Any] = np.array(STATUS, object)[status]
-    for reason, where in _not_finite(block, encoder):
-        reasons[where & (reasons == STATUS[0])] = reason
-    return reasons
-
-
-def bad_rows(log: PreferenceLog) -> tuple[int, pl.DataFrame]:
-    """How many rows were read; row number and reason of every bad one."""
-    found: list[pl.DataFrame] = []
-    schema = {"row": pl.UInt32, "reason": pl.String}
-    encoder = _of_all(log)
-
-    def told(block: Block) -> pl.DataFrame:
-        reasons = _verdicts(block, encoder)
-        at = np.flatnonzero(reasons != STATUS[0])
-        frame = {"row": (at + block.start).astype(np.uint32), "reason": reasons[at].tolist()}
-        return pl.DataFrame(frame, schema=schema).filter(~pl.col("reason").is_in(list(HARMLESS)))
-
-    run_pass(log, encoder, told, found.append)
-    return encoder.rows, pl.concat(found) if found else pl.DataFrame(schema=schema)
-
-
-@dataclass(frozen=True)
-class Check:
-    """What a log holds; see :meth:`PreferenceLog.check`."""
-
-    rows: int
-    usable: int
-    arms: int
-    ties: int
-    unlabelled: int
-    bad: dict[str, tuple[int, list[int]]]
-    components: list[list[str]]
-
-    def frame(self) -> pl.DataFrame:
-        facts = [
-            ("rows", str(self.rows)),
-            ("usable comparisons", str(self.usable)),
-            ("arms", str(self.arms)),
-            ("ties", str(self.ties)),
-            ("shown but not labelled", str(self.unlabelled)),
-            ("components of the comparison graph", str(len(self.components))),
-            *((f"bad: {reason}", f"{count} (first rows {rows})") for reason, (count, rows) in self.bad.items()),
-        ]
-        return pl.DataFrame(facts, schema=["check", "value"], orient="row")
-
-    def __str__(self) -> str:
-        return "\n".join(f"{name:36s} {value}" for name, value in self.frame().rows())
-
-
-def check(log: PreferenceLog) -> Check:
-    """Counts rows, arms, ties and bad rows, and finds the components of the comparison graph."""
-    encoder, tally = _of_all(log), Tally(log.unfolded)
-
-    def counted(block: Block) -> _Partial:
-        kept, bad, at = clean(block)
-        kept = replace(kept, place=at.astype(np.int32))
-        part = tally.count(replace(kept, weight=None, clusters=()))  # what ties there are, not what they weigh
-        return replace(part, bad=bad | lacking(kept, encoder)[1])
-
-    run_pass(log, encoder, counted, tally.merge)
-    table = tally.table(encoder)[0]
-    groups = components(len(table.arms), table.a, table.b)
-    names = table.arms.to_list()
-    return Check(
-        rows=log.count() if log.tallies else encoder.rows,
-        usable=int(table.rows.sum()),
-        arms=len(names),
-        ties=int(table.sums[:, 1].sum()),
-        unlabelled=tally.bad.get("not labelled", (0, []))[0],
-        bad={reason: found for reason, found in tally.bad.items() if reason not in HARMLESS},
-        components=[[names[i] for i in np.flatnonzero(groups == g)] for g in np.unique(groups)],
-    )

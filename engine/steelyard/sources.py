@@ -98,9 +98,11 @@ def matching(path: str) -> list[Path]:
         file for file in names if file.is_file() and file.stat().st_size and (not folder or _ending(file) in READERS)
     ]
     if not found:
-        why = (
-            "no Parquet, CSV, NDJSON or Arrow IPC file in this folder" if folder else "no such file, or only empty ones"
-        )
+        why = "no such file, or only empty ones"
+        if folder:
+            why = "no Parquet, CSV, NDJSON or Arrow IPC file in this folder"
+        elif path == "-" or Path(path).exists():
+            why = "a log is a file, which may be read more than once: write what comes through a pipe to one first"
         raise LogError(f"{path}: {why}")
     return found
 

@@ -364,3 +364,39 @@ def test_contexts_of_a_short_log_are_not_forecast_from_noise():
         refit = replace(spec, target=target).fit(scanned(pl.concat(parts), context=contexts))
         ratios.append(plan.forecast.sort("arm")["se_plan"][4] / refit.table().sort("arm")["se"][4])
     assert np.mean(ratios) == pytest.approx(1.0, abs=0.12)
+
+
+def test_answers_that_were_missing_are_missed_again():
+    rng = np.random.default_rng(2)
+    truth = np.array([0.6, 0.2, -0.2, -0.6])
+
+    def some(n: int) -> pl.DataFrame:
+        a = rng.integers(0, 4, n)
+        b, x = (a + rng.integers(1, 4, n)) % 4, rng.normal(size=n)
+        y = np.where(rng.random(n) < 0.3, (rng.random(n) < 1 / (1 + np.exp(truth[b] - truth[a]))) * 1.0, np.nan)
+        return pl.DataFrame({"a": a, "b": b, "y": y, "x": x}).with_columns(pl.col("y").fill_nan(None))
+
+    def means(frame: pl.DataFrame) -> Any:
+        spec = sy.DoublyRobust(propensity=sy.PairPropensity(method="pairs"), labelled=sy.LabelPropensity())
+        return spec.fit(sy.scan(frame, a="a", b="b", outcome="y", context="x"))
+
+    have = some(4000)
+    told = sy.plan(means(have), 8000).forecast["se_even"]
+    found = [means(pl.concat([have, some(8000)])).table().sort("arm")["se"].to_numpy() for _ in range(3)]
+    np.testing.assert_allclose(told, np.mean(found, axis=0), rtol=0.06)
+
+
+def test_rewards_under_a_position_effect():
+    """Singles are read of both orders, as far as the margin is told beside the position effect."""
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(2, 4000)), rng.random(4000)
+    won = (y < 1 / (1 + np.exp(-1.5 - 0.3 * x[0] + 0.2 * x[1]))) * 1.0
+    log = sy.scan({"u": x[0], "v": x[1], "z": np.zeros(4000), "y": won}, outcome="y", features=(["u", "v"], ["z", "z"]))
+    fit = sy.RewardModel(position=True).fit(log)
+    told = dict(fit.coefficients().select("term", "estimate").iter_rows())
+    plan = sy.plan(fit, 2000)
+    p = [1 / (1 + np.exp(-told["u"] - side * told["position"])) for side in (1, -1)]
+    tells = np.mean([each * (1 - each) for each in p])
+    row = plan.forecast.filter(pl.col("term") == "u")
+    want = 1 / (1 / row["se"][0] ** 2 + 1000 * tells)
+    assert row["se_even"][0] == pytest.approx(np.sqrt(want), rel=0.02)

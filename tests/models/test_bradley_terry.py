@@ -201,6 +201,23 @@ def test_separated_arms_get_null_and_a_reason():
     assert "ridge" in ridged.estimand
 
 
+@pytest.mark.parametrize("more", [{}, {"ridge": 1.0}, {"ties": "davidson"}])
+def test_a_log_in_which_nothing_is_shown_first_has_no_position_effect(more):
+    frame = pl.DataFrame({"model_a": ["x", "y", "z"], "model_b": ["y", "z", "x"], "n_a_wins": [4, 5, 3],
+                          "n_b_wins": [2, 6, 7], "n_tie": [1, 2, 1], "n_tie_bothbad": [0, 0, 0]})  # fmt: skip
+    with pytest.raises(sy.NotIdentifiedError, match="no comparison of the log says that being shown first counted"):
+        sy.BradleyTerry(position=True, **more).fit(sy.scan(frame, format="pairs"))
+
+
+def test_what_errors_are_read_from_is_not_written_to():
+    frame = pl.DataFrame({"a": list("xyzxzy"), "b": list("yzxzyx"), "y": [1.0, 0.0, 1.0, 0.5, 1.0, 0.0]})
+    fit = sy.BradleyTerry().fit(sy.scan(frame, a="a", b="b", outcome="y"))
+    elo = fit.covariance * 173.7**2
+    assert elo[0, 0] > fit.covariance[0, 0]
+    with pytest.raises(ValueError, match="read-only"):
+        fit.covariance[0, 0] = 1.0
+
+
 def test_position_that_cannot_be_told_is_refused():
     with pytest.raises(sy.NotIdentifiedError, match="position"):
         sy.BradleyTerry(position=True).fit(scanned(list("xyz"), list("yzx"), [1.0, 1.0, 1.0]))

@@ -1,6 +1,8 @@
 """A likelihood of one's own: the logistic written by hand is the built-in one; wrong functions are refused."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import polars as pl
@@ -75,7 +77,16 @@ def test_rewards_and_another_likelihood(logistic):
     assert fit.coefficient[0] == pytest.approx(peer.params[0], abs=1e-8)
 
 
+def test_it_is_compiled_anew_where_a_copy_arrives(logistic):
+    fit = sy.BradleyTerry(link=logistic).fit(sy.scan(frame(3), a="a", b="b", outcome="y"))
+    for copied in (pickle.loads(pickle.dumps(fit)), copy.deepcopy(fit)):
+        assert copied.table().equals(fit.table())
+        assert np.array_equal(copied.spec.link.at([0.5], [1.0]), logistic.at([0.5], [1.0]))
+
+
 def test_what_it_refuses(logistic, tmp_path):
+    with pytest.raises(TypeError, match=r"the log-likelihood is a function of \(eta, y\), not 1"):
+        sy.Likelihood(1, first, second)
     with pytest.raises(ValueError, match=r"first derivative 'second' is .* differences of 'value' give"):
         sy.Likelihood(value, second, second)
     with pytest.raises(ValueError, match="second derivative 'first'"):

@@ -5,7 +5,7 @@ log -> rows with contexts, encoded once -> softmax, shares, a logged column or a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -458,7 +458,8 @@ def _check(spec: Any) -> None:
     if spec.unseen not in ("raise", "other"):
         raise ValueError(f"unseen must be 'raise' or 'other', not {spec.unseen!r}")
     for names in (() if spec.context is None else spec.context, getattr(spec, "strata", ())):
-        if isinstance(names, pl.Expr) or not all(isinstance(name, str) for name in names):
+        listed = isinstance(names, Iterable) and not isinstance(names, pl.Expr)
+        if not listed or not all(isinstance(name, str) for name in names):
             raise TypeError(f"contexts are given by name, as the log's context columns are called, not as {names!r}")
         if len(set(_names(names))) < len(_names(names)):
             raise ValueError(f"each column is named once, not as in {names!r}")

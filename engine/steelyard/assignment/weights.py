@@ -259,7 +259,7 @@ class Weights:
         The file appears whole or not at all. Raises ValueError for another ending.
         """
         needs_log(self.log if log is None else log).refuse_own(path)
-        sink = SINKS.get(Path(path).suffix)
+        sink = SINKS.get(Path(path).suffix.lower())
         if sink is None:
             raise ValueError(f"{path}: the ending must be one of {', '.join(SINKS)}")
         with replacing(path, ".part") as temporary:

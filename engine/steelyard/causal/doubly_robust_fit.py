@@ -194,10 +194,11 @@ class DoublyRobustFit(ScoreFit):
         return self._multiplied(replicates, seed)
 
     # --- beside the naive fit --------------------------------------------------------------------
-    def compare(self, level: float = 0.95) -> pl.DataFrame:
+    def compare(self, level: float = 0.95, simultaneous: bool = False) -> pl.DataFrame:
         """arm naive naive_low naive_high score low high moved naive_rank rank, of the arms that both fits score.
 
         Both sides are centred over those arms, but for arms that have no error in one of them, and ranked over all.
+        simultaneous: the intervals of a side hold all at once.
         """
         if self.naive is None:
             raise NotIdentifiedError("the plain fit has no finite score to compare with: see win_rates()")
@@ -207,7 +208,7 @@ class DoublyRobustFit(ScoreFit):
         lacking = {name for fit in (self, self.naive) for name, why in zip(fit.arms, fit._without_error(), strict=True)
                    if why}  # fmt: skip
         told = np.array([name not in lacking for name in both], bool)
-        mine, plain = (_within(fit, both, told, level) for fit in (self, self.naive))
+        mine, plain = (_within(fit, both, told, level, simultaneous) for fit in (self, self.naive))
         columns = dict(zip(("score", "low", "high", "naive", "naive_low", "naive_high"), (*mine, *plain), strict=True))
         joined = pl.DataFrame({"arm": pl.Series(both, dtype=pl.String), **columns}).with_columns(
             pl.col(pl.Float64).fill_nan(None)
@@ -290,7 +291,7 @@ def _clusters_of(problem: Pairwise, clusters: list[tuple[int, str, int]], pair: 
     return int(told_by(problem.blocks, clusters, 1, codes)[0])
 
 
-def _within(fit: ScoreFit, arms: list[str], told: Any, level: float) -> tuple[Any, Any, Any]:
+def _within(fit: ScoreFit, arms: list[str], told: Any, level: float, simultaneous: bool) -> tuple[Any, Any, Any]:
     """Scores of some of a fit's arms, less the mean of those that are told (n,), and the ends of their intervals.
 
     NaN for arms that are not told, and without a spread.
@@ -302,7 +303,11 @@ def _within(fit: ScoreFit, arms: list[str], told: Any, level: float) -> tuple[An
     centre = np.eye(int(told.sum())) - 1.0 / max(int(told.sum()), 1)
     among = fit.covariance[np.ix_(at[told], at[told])]
     spread = np.sqrt(np.clip(np.diag(centre @ among @ centre), 0.0, None))
-    reach[told] = quantile(level) * np.where(spread > _ROUNDING, spread, np.nan)
+    spread = np.where(spread > _ROUNDING, spread, np.nan)
+    wide = quantile(level)
+    if simultaneous and told.any():
+        wide = arm_critical(fit._draws[:, at[told]] @ centre, spread, level)
+    reach[told] = wide * spread
     return score, score - reach, score + reach
 
 

@@ -57,8 +57,9 @@ def plan(fit: Any, n: int, context: str | Sequence[str] = ()) -> Plan:
     `context` over cells of those context columns too (prompts of that kind are then asked for). Of RewardModel: over
     single-factor comparisons, in which one feature differs by one unit and all else is equal, for each rater group
     where it has heads of their own. New comparisons are taken to be as noisy as the log's, repeated raters included,
-    and each arm to be shown first as often as second. Of DoublyRobust, pairs without an answer rest on the outcome
-    model alone, which `se` does not count: with answers of their own their part is honest, and may be larger.
+    answered as often, and each arm to be shown first as often as second. Of DoublyRobust, pairs without an answer rest
+    on the outcome model alone, which `se` does not count: with answers of their own their part is honest, and may be
+    larger.
 
     Parameters
     ----------
@@ -129,12 +130,11 @@ def _of_scores(fit: ScoreFit, n: int) -> Plan:
     k = len(main)
     i, j = np.triu_indices(k, 1)
     eta, first = fit.score[main[i]] - fit.score[main[j]], fit.estimate.position
-    told = sum(_information(fit, eta + side) for side in (first, -first)) / 2.0  # shown first as often as second
     along = np.zeros((k, len(fit.estimate.parameter)))
     along[:, :k] = np.eye(k) - 1.0 / k
     now = along @ _covariance(fit) @ along.T
     read = pairs.sums[:, ::2] if fit.spec.ties == "drop" else pairs.sums  # of those to come as many are ties
-    choices = _Choices(i, j, told * float(read.sum() / pairs.rows.sum()) / _noise(fit, along))
+    choices = _Choices(i, j, _told_by_one(fit, eta, first) * float(read.sum() / pairs.rows.sum()) / _noise(fit, along))
     share, after, even = _allocated(choices, now, n, np.full((k, k), 1.0 / k))
     names, played = pairs.arms, np.zeros((len(pairs.arms), len(pairs.arms)))
     np.add.at(played, (pairs.a, pairs.b), pairs.rows)
@@ -158,7 +158,9 @@ def _of_rewards(fit: RewardFit, n: int) -> Plan:
         along[row, list(at)] = 1.0
     now, own = along @ _covariance(fit) @ along.T, np.arange(len(told))
     weight = fit.weight / fit.n * fit.decided  # of those to come as many are ties that are dropped
-    unit = _information(fit, along @ fit.estimate.parameter) * weight / _noise(fit, along)
+    parameter = fit.estimate.parameter
+    unit = _told_by_one(fit, along @ parameter, float(parameter[[*(places.get("position") or ())]].sum()))
+    unit *= weight / _noise(fit, along)
     share, after, even = _allocated(_Choices(own, own, unit), now, n, np.zeros_like(now))
     columns = {
         "feature": [feature for feature, *_ in told],
@@ -189,6 +191,11 @@ def _noise(fit: Fit, along: Any) -> float:
     known = fit._known_influence()
     sums = [float(((along @ part) * along).sum()) for part in (known.covariance, known.bread)]
     return sums[0] / sums[1] if fit.kind != "model" else 1.0
+
+
+def _told_by_one(fit: Fit, eta: Any, position: float) -> Any:
+    """(M,) expected information on eta of a comparison that is shown in one order as often as in the other."""
+    return (_information(fit, eta + position) + _information(fit, eta - position)) / 2.0
 
 
 def _information(fit: Fit, eta: Any) -> Any:
@@ -253,13 +260,16 @@ def _of_means(fit: DoublyRobustFit, n: int, names: Sequence[str]) -> Plan:
     reach = (upper[i, j] * (bread[:, i] - bread[:, j])) ** 2  # (arms, pairs)
     spread = share[:, None] ** 2 * variance  # (cells, pairs)
     size = np.sqrt(spread * reach.sum(axis=0))
+    found = fit.residuals
+    assert found is not None
+    answered = float(found.answered.sum()) / found.rows  # of those to come as many
     empty = int(((held == 0) & (size > 0)).sum())
     if empty > n:
         raise NotIdentifiedError(
             f"{empty:,} of the {held.size:,} pairs and cells have no answer yet, which {n:,} comparisons cannot reach. "
             "Plan more of them, use coarser contexts, or plan for the plain scores: plan(fit.naive, n)."
         )
-    more = _whole(_filled(size.ravel(), held.ravel(), n), n).reshape(size.shape)
+    more = _whole(_filled(size.ravel(), held.ravel(), n * answered) / answered, n).reshape(size.shape)
     even = np.where(size > 0, n / (size > 0).sum(), 0.0)
     square, beside, rows = _squares(fit, len(cells), of)
 
@@ -275,7 +285,7 @@ def _of_means(fit: DoublyRobustFit, n: int, names: Sequence[str]) -> Plan:
     told = []
     for new in (more, even):
         left = rows / np.maximum(rows + new.sum(axis=1), 1.0)
-        told.append(repeated * (answers(held + new) + beside * left[:, None]).sum(axis=0))
+        told.append(repeated * (answers(held + answered * new) + beside * left[:, None]).sum(axis=0))
     cell, pair = (axis.ravel() for axis in np.indices(size.shape))
     arms = fit.pairs.arms
     columns = {"a": arms.gather(main[i][pair]), "b": arms.gather(main[j][pair]),
@@ -374,7 +384,7 @@ def _squares(fit: DoublyRobustFit, cells: int, of: Any) -> tuple[Any, Any, Any]:
     return *squares, rows
 
 
-def _filled(size: Any, held: Any, n: int) -> Any:
+def _filled(size: Any, held: Any, n: float) -> Any:
     """Minimises sum size^2 / (held + x) over x >= 0 that add to n: x = max(0, size / level - held)."""
     ratio = np.divide(held, size, out=np.full_like(held, np.inf), where=size > 0)
     order = np.argsort(ratio)

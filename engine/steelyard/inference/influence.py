@@ -55,7 +55,7 @@ class Influence:
     @one_blas_thread()
     def _sandwich(self) -> Any:
         value = self.bread @ self.meat @ self.bread.T
-        return (value + value.T) / 2
+        return _read_only((value + value.T) / 2)
 
     @cached_property
     def covariance(self) -> Any:
@@ -64,7 +64,7 @@ class Influence:
             return self._sandwich
         value = self._sandwich.copy()
         value[~self.known], value[:, ~self.known] = np.nan, np.nan
-        return value
+        return _read_only(value)
 
     def variance(self, along: Any) -> float:
         """Of along' parameter, along (p,), which has an error."""
@@ -191,6 +191,12 @@ class Influence:
 
         list(in_order(fill, range(0, n, _DRAWN_TOGETHER)))
         return errors
+
+
+def _read_only(value: Any) -> Any:
+    """The array itself, which all that a fit tells is read from: a change in place would change every error."""
+    value.flags.writeable = False
+    return value
 
 
 def _largest_class(missing: Any, size: float) -> Any:

@@ -68,7 +68,7 @@ class BradleyTerry:
     def __post_init__(self) -> None:
         for name, value, choices in (
             ("ties", self.ties, ("half", "drop", "davidson", "rao-kupper")),
-            ("link", "a Likelihood" if self.own else self.link, ("logistic", "probit", "a Likelihood")),
+            ("link", "logistic" if self.own else self.link, ("logistic", "probit")),
             ("separation", self.separation, ("flag", "raise")),
             ("covariance", self.covariance, (None, "sandwich", "model", "cluster")),
         ):
@@ -213,6 +213,11 @@ class BradleyTerry:
 
     def _identified(self, cells: Cells) -> None:
         self.check_ties(cells.sums)
+        if self.position and not cells.first.any():
+            raise NotIdentifiedError(
+                "no comparison of the log says that being shown first counted (its position= is false everywhere, as "
+                'in format="pairs"): the position effect is not identified. Fit without position=True.'
+            )
         ties, first = self.ties in ("davidson", "rao-kupper"), cells.first * self.position
         if (self.position or ties) and separated(
             len(cells.arms), cells.a, cells.b, first, cells.sums, ties, self.ridge > 0

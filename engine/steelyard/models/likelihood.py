@@ -45,10 +45,16 @@ class Likelihood:
 
     def __init__(self, value: Scalar, first: Scalar, second: Scalar) -> None:
         self.functions = (value, first, second)
+        for function, what in zip(self.functions, _ROLES, strict=True):
+            if not callable(function):
+                raise TypeError(f"the {what} is a function of (eta, y), not {function!r}")
         compiled = [_compiled(function, what) for function, what in zip(self.functions, _ROLES, strict=True)]
         self._block = _block(*compiled)
         self.address = int(self._block.address)
         self._check()
+
+    def __reduce__(self) -> Any:
+        return Likelihood, self.functions  # compiled anew wherever it arrives
 
     def __repr__(self) -> str:
         return f"Likelihood({', '.join(function.__name__ for function in self.functions)})"

@@ -239,7 +239,9 @@ class RewardModel:
 def _pairs_of_names(interactions: Any) -> tuple[tuple[str, str], ...]:
     """Interactions as pairs of names. Raises TypeError for what is none."""
     pairs = () if interactions is None else interactions
-    if isinstance(pairs, str) or not all(isinstance(p, tuple | list) and [*map(type, p)] == [str, str] for p in pairs):
+    if not isinstance(pairs, list | tuple | set) or not all(
+        isinstance(pair, tuple | list) and [*map(type, pair)] == [str, str] for pair in pairs
+    ):
         raise TypeError(f"interactions takes pairs (feature, context) of names, or 'all', not {interactions!r}")
     return tuple((f, c) for f, c in pairs)
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from steelyard.assignment.weights import Weights
     from steelyard.causal.doubly_robust_fit import DoublyRobustFit
+    from steelyard.checks import Check
     from steelyard.models.pair_fit import PairFit
     from steelyard.models.row_fit import RowFit
-    from steelyard.pairs import Check
 
 
 def write_report(
@@ -74,25 +74,26 @@ def write_overlap(path: str | os.PathLike[str], weights: Weights, tests: list[st
 
 
 def write_debias(
-    path: str | os.PathLike[str], fit: DoublyRobustFit, title: str, level: float = 0.95, told: Card | None = None
-) -> Path:
+    path: str | os.PathLike[str], fit: DoublyRobustFit, title: str, level: float = 0.95, simultaneous: bool = False,
+    told: Card | None = None,
+) -> Path:  # fmt: skip
     """One self-contained HTML page: naive against doubly robust, what moved and why, the card, overlap.
 
-    told: the card, where it is made already.
+    level, simultaneous: as in :meth:`DoublyRobustFit.compare`. told: the card, where it is made already.
     """
     from markupsafe import Markup
 
     told = told or card(fit)  # refuses a loaded fit
     assert fit.overlap is not None
     facts, table = fit.overlap.overlap(), fit.table(level)
-    compared = fit.compare(level)
+    compared = fit.compare(level, simultaneous)
     rates = fit.win_rates(level).select("arm", "win_rate")
     beside = compared.join(rates, on="arm", how="left", maintain_order="left")
     beside = beside.join(table.select("arm", "rank_low", "rank_high"), on="arm", how="left", maintain_order="left")
     never, has = fit.unsupported_pairs(), fit.overlap.propensity.contexts is not None
     return _page(
         path, "debias.html", title=title, estimand=fit.estimand, level=f"{100 * level:g}",
-        compared=beside.rows(named=True),
+        simultaneous=simultaneous, compared=beside.rows(named=True),
         capped=len(compared) > MOST_ARMS, most=MOST_ARMS, compared_plot=Markup(compare_plot(compared)),
         moves=moved_most(fit).rows(named=True), card=told,
         numerics=[(name, f"{x:.1e}" if isinstance(x, float) else x) for name, x in told.numerics.items()],

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from steelyard.causal.doubly_robust_fit import DoublyRobustFit
-    from steelyard.pairs import Check
+    from steelyard.checks import Check
 
 
 _EXPLAINED = 0.2  # of a move, from which a context is named as its reason
