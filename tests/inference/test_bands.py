@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 import steelyard as sy
-from steelyard.inference import rank_sets
+from steelyard.inference import arm_critical, bands, rank_sets
+from steelyard.inference.bands import quantile
 
 
 def test_what_rounding_leaves_between_arms_that_move_together_widens_no_rank_set():
@@ -45,3 +46,37 @@ def test_draws_have_the_covariance_of_the_fit(clusters):
     draws, size = fit.psi.draws(40_000, seed=1), np.sqrt(np.diag(fit.covariance))
     off = (draws.T @ draws / len(draws) - fit.covariance) / np.outer(size, size)
     assert np.abs(off).max() < 0.03  # some five Monte Carlo errors
+
+
+@pytest.mark.parametrize("k", [2, 7, 40])
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
+def test_critical_values_are_those_of_millions_of_draws(k, level):
+    """A quantile of the same thousand draws misses by up to the tail itself at .999, and by a seventh of it at .95."""
+    rng = np.random.default_rng(k)
+    root = rng.normal(size=(k, k)) * rng.exponential(size=(k, 1)) @ (np.eye(k) - 1.0 / k)
+    covariance = root @ root.T
+    se = np.sqrt(np.diag(covariance))
+    i, j = np.tril_indices(k, -1)
+    precision = np.zeros((k, k))
+    precision[i, j] = 1.0 / np.sqrt(
+        np.maximum(np.diag(covariance)[i] + np.diag(covariance)[j] - 2 * covariance[i, j], 0)
+    )
+    draws = rng.normal(size=(1000, k)) @ root.T
+    arms, pairs = arm_critical(draws, covariance, level), bands._pair_critical(draws, covariance, precision, level)
+    outside = np.zeros(2)
+    for _ in range(20):
+        fresh = rng.normal(size=(10_000, k)) @ root.T
+        outside[0] += (np.abs(fresh) > arms * se).any(axis=1).sum()
+        outside[1] += (np.abs(fresh[:, i] - fresh[:, j]) * precision[i, j] > pairs).any(axis=1).sum()
+    expected = 200_000 * (1 - level)
+    np.testing.assert_allclose(outside, expected, rtol=0.06, atol=4 * np.sqrt(expected))
+
+
+def test_bands_leave_out_what_has_no_error():
+    covariance = np.diag([1.0, np.nan, 4.0])
+    covariance[1] = covariance[:, 1] = np.nan
+    draws = np.random.default_rng(0).normal(size=(1000, 3)) * [1.0, 0.0, 2.0]
+    both = (1 + np.sqrt(0.95)) / 2  # of two errors that know nothing of each other
+    assert arm_critical(draws, covariance, 0.95) == pytest.approx(quantile(2 * both - 1), abs=0.01)
+    assert arm_critical(draws[:, 1:2], covariance[1:2, 1:2], 0.95) == quantile(0.95)
+    assert np.isnan(arm_critical(draws * np.nan, np.eye(3), 0.95))

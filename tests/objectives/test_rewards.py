@@ -119,6 +119,18 @@ def test_erasure_of_features_that_tell_each_other():
             wrong()
 
 
+@pytest.mark.parametrize("apart", [1.0, 1e-3, 1e-6])
+def test_small_directions_and_large_concepts_are_erased_too(apart):
+    rng = np.random.default_rng(2)
+    x, group, time = rng.normal(size=(2000, 3)), rng.integers(0, 2, 2000), 1.7e15 + 1e12 * rng.normal(size=2000)
+    x[:, 1] += group
+    x = np.column_stack([x, x[:, 0] + apart * (group + rng.normal(size=2000))])
+    erased = erasure(x, np.column_stack([group, time]))(x)
+    for told in (erased[:, 1], (erased[:, 3] - erased[:, 0]) / apart):
+        assert abs(np.corrcoef(told, group)[0, 1]) < 1e-6
+        assert abs(np.corrcoef(told, time)[0, 1]) < 1e-6
+
+
 def test_adversarial_is_heads_on_what_erasure_leaves():
     data = small()
     fit = fitted(Adversarial(lam=0.6), data)
@@ -224,6 +236,18 @@ def test_what_the_dials_do_to_linear_models():
     assert np.isnan(ours[-1])  # refused
     told = table.filter((table["model"] == paper.OURS) & (table["rho"] == 1.0))
     assert told["seeds"].sum() == 0
+
+
+def test_sides_are_alike_to_networks_where_there_are_ties():
+    pytest.importorskip("torch")
+    data = small(0.5, 600)
+    label = np.where(np.arange(600) % 5 < 2, 0.5, data.label)
+    for seed in range(3):
+        one = Multihead(kind="network", seed=seed).fit(data.a, data.b, data.objective, label)
+        other = Multihead(kind="network", seed=seed).fit(data.b, data.a, data.objective, 1.0 - label)
+        assert (one.model.epoch, one.model.validation) == (other.model.epoch, other.model.validation)
+        gaps = [fit.rewards(data.a, data.objective) - fit.rewards(data.b, data.objective) for fit in (one, other)]
+        np.testing.assert_allclose(*gaps, atol=1e-3)
 
 
 def test_networks_learn_and_repeat():

@@ -100,7 +100,7 @@ class DoublyRobustFit(ScoreFit):
         se[main] = np.sqrt(np.clip(np.diag(rates.covariance), 0.0, None))
         why = np.array(self.why, object)
         why[main] = rates.why
-        reach = arm_critical(rates.draws(DRAWS, seed=0), se[main], level) if simultaneous else quantile(level)
+        reach = arm_critical(rates.draws(DRAWS, seed=0), rates.covariance, level) if simultaneous else quantile(level)
         columns = {"win_rate": rate, "se": se, "low": rate - reach * se, "high": rate + reach * se}
         frame = pl.DataFrame({"arm": self.pairs.arms, **columns, "comparisons": self._comparisons(),
                               "reason": pl.Series(why.tolist(), dtype=pl.String)})  # fmt: skip
@@ -301,13 +301,10 @@ def _within(fit: ScoreFit, arms: list[str], told: Any, level: float, simultaneou
     score, reach = fit.score[fit.main][at], np.full(len(at), np.nan)
     score = score - mean_of(score, told)
     centre = np.eye(int(told.sum())) - 1.0 / max(int(told.sum()), 1)
-    among = fit.covariance[np.ix_(at[told], at[told])]
-    spread = np.sqrt(np.clip(np.diag(centre @ among @ centre), 0.0, None))
-    spread = np.where(spread > _ROUNDING, spread, np.nan)
-    wide = quantile(level)
-    if simultaneous and told.any():
-        wide = arm_critical(fit._draws[:, at[told]] @ centre, spread, level)
-    reach[told] = wide * spread
+    among = centre @ fit.covariance[np.ix_(at[told], at[told])] @ centre
+    spread = np.sqrt(np.clip(np.diag(among), 0.0, None))
+    wide = arm_critical(fit._draws[:, at[told]] @ centre, among, level) if simultaneous else quantile(level)
+    reach[told] = wide * np.where(spread > _ROUNDING, spread, np.nan)
     return score, score - reach, score + reach
 
 

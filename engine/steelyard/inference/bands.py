@@ -1,28 +1,76 @@
-"""Simultaneous bands and rank sets by max-|t| over multiplier draws (estimators.md, section 5)."""
+"""Simultaneous bands and rank sets by max-|t| over multiplier draws (estimators.md, section 5).
+
+The level at which some studentised errors t_j are all below c is one less P(some |t_j| > c) = m P(|t| > c) E[1 / N], N
+how many are beyond where one of them, any of the m alike, is (Naiman and Priebe 2001). A draw is moved to where one is,
+so that it tells of the tail whatever the level: with a thousand the part outside is known to some per cent of itself,
+where the largest of a thousand draws would know that of 95 % to 14, and nothing beyond 99.9.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from math import erfc, sqrt
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import scipy  # its parts load when first used
 
-from steelyard._native.bands import largest_contrast
+from steelyard._native.bands import contrasts_beyond
 from steelyard.passes import cores, in_order
 
 DRAWS = 1000
 _ROUNDING = 1e-7  # of the arms' own errors
 _MOST_ARMS = 1500  # beyond, all pairs of all draws cost more than the fit: Bonferroni, which is wider
+_FEWEST, _CONTRASTS = 256, 1 << 23  # draws among many pairs, and contrasts that are looked at in a turn
+_SETTLED, _TURNS = 1e-3, 50  # of a critical value
 
 
-def arm_critical(draws: Any, se: Any, level: float) -> float:
-    """The factor of the standard error that makes all arms' intervals hold at once; at least that of one alone."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(se > 0, np.abs(draws) / se, 0.0)
-    return max(float(np.quantile(t.max(axis=1), level)), quantile(level))
+def arm_critical(draws: Any, covariance: Any, level: float) -> float:
+    """The factor of the standard error that makes all arms' intervals hold at once; at least that of one alone.
+
+    draws: (n, k) errors, of that covariance (k, k); NaN of arms without an error.
+    """
+    known = np.diag(covariance) > 0
+    draws, covariance = draws[:, known], covariance[np.ix_(known, known)]
+    se = np.sqrt(np.diag(covariance))
+    if not len(se):
+        return quantile(level)
+    one = _members(len(draws), len(se))
+
+    def beyond(errors: Any, limit: float) -> Any:
+        return (np.abs(errors) > limit * se).sum(axis=1)
+
+    return _critical(draws, covariance[one] / se[one, None], draws[np.arange(len(draws)), one] / se[one],
+                     len(se), beyond, level)  # fmt: skip
+
+
+def _members(n: int, m: int) -> Any:
+    """(n,) which of m errors each of n draws is moved to: all alike, as evenly as there are draws."""
+    return ((np.arange(n) + np.random.default_rng(0).random(n)) * m / n).astype(int)
+
+
+def _critical(draws: Any, along: Any, own: Any, m: int, beyond: Callable[[Any, float], Any], level: float) -> float:
+    """c where P(some |t_j| > c) = 1 - level, of m errors t_j.
+
+    along: (n, k) the covariance of each draw's chosen t with all errors; own: (n,) what it is in the draw.
+    beyond(errors (n, k), c): how many of the m are, in each draw.
+    """
+    if not np.isfinite(draws).all():
+        return float("nan")
+    n, rng = len(draws), np.random.default_rng(1)
+    tail = (rng.permutation(n) + rng.random(n)) / n
+    rest = draws - own[:, None] * along
+    share, critical = 1.0, 0.0
+    for _ in range(_TURNS):
+        before, critical = critical, -float(scipy.special.ndtri((1.0 - level) / (2.0 * m * share)))
+        if abs(critical - before) < _SETTLED:
+            break
+        there = -scipy.special.ndtri(tail * scipy.special.ndtr(-critical))
+        share = float((1.0 / np.maximum(beyond(rest + there[:, None] * along, critical), 1)).mean())
+    return max(critical, quantile(level))
 
 
 def quantile(level: float) -> float:
@@ -51,7 +99,7 @@ def rank_sets(score: Any, covariance: Any, draws: Callable[[], Any], level: floa
     if k < 2:
         return np.ones(k, np.int64), np.ones(k, np.int64)
     if k <= _MOST_ARMS:
-        critical = max(float(np.quantile(_largest_contrasts(draws(), precision), level)), quantile(level))
+        critical = _pair_critical(draws(), np.nan_to_num(covariance), precision, level)
     else:
         critical = -NormalDist().inv_cdf((1 - level) / (k * (k - 1)))
     gap = score[None, :] - score[:, None]
@@ -61,14 +109,33 @@ def rank_sets(score: Any, covariance: Any, draws: Callable[[], Any], level: floa
     return 1 + better, k - worse
 
 
-def _largest_contrasts(draws: Any, precision: Any) -> Any:
-    """(n,) the largest studentised contrast of each draw; the draws are shared out to the cores."""
-    draws, precision = np.ascontiguousarray(draws), np.ascontiguousarray(precision)
-    largest = np.empty(len(draws))
-    cuts = np.linspace(0, len(draws), cores() + 1).astype(int)
+def _pair_critical(draws: Any, covariance: Any, precision: Any, level: float) -> float:
+    """The same of all contrasts with an error; precision (k, k): 1 / that, 0 of none."""
+    i, j = np.nonzero(np.tril(precision, -1))
+    m = len(i)
+    if not m:
+        return quantile(level)
+    draws = draws[: max(_FEWEST, _CONTRASTS // m)]
+    one = _members(len(draws), m)
+    i, j = i[one], j[one]
+    row, unit = np.arange(len(draws)), precision[i, j]
+    return _critical(
+        draws,
+        (covariance[i] - covariance[j]) * unit[:, None],
+        (draws[row, i] - draws[row, j]) * unit,
+        m,
+        partial(_beyond, np.ascontiguousarray(precision)),
+        level,
+    )
+
+
+def _beyond(precision: Any, errors: Any, limit: float) -> Any:
+    """(n,) how many contrasts of each draw are beyond the limit; the draws are shared out to the cores."""
+    count = np.empty(len(errors), np.int64)
+    cuts = np.linspace(0, len(errors), cores() + 1).astype(int)
 
     def share(cut: tuple[int, int]) -> None:
-        largest_contrast(draws[slice(*cut)], precision, largest[slice(*cut)])
+        contrasts_beyond(errors[slice(*cut)], precision, limit, count[slice(*cut)])
 
     list(in_order(share, itertools.pairwise(cuts)))
-    return largest
+    return count

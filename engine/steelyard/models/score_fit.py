@@ -344,7 +344,8 @@ class ScoreFit(Fit):
     def _critical(self, spread: Any, level: float) -> float:
         """Standard errors that all intervals must reach to hold at once; Bonferroni's beyond 4,000 arms."""
         if self.psi is not None:
-            return arm_critical(self._draws, spread, level)
+            m = int(self.main.sum())
+            return arm_critical(self._draws, self.covariance[:m, :m], level)
         return quantile(1.0 - (1.0 - level) / len(spread))
 
     # --- tables ----------------------------------------------------------------------------------

@@ -68,14 +68,16 @@ def erasure(features: Any, concept: Any, lam: float = 1.0) -> Erasure:
     mean, z = x.mean(axis=0), told - told.mean(axis=0)
     if not np.abs(z).max(initial=0.0) > 0:
         raise LogError("the concept is the same in every row: there is nothing to erase")
-    unit = x.std(axis=0)
+    unit, spread = x.std(axis=0), z.std(axis=0)
     unit = np.where(unit > 0, unit, 1.0)  # of any unit alike: erasure does not hang on it
     centred = (x - mean) / unit
-    covariance, across = centred.T @ centred / len(x), centred.T @ z / len(x)
-    values, vectors = np.linalg.eigh(covariance)
-    held = values > _RANK * values[-1]
-    whiten = (vectors[:, held] / np.sqrt(values[held])) @ vectors[:, held].T
-    back = (vectors[:, held] * np.sqrt(values[held])) @ vectors[:, held].T
+    across = centred.T @ (z / np.where(spread > 0, spread, 1.0)) / len(x)
+    root = np.linalg.qr(centred, mode="r") / np.sqrt(len(x))  # not the covariance: its squares hide small directions
+    _, values, vectors = np.linalg.svd(root, full_matrices=False)
+    held = values > _RANK * values[0]
+    values, vectors = values[held], vectors[held].T
+    whiten, back = vectors / values @ vectors.T, vectors * values @ vectors.T
+    covariance = root.T @ root
     left, size, _ = np.linalg.svd(whiten @ across, full_matrices=False)
     left = left[:, size > _RANK * max(float(size[0]), _RANK)]
     own = back @ left @ left.T @ whiten

@@ -119,7 +119,8 @@ def trained(kind: str, a: Any, b: Any, objective: Any, label: Any, c: int, lam: 
                 optimiser.step()
             with torch.no_grad():
                 gap = network(x[held], kind_of[held])[0] - network(y[held], kind_of[held])[0]
-            right = float(((gap > 0) == (won[held] > 0.5)).double().mean())
+            sure = torch.where(gap > 0, won[held], 1.0 - won[held])  # a tie is half of either answer
+            right = float(torch.where(gap == 0, 0.5, sure).double().mean())
             if right > best:
                 best, kept, at = right, copy.deepcopy(network.state_dict()), epoch
     network.load_state_dict(kept)
