@@ -4,8 +4,12 @@
    The format is https://parquet.apache.org/docs/file-format/; a header is a struct in Thrift's compact protocol. Nothing
    beyond the given bytes is read, whatever they say. Words of numbers are little-endian, here as there. */
 #include "common.h"
+#include "encode_integers.h"
 #include "parquet_pages.h"
 
+#define LARGEST (1 << 30) /* bytes of a page, and values */
+enum { DATA, DICTIONARY = 2, DATA_2 };                        /* types of pages */
+enum { PLAIN, PLAIN_DICTIONARY = 2, RLE, RLE_DICTIONARY = 8 }; /* encodings */
 #define DEEPEST 8 /* structs within structs of a header: it has two levels, and statistics one more */
 
 typedef struct {
@@ -101,12 +105,49 @@ static void structure(reader *r, int64_t within, int depth, int64_t *fields) {
 
 /* The header at the start of some bytes: `fields` (SY_PAGE_FIELDS) as parquet_pages.h names them, -1 where it says
    nothing of one. Returns its length, or 0 where the bytes are no header or end before it does. */
-ptrdiff_t sy_page_header(ptrdiff_t n_bytes, const uint8_t *bytes, int64_t *fields) {
+static ptrdiff_t header(ptrdiff_t n_bytes, const uint8_t *bytes, int64_t *fields) {
     reader r = {bytes, bytes + n_bytes, 0};
     for (int i = 0; i < SY_PAGE_FIELDS; i++)
         fields[i] = -1;
     structure(&r, 0, 0, fields);
     return r.bad ? 0 : r.at - bytes;
+}
+
+/* Whether a page of this header is one of words, or of numbers of words, without repeats and of a size that is held. */
+static int is_sound(const int64_t *fields, int nullable) {
+    const int64_t encoding = fields[SY_PAGE_ENCODING], levels = fields[SY_PAGE_LEVELS];
+    for (int i = SY_PAGE_SIZE; i <= SY_PAGE_VALUES; i++)
+        if (fields[i] < 0 || fields[i] > LARGEST)
+            return 0;
+    if (fields[SY_PAGE_TYPE] == DICTIONARY)
+        return encoding == PLAIN || encoding == PLAIN_DICTIONARY;
+    if (encoding != RLE_DICTIONARY && encoding != PLAIN_DICTIONARY)
+        return 0;
+    if (fields[SY_PAGE_TYPE] == DATA)
+        return !nullable || fields[SY_PAGE_LEVEL_ENCODING] == RLE;
+    return fields[SY_PAGE_TYPE] == DATA_2 && levels >= 0 && levels <= fields[SY_PAGE_SIZE] &&
+           levels <= fields[SY_PAGE_STORED] && fields[SY_PAGE_REPEATS] == 0;
+}
+
+/* The pages from byte `at` on, until they have `rows` rows in all or are `most`: of each what its header says (fields of
+   parquet_pages.h), where its body begins and would end, be there so many bytes or not, and whether it is one that is
+   read here. Returns how many have a header. nullable: whether values may be null. */
+ptrdiff_t sy_page_headers(ptrdiff_t n_bytes, const uint8_t *bytes, int nullable, ptrdiff_t at, int64_t rows,
+                          ptrdiff_t most, int64_t *table) {
+    ptrdiff_t i = 0;
+    for (; i < most && rows > 0 && at < n_bytes; i++) {
+        int64_t *fields = table + i * SY_PAGE_PLACES;
+        const ptrdiff_t length = header(n_bytes - at, bytes + at, fields);
+        if (length == 0)
+            break;
+        const int64_t stored = fields[SY_PAGE_STORED], left = n_bytes - at - length;
+        fields[SY_PAGE_BEGIN] = at + length;
+        fields[SY_PAGE_END] = at + length + (stored < 0 ? 0 : stored <= left ? stored : left + 1);
+        fields[SY_PAGE_SOUND] = is_sound(fields, nullable);
+        rows -= fields[SY_PAGE_TYPE] == DICTIONARY || fields[SY_PAGE_VALUES] < 0 ? 0 : fields[SY_PAGE_VALUES];
+        at = (ptrdiff_t)fields[SY_PAGE_END];
+    }
+    return i;
 }
 
 /* The n words of a dictionary page, each behind its length, as Arrow's string views (n x 2) into those bytes, buffer 0.
@@ -220,4 +261,36 @@ ptrdiff_t sy_page_numbers(ptrdiff_t n_bytes, const uint8_t *bytes, int width, pt
         done += m;
     }
     return n;
+}
+
+/* Codes in the place of n numbers of words. Returns 0 where one is of no word, or of one without a code. One by one:
+   gathered as vectors they take longer. */
+static int coded(ptrdiff_t n, ptrdiff_t n_known, const int32_t *restrict known, int32_t *restrict codes) {
+    int strange = 0;
+    const uint32_t size = n_known < INT32_MAX ? (uint32_t)n_known : INT32_MAX;
+    if (size == 0)
+        return n == 0;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const int beyond = (uint32_t)codes[i] >= size;
+        const int32_t code = known[beyond ? 0 : codes[i]];
+        strange |= beyond | (code == SY_UNSEEN);
+        codes[i] = code;
+    }
+    return !strange;
+}
+
+/* The codes of m stretches, one after the other. Returns how many are done: the next has a word without a code, or ends
+   early, and nothing is said of its rows and those behind it. */
+ptrdiff_t sy_page_codes(ptrdiff_t m, const sy_stretch *stretches, int32_t *codes) {
+    for (ptrdiff_t i = 0; i < m; i++) {
+        const sy_stretch *s = stretches + i;
+        int64_t state[SY_RUN_FIELDS] = {0};
+        if (sy_page_numbers(s->n_bytes, s->bytes, s->width, s->before, state, NULL) < s->before ||
+            sy_page_numbers(s->n_bytes, s->bytes, s->width, s->count, state, codes) < s->count ||
+            !coded(s->count, s->n_known, s->known, codes))
+            return i;
+        if (s->count) /* there may be no room at all */
+            codes += s->count;
+    }
+    return m;
 }

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from steelyard import pages, passes
 from steelyard.blocks import Encoder
-from steelyard.dictionary import Dictionary, Numbered, Words
+from steelyard.dictionary import Dictionary, Numbered, Stretch, Words
 from steelyard.errors import LogError
 from steelyard.pages import text_batches
 
@@ -86,9 +86,9 @@ def test_what_duckdb_wrote(tmp_path):
 def test_a_page_of_nulls_without_a_body(codec):
     chunk = pages._Chunk("file", (), "text", 0, 9, 3, codec.lower(), nullable=True)
     head = pages._Header(kind=3, size=2, stored=2, values=3, encoding=8, level_encoding=-1, levels=2, repeats=0,
-                         compressed=-1, length=5)  # fmt: skip
-    page = pages._page(chunk, Words.of(np.zeros((0, 2), np.uint64), np.zeros(0, np.uint8), "it"), head, b"\x06\x00")
-    assert Dictionary().encode(Numbered([page.take(3)])).tolist() == [-1, -1, -1]
+                         compressed=-1, begin=5, end=7, sound=1)  # fmt: skip
+    page = pages._Page(chunk, Words.of(np.zeros((0, 2), np.uint64), np.zeros(0, np.uint8), "it"), head, b"\x06\x00")
+    assert Dictionary().encode(Numbered([Stretch(page, 0, 3)])).tolist() == [-1, -1, -1]
 
 
 def test_an_empty_file(tmp_path):
@@ -189,13 +189,35 @@ def test_columns_without_a_dictionary_and_files_that_differ(tmp_path, monkeypatc
     pq.write_table(frame.to_arrow(), path, dictionary_pagesize_limit=60, write_batch_size=10, data_page_size=100)
     assert pq.read_metadata(path).row_group(0).column(0).has_dictionary_page  # and plain pages behind it
     assert sy.BradleyTerry().fit(sy.scan(path, **ROLES)).table().equals(expected)
-    assert taken == [False, False]
+    assert taken == [False, True]  # as far as there are numbers
     frame.write_parquet(path)
     for other in (frame.rename({"a": "other"}), frame.with_columns(more=1)):
         other.write_parquet(tmp_path / "more.parquet")
         with pytest.raises(LogError, match="could not read"):
             sy.BradleyTerry().fit(sy.scan(tmp_path / "*.parquet", **ROLES))
-    assert not any(taken)
+    assert not any(taken[2:])
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("step", [97, 1000])
+def test_from_the_first_plain_page_on_polars_reads(tmp_path, monkeypatch, threads, step):
+    monkeypatch.setattr(passes, "block_rows", lambda wide: step)
+    read_by_polars = []
+    queried = passes._queried
+    monkeypatch.setattr(passes, "_queried", lambda log, frame, rows: (
+        read_by_polars.append(frame.select(pl.len()).collect().item()) or queried(log, frame, rows)))  # fmt: skip
+    frame = battles().with_columns(
+        rater=pl.when(pl.int_range(pl.len()) % 11 > 0).then("rater number " + pl.int_range(pl.len()).cast(pl.String))
+    )
+    for place in ("one", "two"):
+        pq.write_table(frame.to_arrow(), tmp_path / f"{place}.parquet", dictionary_pagesize_limit=27_000,
+                       write_batch_size=10, data_page_size=100, row_group_size=1500)  # fmt: skip
+    logs = (sy.scan(tmp_path / "*.parquet", **ROLES, cluster="rater", on_bad="drop"),
+            sy.scan(pl.concat([frame, frame]), **ROLES, cluster="rater", on_bad="drop"))  # fmt: skip
+    one, other = (sy.BradleyTerry().fit(log, threads=threads).table() for log in logs)
+    assert one.equals(other)
+    assert 0 < read_by_polars[0] < 6000
+    assert (6000 - read_by_polars[0]) % step == 0
 
 
 def test_a_folder_named_for_a_column_stands_over_the_file(tmp_path):

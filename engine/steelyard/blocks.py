@@ -178,6 +178,7 @@ class Encoder:
     in_place: bool = False  # the frame is in memory, and covariates and features may stay where they lie in it
     rows: int = 0
     _room: list[NDArray[np.int32]] = field(default_factory=list)  # of blocks that are done with
+    _values: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # of the outcome labels met so far
 
     @property
     def wide(self) -> int:
@@ -245,7 +246,9 @@ class Encoder:
 
     def label_values(self) -> NDArray[np.float64]:
         """The value of each outcome label met so far, NaN for one that is not an outcome."""
-        return np.array([self.outcomes.get(text, np.nan) for text in self.labels.labels()] or [np.nan])
+        if len(self._values) < max(len(self.labels), 1):
+            self._values = np.array([self.outcomes.get(text, np.nan) for text in self.labels.labels()] or [np.nan])
+        return self._values
 
     def _rows(self, batch: Batch, start: int) -> dict[str, Any]:
         """Columns, features, sides and squares of a block, those that it has."""

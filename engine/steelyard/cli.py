@@ -390,7 +390,7 @@ def debias(
             board = fit.table(level, simultaneous=simultaneous)
             told = sy.card(fit)
             if page:
-                write_debias(page, fit, f"Debiased: {Path(log).name}", level, simultaneous, told)
+                write_debias(page, fit, f"Debiased: {Path(log).name}", level, told, simultaneous)
             if saved:
                 fit.save(saved)
         _write(board, table)

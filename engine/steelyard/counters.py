@@ -87,7 +87,8 @@ def _places(block: Block) -> NDArray[np.uint8] | None:
     """Where each label stands among win, tie, loss; 3: nowhere. None where outcomes are numbers."""
     if block.value is None:
         return None
-    return np.where(np.isin(block.value, (0.0, 0.5, 1.0)), 2 - 2 * block.value, 3).astype(np.uint8)
+    plain = (block.value == 0.0) | (block.value == 0.5) | (block.value == 1.0)
+    return np.where(plain, 2.0 - 2.0 * block.value, 3.0).astype(np.uint8)
 
 
 def _widened(table: NDArray[Any], k: int) -> NDArray[Any]:

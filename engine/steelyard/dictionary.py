@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
 
 from steelyard._native.encode_integers import UNSEEN, encode_integers
 from steelyard._native.encode_views import CACHE_WORDS, encode_views, rehash
-from steelyard._native.parquet_pages import page_numbers
+from steelyard._native.parquet_pages import RUN_FIELDS, page_codes, page_numbers
 from steelyard.errors import LogError
 
 if TYPE_CHECKING:
@@ -51,18 +52,31 @@ class Words(NamedTuple):
         return Words(views, text, np.full(len(views), UNSEEN, np.int32), where)
 
 
-class Stretch(NamedTuple):
-    """Some rows of a page: their words, and the bits of the words' numbers, to be read from a place on.
+class Page(Protocol):
+    """Rows that name words by number. parts: the numbers' bytes, the bits of each, and which rows are not null."""
 
-    there: (rows,) which are not null; None: all.
-    """
-
-    rows: int
     words: Words
-    bits: Any
-    width: int
-    place: NDArray[np.int64]
-    there: NDArray[np.bool_] | None
+
+    @property
+    def parts(self) -> tuple[Any, int, NDArray[np.bool_] | None]: ...
+
+
+class Stretch(NamedTuple):
+    """Some rows of a page."""
+
+    page: Page
+    start: int
+    rows: int
+
+    def there(self) -> NDArray[np.bool_] | None:
+        """(rows,) which are not null; None: all."""
+        told = self.page.parts[2]
+        return None if told is None else told[self.start : self.start + self.rows]
+
+    def numbers(self) -> tuple[Any, int, int]:
+        """The numbers' bytes, the bits of each, and how many come before those of these rows."""
+        bits, width, there = self.page.parts
+        return bits, width, self.start if there is None else int(np.count_nonzero(there[: self.start]))
 
 
 class Numbered(NamedTuple):
@@ -223,27 +237,36 @@ class Dictionary:
         """By the numbers that words have in a page. Each new one is looked up once, as text."""
         rows = len(column)
         codes = np.empty(rows, np.int32) if out is None else out[:rows]
-        start = 0
-        for part in column.stretches:
-            to = codes[start : start + part.rows]
-            own = to if part.there is None else np.empty(np.count_nonzero(part.there), np.int32)
-            self._encode_stretch(part, own, teach)
-            if part.there is not None:
-                to[:] = -1
-                to[part.there] = own
-            start += part.rows
+        left, start = column.stretches, 0
+        while left:  # many pages at once, until one has a null or a word that is new here
+            whole = [*takewhile(lambda part: part.there() is None, left)]
+            for part in whole:
+                self._look_up(part.page.words)
+            done = page_codes([(*part.numbers(), part.rows, part.page.words.codes) for part in whole], codes[start:])
+            start += sum(part.rows for part in left[:done])
+            if done < len(left):
+                part = left[done]
+                self._encode_stretch(part, codes[start : start + part.rows], teach)
+                start += part.rows
+            left = left[done + 1 :]
         return codes
 
     def _encode_stretch(self, part: Stretch, codes: NDArray[np.int32], teach: bool) -> None:
-        """Codes of the rows that are not null, in the place of the numbers of their words."""
-        words = part.words
-        page_numbers(part.bits, part.width, part.place.copy(), len(codes), codes)
+        (bits, width, before), there, words = part.numbers(), part.there(), part.page.words
+        own = codes if there is None else np.empty(np.count_nonzero(there), np.int32)
+        at = np.zeros(RUN_FIELDS, np.int64)
+        found = page_numbers(bits, width, at, before, None) + page_numbers(bits, width, at, len(own), own)
+        if found < before + len(own):
+            raise LogError(f"could not read {words.where}: a page is damaged, it ends early")
+        self._encode_words(words, own, teach)
+        if there is not None:
+            codes[:] = -1
+            codes[there] = own
+
+    def _encode_words(self, words: Words, codes: NDArray[np.int32], teach: bool) -> None:
+        """Codes in the place of the numbers of words."""
+        self._look_up(words)
         codes = codes[encode_integers(codes, words.codes, codes) :]
-        if len(codes) and words.codes.max(initial=UNSEEN) == UNSEEN:  # those that are known from other pages, at once
-            found = self._of_words(words, slice(None), learn=False)
-            final = (found >= 0) | (not self.learn)
-            np.copyto(words.codes, found, where=final)  # where another thread has learned one meanwhile, that stays
-            codes = codes[encode_integers(codes, words.codes, codes) :]
         if not len(codes):
             return
         if not teach:
@@ -254,6 +277,13 @@ class Dictionary:
         self._with_new(words.codes, codes, lambda row: self._of_words(words, codes[row], self.learn))
         self._refuse_bytes(known, words.where)
         codes[:] = words.codes[codes]
+
+    def _look_up(self, words: Words) -> None:
+        """Of a page's words those that are known from others, at once."""
+        if words.codes.max(initial=UNSEEN) == UNSEEN:
+            found = self._of_words(words, slice(None), learn=False)
+            final = (found >= 0) | (not self.learn)
+            np.copyto(words.codes, found, where=final)  # where another thread has learned one meanwhile, that stays
 
     def _of_words(self, words: Words, which: Any, learn: bool) -> NDArray[np.int32]:
         views = words.views[which]

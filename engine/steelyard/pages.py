@@ -1,27 +1,27 @@
 """Text columns of local Parquet files as the numbers of their words, straight from the pages: no string is made.
 
 Almost every writer stores a column of few words as a dictionary page and, row by row, which word it is. Those numbers
-are what a block needs. Files that hold anything else are polars' to read.
+are what a block needs. From the first page that holds anything else the rows are polars' to read.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
 from io import FileIO
 from pathlib import Path
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from steelyard._native.parquet_pages import (
-    PAGE_FIELDS,
+    PAGE_PLACES,
     RUN_FIELDS,
     RUN_LEFT,
     RUN_PACKED,
-    page_header,
+    page_headers,
     page_numbers,
     page_words,
 )
@@ -29,10 +29,14 @@ from steelyard.blocks import TextBatch
 from steelyard.dictionary import Numbered, Stretch, Words
 from steelyard.errors import LogError
 
-_DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # types of pages
-_PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8  # encodings
+_DICTIONARY, _DATA_2 = 2, 3  # types of pages
 _CODECS = {"UNCOMPRESSED": None, "SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "ZSTD": "zstd"}
 _LARGEST = 1 << 30  # bytes of a column in one group of rows, which are read at once
+_TOGETHER = 256  # headers that are read at a time
+
+
+class _OtherPageError(Exception):
+    """A page holds something else than numbers of words."""
 
 
 class _Chunk(NamedTuple):
@@ -55,7 +59,7 @@ class _Chunk(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """As kernels/parquet_pages.h has it; and its own length."""
+    """As kernels/parquet_pages.h has it, and what else that tells of the page."""
 
     kind: int
     size: int
@@ -66,11 +70,17 @@ class _Header(NamedTuple):
     levels: int
     repeats: int
     compressed: int
-    length: int
+    begin: int
+    end: int
+    sound: int
 
 
-def text_batches(files: Sequence[str], columns: Mapping[str, str], rows: int) -> Iterator[TextBatch] | None:
-    """The columns of some files, so many rows at a time; None where a page of one does not hold numbers of words.
+Batches = Generator[TextBatch, None, int | None]
+"""Batches; and in the end None, or how many rows they had where a page holds something else."""
+
+
+def text_batches(files: Sequence[str], columns: Mapping[str, str], rows: int) -> Batches | None:
+    """The columns of some files, so many rows at a time; None where they are not stored as numbers of words.
 
     columns: the file's name of each.
     """
@@ -80,13 +90,18 @@ def text_batches(files: Sequence[str], columns: Mapping[str, str], rows: int) ->
     return _batches({name: found[column] for name, column in columns.items()}, rows)
 
 
-def _batches(chunks: Mapping[str, list[_Chunk]], rows: int) -> Iterator[TextBatch]:
-    left = sum(chunk.rows for chunk in next(iter(chunks.values())))
+def _batches(chunks: Mapping[str, list[_Chunk]], rows: int) -> Batches:
+    total, done = sum(chunk.rows for chunk in next(iter(chunks.values()))), 0
     columns = {name: _Column(several) for name, several in chunks.items()}
-    while left:
-        n = min(rows, left)
-        yield TextBatch(n, {name: column.take(n) for name, column in columns.items()})
-        left -= n
+    while done < total:
+        n = min(rows, total - done)
+        try:
+            batch = TextBatch(n, {name: column.take(n) for name, column in columns.items()})
+        except _OtherPageError:
+            return done
+        yield batch
+        done += n
+    return None
 
 
 def _chunks(files: Sequence[str], columns: set[str]) -> dict[str, list[_Chunk]] | None:
@@ -142,52 +157,15 @@ def _in_file(
             file, stamp, column, part.dictionary_page_offset, part.total_compressed_size,
             part.num_values, _CODECS[part.compression], leaf.max_definition_level > 0,
         )  # fmt: skip
-        if not 0 < chunk.size <= _LARGEST or not _has_numbers(source, chunk):
+        if not 0 < chunk.size <= _LARGEST:
             return None
         chunks.append(chunk)
     return chunks
 
 
-def _has_numbers(source: FileIO, chunk: _Chunk) -> bool:
-    """Whether a dictionary page comes first, and every other one holds numbers of its words."""
-    at, rows = chunk.at, 0
-    while rows < chunk.rows:
-        head = _header(_bytes(source, at, 1 << 10)) or _header(_bytes(source, at, 1 << 20))  # of very long words
-        if head is None or not _is_sound(head, chunk):
-            return False
-        if (at == chunk.at) != (head.kind == _DICTIONARY):
-            return False
-        rows += head.values if head.kind != _DICTIONARY else 0
-        at += head.length + head.stored
-    return rows == chunk.rows and at <= chunk.at + chunk.size
-
-
-def _is_sound(head: _Header, chunk: _Chunk) -> bool:
-    """Whether a page is one of those that are read here."""
-    if min(head.size, head.stored, head.values) < 0 or max(head.size, head.stored, head.values) > _LARGEST:
-        return False
-    if head.kind == _DICTIONARY:
-        return head.encoding in (_PLAIN, _PLAIN_DICTIONARY)
-    levels = {
-        _DATA: head.level_encoding == _RLE or not chunk.nullable,
-        _DATA_2: 0 <= head.levels <= min(head.size, head.stored) and head.repeats == 0,
-    }
-    return levels.get(head.kind, False) and head.encoding in (_RLE_DICTIONARY, _PLAIN_DICTIONARY)
-
-
-def _bytes(source: FileIO, at: int, count: int) -> bytes:
-    source.seek(at)
-    return source.read(count)
-
-
-def _header(data: Any) -> _Header | None:
-    fields = np.empty(PAGE_FIELDS, np.int64)
-    length = page_header(data, fields)
-    return _Header._make([*fields.tolist(), length]) if length else None
-
-
 @lru_cache
-def _codec(name: str) -> Any:
+def _codec(name: str, thread: int) -> Any:
+    """Of each thread its own: that of gzip has a state."""
     import pyarrow as pa
 
     return pa.Codec(name)
@@ -200,65 +178,76 @@ def _plain(chunk: _Chunk, stored: Any, size: int) -> Any:
     if chunk.codec is None or size == 0:  # of nothing but nulls there may be nothing to take apart
         return stored[:size]
     try:
-        return memoryview(_codec(chunk.codec).decompress(pa.py_buffer(stored), size)).cast("B")
+        return memoryview(_codec(chunk.codec, get_ident()).decompress(pa.py_buffer(stored), size)).cast("B")
     except (pa.ArrowException, OSError) as error:
         raise chunk.damaged(str(error)) from error
 
 
-@dataclass
 class _Page:
-    """Numbers of words that are left of a page, with their bits; and the bytes that tell nulls, if there are any."""
+    """A page of numbers of words, taken apart by the thread that first asks for its rows; two may do it at once."""
 
-    chunk: _Chunk
-    words: Words
-    left: int
-    width: int
-    numbers: Any
-    levels: Any
+    def __init__(self, chunk: _Chunk, words: Words, head: _Header, body: Any) -> None:
+        self.chunk, self.words, self.head, self.body = chunk, words, head, body
 
-    def __post_init__(self) -> None:
-        self._at, self._level_at = np.zeros(RUN_FIELDS, np.int64), np.zeros(RUN_FIELDS, np.int64)
-
-    def take(self, rows: int) -> Stretch:
-        """The next rows."""
-        self.left -= rows
-        there, count = None, rows
-        if self.levels is not None:
-            levels = np.empty(rows, np.int32)
-            self._read(self.levels, 1, self._level_at, rows, levels)
-            there = levels > 0
-            count = int(np.count_nonzero(there))
-        place = self._at.copy()
-        self._read(self.numbers, self.width, self._at, count)
-        return Stretch(rows, self.words, self.numbers, self.width, place, there)
-
-    def _read(self, data: Any, width: int, at: Any, count: int, out: Any = None) -> None:
-        if page_numbers(data, width, at, count, out) < count:
-            raise self.chunk.damaged("it ends early")
+    @cached_property
+    def parts(self) -> tuple[Any, int, Any]:
+        """The numbers' bytes, the bits of each, and (rows,) which are not null; None: all."""
+        chunk, head, levels = self.chunk, self.head, None
+        if head.kind == _DATA_2:
+            levels, data = self.body[: head.levels], self.body[head.levels :]
+            data = data if head.compressed == 0 else _plain(chunk, data, head.size - head.levels)
+        else:
+            data = _plain(chunk, self.body, head.size)
+            if chunk.nullable:
+                cut = 4 + int.from_bytes(data[:4], "little")
+                levels, data = data[4:cut], data[cut:]
+        width = data[0] if len(data) else 0  # nothing but nulls
+        if width > 31:
+            raise chunk.damaged(f"numbers of {width} bits")
+        return data[1:], width, _there(chunk, levels, head.values) if chunk.nullable else None
 
 
 def _pages(chunks: Sequence[_Chunk]) -> Iterator[_Page]:
-    """Page after page of a column."""
+    """Page after page of a column. Raises _OtherPageError for the first that is none of numbers."""
     for chunk in chunks:
-        try:
-            with Path(chunk.file).open("rb", buffering=0) as source:
-                if _stamp(source) != chunk.stamp:
-                    raise LogError(f"{chunk.file} changed while it was read: read it again when it is written")
-                data = memoryview(_bytes(source, chunk.at, chunk.size))
-        except OSError as error:
-            raise LogError(f"could not read {chunk.file}: {error}") from error
-        at, rows, words = 0, 0, None
-        while rows < chunk.rows:
-            head = _header(data[at:])
-            if head is None or not _is_sound(head, chunk) or head.stored > len(data) - at - head.length:
-                raise chunk.damaged("one has no header of its kind")
-            at += head.length + head.stored
-            body = data[at - head.stored : at]
-            if head.kind == _DICTIONARY:
+        data, words, rows = _stored(chunk), None, 0
+        for head in _headers(chunk, data):
+            if not head.sound or (words is None) != (head.kind == _DICTIONARY):
+                raise _OtherPageError
+            body = data[head.begin : head.end]
+            if words is None:
                 words = _words(chunk, _plain(chunk, body, head.size), head.values)
-            elif words is not None:
-                rows += head.values
-                yield _page(chunk, words, head, body)
+                continue
+            rows += head.values
+            if rows > chunk.rows:
+                raise _OtherPageError
+            yield _Page(chunk, words, head, body)
+
+
+def _stored(chunk: _Chunk) -> memoryview:
+    """The bytes of a column in one group of rows."""
+    try:
+        with FileIO(chunk.file) as source:
+            if _stamp(source) != chunk.stamp:
+                raise LogError(f"{chunk.file} changed while it was read: read it again when it is written")
+            source.seek(chunk.at)
+            return memoryview(source.read(chunk.size))
+    except OSError as error:
+        raise LogError(f"could not read {chunk.file}: {error}") from error
+
+
+def _headers(chunk: _Chunk, data: memoryview) -> Iterator[_Header]:
+    """Of every page, until the rows are all there."""
+    at, rows, table = 0, chunk.rows, np.empty((_TOGETHER, PAGE_PLACES), np.int64)
+    while rows > 0:
+        count = page_headers(data, chunk.nullable, at, rows, table)
+        for head in map(_Header._make, table[:count].tolist()):
+            if head.kind < 0 or head.end > len(data):
+                raise chunk.damaged("one has no header of its kind")
+            yield head
+            at, rows = head.end, rows - (head.kind != _DICTIONARY) * max(head.values, 0)
+        if not count:
+            raise chunk.damaged("one has no header")
 
 
 def _words(chunk: _Chunk, data: Any, count: int) -> Words:
@@ -270,31 +259,15 @@ def _words(chunk: _Chunk, data: Any, count: int) -> Words:
     return Words.of(views, np.frombuffer(data, np.uint8), f"column {chunk.column!r} of {chunk.file}")
 
 
-def _page(chunk: _Chunk, words: Words, head: _Header, body: Any) -> _Page:
-    levels = None
-    if head.kind == _DATA_2:
-        cut = head.levels
-        levels = body[:cut] if chunk.nullable else None
-        data = body[cut:] if head.compressed == 0 else _plain(chunk, body[cut:], head.size - cut)
-    else:
-        data = _plain(chunk, body, head.size)
-        if chunk.nullable:
-            cut = 4 + int.from_bytes(data[:4], "little")
-            levels, data = data[4:cut], data[cut:]
-    if levels is not None and _all_there(levels, head.values):
-        levels = None
-    width = data[0] if len(data) else 0  # nothing but nulls
-    if width > 31:
-        raise chunk.damaged(f"numbers of {width} bits")
-    return _Page(chunk, words, head.values, width, data[1:], levels)
-
-
-def _all_there(levels: Any, count: int) -> bool:
-    """Whether the levels of a page are one run that says that no value is null."""
+def _there(chunk: _Chunk, levels: Any, count: int) -> Any:
+    """(count,) bool: which values are not null; None: all."""
     at, one = np.zeros(RUN_FIELDS, np.int64), np.empty(1, np.int32)
-    return bool(
-        page_numbers(levels, 1, at, 1, one) and one[0] == 1 and at[RUN_PACKED] < 0 and at[RUN_LEFT] + 1 >= count
-    )
+    if page_numbers(levels, 1, at, 1, one) and one[0] == 1 and at[RUN_PACKED] < 0 and at[RUN_LEFT] + 1 >= count:
+        return None  # one run says so
+    told = np.empty(count, np.int32)
+    if page_numbers(levels, 1, np.zeros(RUN_FIELDS, np.int64), count, told) < count:
+        raise chunk.damaged("it ends early")
+    return told > 0
 
 
 class _Column:
@@ -303,15 +276,17 @@ class _Column:
     def __init__(self, chunks: Sequence[_Chunk]) -> None:
         self._pages = _pages(chunks)
         self._page: _Page | None = None
+        self._at = 0  # rows of the page that are taken
 
     def take(self, n: int) -> Numbered:
         """The next n rows."""
         stretches = []
         while n:
-            if self._page is None or not self._page.left:
-                self._page = next(self._pages)
+            if self._page is None or self._at == self._page.head.values:
+                self._page, self._at = next(self._pages), 0
                 continue
-            part = self._page.take(min(n, self._page.left))
+            part = Stretch(self._page, self._at, min(n, self._page.head.values - self._at))
             stretches.append(part)
+            self._at += part.rows
             n -= part.rows
         return Numbered(stretches)

@@ -42,6 +42,7 @@ HARMLESS = {"not labelled", "unknown arm", "weight or count of zero"}
 NO_CHANCE = "a propensity that is null or outside (0, 1]"
 PROBABILITY = ", a probability"  # ends the name of a covariate that is one, and null where it is not
 KEEP_ROWS = 10
+_SLIPS = 0.05  # share of winners' names that may be those of no arm that was shown
 _LARGEST = 1e50  # entry of a column, so that sums of squares stay finite
 
 
@@ -356,9 +357,10 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
 
 
 def refuse_winners(log: PreferenceLog, encoder: Encoder) -> None:
-    """Raises LogError where an outcome known by default, as "A" of a's side, names the arm of the other side.
+    """Raises LogError where outcomes known by default, as "A" of a's side, are names of arms that were shown instead.
 
-    A column of winners' names is no column of sides, and among arms called "A" and "B" nothing else would tell.
+    A winner's name is always that of an arm of its row, and now and then of the other side; among arms called "A" and
+    "B" nothing else would tell the two apart. Where some are names of neither (a few slips aside) they are sides.
     """
     if log.mapped or log.outcomes != OUTCOMES:
         return
@@ -368,11 +370,15 @@ def refuse_winners(log: PreferenceLog, encoder: Encoder) -> None:
         return
     outcome, a, b = (pl.col(name).cast(pl.String) for name in ("outcome", "a", "b"))
     won = outcome.is_in([label for label in shared if OUTCOMES[label] == 1.0])
-    other = outcome.is_in(shared) & (a != b) & (outcome == pl.when(won).then(b).otherwise(a))
-    rows = log.selected(Encoder(dict(log.outcomes))).with_row_index("row").filter(other)
+    other = outcome == pl.when(won).then(b).otherwise(a)
+    rows = log.selected(Encoder(dict(log.outcomes))).with_row_index("row").filter(outcome.is_in(shared) & (a != b))
+    asked = rows.select(
+        other.sum().alias("other"), ((outcome != a) & (outcome != b)).mean().alias("neither"),
+        pl.col("row").filter(other).head(KEEP_ROWS).implode().alias("first"),
+    )  # fmt: skip
     with log.reading():
-        count, first = rows.select(pl.len(), pl.col("row").head(KEEP_ROWS).implode()).collect().row(0)
-    if count:
+        count, neither, first = asked.collect().row(0)
+    if count and neither < _SLIPS:
         raise LogError(
             f"{log.name}: {count} row{'s' * (count != 1)} ({_columns(log, 'unknown outcome')}first rows {first}): "
             f"outcomes {shared} are sides by default, and here name the arm of the other side. Where the winner's name "
@@ -388,8 +394,9 @@ def _arms_among(encoder: Encoder, labels: list[str]) -> list[str]:
 
 
 def _by_name(log: PreferenceLog, encoder: Encoder) -> str:
-    """The expression of an outcome, of a column of winners' names, as it is typed."""
-    outcome, a, b = (f"pl.col({str(log.roles[role])!r})" for role in ("outcome", "a", "b"))
+    """The expression of an outcome, of winners' names, as it is typed; of roles that are expressions the name."""
+    columns = {role: log.roles[role] for role in ("outcome", "a", "b")}
+    outcome, a, b = (f"pl.col({each!r})" if isinstance(each, str) else role for role, each in columns.items())
     ties = [label for label in encoder.labels.labels() if log.outcomes.get(label) == 0.5]
     told = f"pl.when({outcome} == {a}).then(1.0).when({outcome} == {b}).then(0.0)"
     return told + (f".when({outcome}.is_in({ties})).then(0.5)" if ties else "")

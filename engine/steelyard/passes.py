@@ -170,13 +170,15 @@ def _pool(process: int, where: frozenset[int], workers: int) -> ThreadPoolExecut
 
 def batches(log: PreferenceLog, encoder: Encoder, rows: slice | None = None) -> Iterator[Batch]:
     """The log's columns, or some rows of them, as batches of exactly as many rows as a block has, the last but less."""
-    text = log.text_columns(encoder) if rows is None else {}
-    straight = text_batches(log.files, text, block_rows(encoder.wide)) if text else None
-    if straight is not None:
-        yield from straight
-        return
     start, length = (0, None) if rows is None else (rows.start, None if rows.stop is None else rows.stop - rows.start)
-    step, at_hand = block_rows(encoder.wide), log.at_hand(encoder)
+    text, step = log.text_columns(encoder) if rows is None else {}, block_rows(encoder.wide)
+    straight = text_batches(log.files, text, step) if text else None
+    if straight is not None:
+        told = yield from straight
+        if told is None:
+            return
+        start = told
+    at_hand = log.at_hand(encoder)
     if at_hand is None:
         yield from _queried(log, log.selected(encoder).slice(start, length), step)
         return

@@ -52,9 +52,27 @@ def test_the_expression_it_gives_is_the_right_one():
     assert by_name.contrast("A", "B").estimate == pytest.approx(np.log(share / (1 - share)), abs=1e-6)
 
 
+def among(arms, labels, n=600, seed=1):
+    """Sides by label, among many arms of which some have a label's name."""
+    rng = np.random.default_rng(seed)
+    a = rng.integers(0, len(arms), n)
+    b = (a + rng.integers(1, len(arms), n)) % len(arms)
+    names, told = pl.Series(arms), pl.Series(labels)
+    return pl.DataFrame({"a": names[a], "b": names[b], "winner": told[rng.integers(0, len(labels), n)]})
+
+
+def test_roles_that_are_expressions_are_called_by_their_role():
+    frame = votes().with_columns(winner=" " + pl.col("winner"))
+    with pytest.raises(sy.LogError, match=r"outcome=pl.when\(outcome == pl.col\('a'\)\).then\(1.0\)"):
+        sy.BradleyTerry().fit(scanned(frame, outcome=pl.col("winner").str.strip_chars()))
+
+
 def test_sides_that_are_meant_are_taken():
     frame = votes()
     for log in (
+        scanned(among([*range(10)], ["1", "0", "tie"])),
+        scanned(among([*"ABCDEFGHIJ"], ["A", "B"])),
+        scanned(among([f"arm {i}" for i in range(40)] + ["a"], ["a", "b", "tie"])),
         scanned(frame, outcomes={"A": 1, "B": 0}),
         scanned(frame.filter(pl.col("a") == "A")),  # the name and the side are one
         scanned(frame.with_columns(pl.col("a", "b").replace({"A": "x", "B": "y"}))),

@@ -1,5 +1,7 @@
 """Scores and standard errors against an independent row likelihood, on real logs and in closed form."""
 
+import copy
+import pickle
 import warnings
 from importlib.resources import files
 
@@ -214,8 +216,9 @@ def test_what_errors_are_read_from_is_not_written_to():
     fit = sy.BradleyTerry().fit(sy.scan(frame, a="a", b="b", outcome="y"))
     elo = fit.covariance * 173.7**2
     assert elo[0, 0] > fit.covariance[0, 0]
-    with pytest.raises(ValueError, match="read-only"):
-        fit.covariance[0, 0] = 1.0
+    for each in (fit, copy.deepcopy(fit), pickle.loads(pickle.dumps(fit))):
+        with pytest.raises(ValueError, match="read-only"):
+            each.covariance[0, 0] = 1.0
 
 
 def test_position_that_cannot_be_told_is_refused():

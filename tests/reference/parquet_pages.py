@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PAGE_FIELDS, RUN_FIELDS, RUN_LEFT, RUN_PACKED = 9, 5, 1, 3
+PAGE_FIELDS, PAGE_PLACES, RUN_FIELDS, RUN_LEFT, RUN_PACKED = 9, 12, 5, 1, 3
 _FIELDS = {
     (0, 1): 0, (0, 2): 1, (0, 3): 2, (5, 1): 3, (5, 2): 4, (5, 3): 5, (7, 1): 3, (7, 2): 4,
     (8, 1): 3, (8, 4): 4, (8, 5): 6, (8, 6): 7, (8, 7): 8,
@@ -41,7 +41,33 @@ class _Reader:
         return value >> 1 ^ -(value & 1)
 
 
-def page_header(data: Any, fields: NDArray[np.int64]) -> int:
+def page_headers(data: Any, nullable: bool, at: int, rows: int, table: NDArray[np.int64]) -> int:
+    """How many pages have a header. table (most, 12): fields; where its body begins and would end; if it is read."""
+    for i, page in enumerate(table):
+        length = _header(data[at:], page[:PAGE_FIELDS]) if rows > 0 else 0
+        if not length:
+            return i
+        kind, _, stored, values = page[:4].tolist()
+        end = min(at + length + max(stored, 0), len(data) + 1)
+        page[PAGE_FIELDS:] = at + length, end, _is_sound(nullable, *page[:8].tolist())
+        at = end
+        rows -= max(values, 0) * (kind != 2)
+    return len(table)
+
+
+def _is_sound(nullable: bool, kind: int, size: int, stored: int, values: int, encoding: int, level_encoding: int,
+              levels: int, repeats: int) -> bool:  # fmt: skip
+    if not all(0 <= each <= 1 << 30 for each in (size, stored, values)):
+        return False
+    sound = {
+        2: encoding in (0, 2),
+        0: encoding in (8, 2) and (level_encoding == 3 or not nullable),
+        3: encoding in (8, 2) and 0 <= levels <= min(size, stored) and repeats == 0,
+    }
+    return sound.get(kind, False)
+
+
+def _header(data: Any, fields: NDArray[np.int64]) -> int:
     """Length of the header; 0 where there is none. fields (9,), -1 where nothing is said."""
     fields[:] = -1
     reader = _Reader(data)
@@ -127,3 +153,18 @@ def _runs(data: bytes, width: int, enough: int) -> Iterator[tuple[int, int, Any]
             return
         yield start, count, value
         start += count
+
+
+def page_codes(stretches: Any, codes: NDArray[np.int32]) -> int:
+    """How many stretches (bytes, width, before, count, known) are done; their codes one after the other."""
+    start = 0
+    for i, (data, width, before, count, known) in enumerate(stretches):
+        state, numbers = np.zeros(RUN_FIELDS, np.int64), np.zeros(before + count, np.int32)
+        if page_numbers(data, width, state, before + count, numbers) < before + count:
+            return i
+        words = numbers[before:]
+        if count and (not len(known) or words.max() >= len(known) or (known[words] == -3).any()):
+            return i
+        codes[start : start + count] = known[words] if count else []
+        start += count
+    return len(stretches)

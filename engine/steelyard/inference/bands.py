@@ -1,4 +1,4 @@
-"""Simultaneous bands and rank sets by max-|t| over multiplier draws (estimators.md, section 5).
+"""Simultaneous bands and rank sets by the law of max |t| (estimators.md, section 5).
 
 The level at which some studentised errors t_j are all below c is one less P(some |t_j| > c) = m P(|t| > c) E[1 / N], N
 how many are beyond where one of them, any of the m alike, is (Naiman and Priebe 2001). A draw is moved to where one is,
@@ -33,7 +33,7 @@ def arm_critical(draws: Any, covariance: Any, level: float) -> float:
 
     draws: (n, k) errors, of that covariance (k, k); NaN of arms without an error.
     """
-    known = np.diag(covariance) > 0
+    known = (np.diag(covariance) > 0) & np.isfinite(np.diag(covariance))
     draws, covariance = draws[:, known], covariance[np.ix_(known, known)]
     se = np.sqrt(np.diag(covariance))
     if not len(se):
@@ -64,8 +64,10 @@ def _critical(draws: Any, along: Any, own: Any, m: int, beyond: Callable[[Any, f
     tail = (rng.permutation(n) + rng.random(n)) / n
     rest = draws - own[:, None] * along
     share, critical = 1.0, 0.0
-    for _ in range(_TURNS):
+    for turn in range(_TURNS):
         before, critical = critical, -float(scipy.special.ndtri((1.0 - level) / (2.0 * m * share)))
+        if turn > _TURNS // 5:  # at levels far below 1/2 it may swing
+            critical = (critical + before) / 2.0
         if abs(critical - before) < _SETTLED:
             break
         there = -scipy.special.ndtri(tail * scipy.special.ndtr(-critical))

@@ -51,6 +51,10 @@ class Influence:
     lost: Any = None
     k: int = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is read only, which a copy would make anew, and writable."""
+        return {name: value for name, value in vars(self).items() if name not in ("_sandwich", "covariance")}
+
     @cached_property
     @one_blas_thread()
     def _sandwich(self) -> Any:

@@ -73,7 +73,8 @@ class BradleyTerry:
             ("covariance", self.covariance, (None, "sandwich", "model", "cluster")),
         ):
             if value not in choices:
-                raise ValueError(f"{name} must be one of {choices}, not {value!r}")
+                more = ", or a Likelihood" if name == "link" else ""
+                raise ValueError(f"{name} must be one of {choices}{more}, not {value!r}")
         if self.weights is not None and not hasattr(self.weights, "weighed"):
             raise ValueError(
                 "weights takes the Weights that a propensity gives; for a column of weights use scan(weight=)"

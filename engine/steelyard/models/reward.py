@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -239,8 +239,10 @@ class RewardModel:
 def _pairs_of_names(interactions: Any) -> tuple[tuple[str, str], ...]:
     """Interactions as pairs of names. Raises TypeError for what is none."""
     pairs = () if interactions is None else interactions
-    if not isinstance(pairs, list | tuple | set) or not all(
-        isinstance(pair, tuple | list) and [*map(type, pair)] == [str, str] for pair in pairs
+    if (
+        isinstance(pairs, str)
+        or not isinstance(pairs, Collection)
+        or not all(isinstance(pair, tuple | list) and [*map(type, pair)] == [str, str] for pair in pairs)
     ):
         raise TypeError(f"interactions takes pairs (feature, context) of names, or 'all', not {interactions!r}")
     return tuple((f, c) for f, c in pairs)

@@ -212,7 +212,7 @@ class Fit(ABC):
         Returns how many rows have a null margin, for arms without a score.
         """
         target = Path(path)
-        if target.suffix == ".parquet":
+        if target.suffix.lower() == ".parquet":
             if resume:
                 raise ValueError(f"{target} is one file: resume goes with a folder, shard by shard")
             return self._sink(log, target)

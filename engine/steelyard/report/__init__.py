@@ -74,8 +74,8 @@ def write_overlap(path: str | os.PathLike[str], weights: Weights, tests: list[st
 
 
 def write_debias(
-    path: str | os.PathLike[str], fit: DoublyRobustFit, title: str, level: float = 0.95, simultaneous: bool = False,
-    told: Card | None = None,
+    path: str | os.PathLike[str], fit: DoublyRobustFit, title: str, level: float = 0.95, told: Card | None = None,
+    simultaneous: bool = False,
 ) -> Path:  # fmt: skip
     """One self-contained HTML page: naive against doubly robust, what moved and why, the card, overlap.
 
