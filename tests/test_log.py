@@ -129,7 +129,7 @@ def test_bad_rows_are_named_counted_dropped_and_handed_back():
     assert fit.dropped["not labelled"] == 1
     assert kept.quarantined()["row"].to_list() == [2, 3, 4, 6]
     check = kept.check()
-    assert (check.rows, check.usable, check.arms, check.unlabelled) == (8, 3, 2, 1)
+    assert (check.rows, check.usable, check.arms, check.nulls) == (8, 3, 2, 1)
     assert check.bad["null arm"] == (1, [2])
 
 
@@ -306,7 +306,7 @@ def test_outcomes_that_are_given_are_of_numbers_too():
     for column in (turned, turned.with_columns(pl.col("winner").cast(pl.Float32))):
         assert np.array_equal(scores(column, outcomes={0: 1, 1: 0, 2: 0.5}), scores(FRAME))
     signs = FRAME.with_columns(pl.col("winner").replace_strict({"left": 1.0, "right": -1.0, "tie": None}))
-    assert sy.scan(signs, **ROLES, outcomes={"1": 1, "-1": 0}).check().unlabelled == 1
+    assert sy.scan(signs, **ROLES, outcomes={"1": 1, "-1": 0}).check().nulls == 1
     with pytest.raises(sy.LogError, match=r"1 row: unknown outcome .*numbers that outcomes= does not name"):
         sy.BradleyTerry().fit(sy.scan(turned, **ROLES, outcomes={0: 1, 1: 0}))
     tenths = FRAME.with_columns(

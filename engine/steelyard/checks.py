@@ -73,13 +73,18 @@ def bad_rows(log: PreferenceLog) -> tuple[int, pl.DataFrame]:
 
 @dataclass(frozen=True)
 class Check:
-    """What a log holds; see :meth:`PreferenceLog.check`."""
+    """What a log holds. Made by :meth:`PreferenceLog.check`.
+
+    rows: of the log; usable: comparisons among them; nulls: rows shown but not labelled, their outcome null; bad: how
+    many of the others there are, and their first row numbers, by reason. components: arms that are joined by
+    comparisons, part by part.
+    """
 
     rows: int
     usable: int
     arms: int
     ties: int
-    unlabelled: int
+    nulls: int
     bad: dict[str, tuple[int, list[int]]]
     components: list[list[str]]
 
@@ -89,7 +94,7 @@ class Check:
             ("usable comparisons", str(self.usable)),
             ("arms", str(self.arms)),
             ("ties", str(self.ties)),
-            ("shown but not labelled", str(self.unlabelled)),
+            ("shown but not labelled", str(self.nulls)),
             ("components of the comparison graph", str(len(self.components))),
             *((f"bad: {reason}", f"{count} (first rows {rows})") for reason, (count, rows) in self.bad.items()),
         ]
@@ -119,7 +124,7 @@ def check(log: PreferenceLog) -> Check:
         usable=int(table.rows.sum()),
         arms=len(names),
         ties=int(table.sums[:, 1].sum()),
-        unlabelled=tally.bad.get("not labelled", (0, []))[0],
+        nulls=tally.bad.get("not labelled", (0, []))[0],
         bad={reason: found for reason, found in tally.bad.items() if reason not in HARMLESS},
         components=[[names[i] for i in np.flatnonzero(groups == g)] for g in np.unique(groups)],
     )

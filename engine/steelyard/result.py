@@ -46,7 +46,7 @@ class DropAudit:
 
     rows: how many; share: of all rows; cells: whose rows (a, b, outcome, rows), of rewards which (row, outcome, rows);
     before, after: the contrast.
-    Null rows: no set of up to half of the rows was found.
+    Null rows: no set of up to half of the rows was found, or taking the most telling ones leaves no finite fit.
     """
 
     rows: int | None

@@ -260,9 +260,8 @@ def _of_means(fit: DoublyRobustFit, n: int, names: Sequence[str]) -> Plan:
     reach = (upper[i, j] * (bread[:, i] - bread[:, j])) ** 2  # (arms, pairs)
     spread = share[:, None] ** 2 * variance  # (cells, pairs)
     size = np.sqrt(spread * reach.sum(axis=0))
-    found = fit.residuals
-    assert found is not None
-    answered = float(found.answered.sum()) / found.rows  # of those to come as many
+    square, beside, rows, labelled = _squares(fit, len(cells), of)
+    answered = labelled / float(rows.sum())  # of those to come as many
     empty = int(((held == 0) & (size > 0)).sum())
     if empty > n:
         raise NotIdentifiedError(
@@ -271,7 +270,6 @@ def _of_means(fit: DoublyRobustFit, n: int, names: Sequence[str]) -> Plan:
         )
     more = _whole(_filled(size.ravel(), held.ravel(), n * answered) / answered, n).reshape(size.shape)
     even = np.where(size > 0, n / (size > 0).sum(), 0.0)
-    square, beside, rows = _squares(fit, len(cells), of)
 
     def answers(count: Any) -> Any:
         """(cells, arms) variances of the scores from the answers; pairs without any do not count."""
@@ -356,8 +354,8 @@ def _by_cell(fit: DoublyRobustFit, cells: int, of: Any, a: Any, b: Any) -> tuple
     return total / total.sum(), np.clip(variance, _LEAST, None), held
 
 
-def _squares(fit: DoublyRobustFit, cells: int, of: Any) -> tuple[Any, Any, Any]:
-    """(C, arms) the squared influence of the rows of each cell, and of what they add beside answers; their number (C,).
+def _squares(fit: DoublyRobustFit, cells: int, of: Any) -> tuple[Any, Any, Any, float]:
+    """(C, arms) the squared influence of each cell's rows, and of what they add beside answers; rows (C,), and answers.
 
     What contexts add shrinks with the rows, whatever their pairs: new comparisons bring contexts too. As a difference
     of the other two it would be mostly noise in a short log.
@@ -367,21 +365,22 @@ def _squares(fit: DoublyRobustFit, cells: int, of: Any) -> tuple[Any, Any, Any]:
     assert found is not None
     bread, main = fit._known_influence().bread, fit.main
 
-    def one(block: Block) -> tuple[Any, Any]:
-        squares, rows = np.zeros((2, cells, int(main.sum()))), np.zeros(cells)
+    def one(block: Block) -> tuple[Any, Any, float]:
+        squares, rows, answers = np.zeros((2, cells, int(main.sum()))), np.zeros(cells), 0.0
         for _, part, t, e, _, _, table in problem.rows(block, found):
             cell, count = of(part), (np.ones(part.n) if part.count is None else part.count)
             own = e - fit.centre[:, None] * t
             rows += np.bincount(cell, count, cells)
+            answers += float(np.isfinite(np.asarray(part.y)) @ count)
             for square, errors in zip(squares, (own, own - problem.of_answers(found, part, table)), strict=True):
                 each = (bread @ errors[main]) ** 2 * count
                 for c in range(cells):
                     square[c] += each[:, cell == c].sum(axis=1)
-        return squares, rows
+        return squares, rows, answers
 
     with one_blas_thread():
-        squares, rows = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
-    return *squares, rows
+        squares, rows, answers = (sum(part) for part in zip(*problem.blocks.each(one), strict=True))
+    return *squares, rows, answers
 
 
 def _filled(size: Any, held: Any, n: float) -> Any:
