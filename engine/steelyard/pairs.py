@@ -41,7 +41,7 @@ _CLUSTERLESS, _PLACELESS = len(STATUS) - 2, len(STATUS) - 1
 HARMLESS = {"not labelled", "unknown arm", "weight or count of zero"}
 NO_CHANCE = "a propensity that is null or outside (0, 1]"
 PROBABILITY = ", a probability"  # ends the name of a covariate that is one, and null where it is not
-KEEP_ROWS = 10
+_KEEP_ROWS = 10
 _SLIPS = 0.05  # share of winners' names that may be those of no arm that was shown
 _LARGEST = 1e50  # entry of a column, so that sums of squares stay finite
 
@@ -146,7 +146,7 @@ def clean(block: Block, unlabelled: bool = False) -> tuple[Block, dict[str, tupl
     for code, reason in enumerate(STATUS[1:], 1):
         where = np.flatnonzero(status == code)
         if len(where):
-            bad[reason] = (len(where), [int(block.start + i) for i in where[:KEEP_ROWS]])
+            bad[reason] = (len(where), [int(block.start + i) for i in where[:_KEEP_ROWS]])
     return kept, bad, at
 
 
@@ -173,7 +173,7 @@ def lacking(block: Block, encoder: Encoder) -> tuple[NDArray[np.bool_], dict[str
     for reason, where in not_finite(block, encoder):
         at = np.flatnonzero(where & good)
         if len(at):
-            bad[reason] = (len(at), np.sort(block.numbers(at))[:KEEP_ROWS].tolist())
+            bad[reason] = (len(at), np.sort(block.numbers(at))[:_KEEP_ROWS].tolist())
         good &= ~where
     return good, bad
 
@@ -280,7 +280,7 @@ class Tally:
         for reason, (count, rows) in bad.items():
             seen, kept = self.bad.get(reason, (0, []))
             places = dict.fromkeys([*kept, *(row // self._unfolded for row in rows)])
-            self.bad[reason] = (seen + count, list(places)[:KEEP_ROWS])
+            self.bad[reason] = (seen + count, list(places)[:_KEEP_ROWS])
 
     def table(self, encoder: Encoder) -> tuple[PairTable, NDArray[np.int32]]:
         """The table, its arms sorted; and where each of the encoder's arm codes stands in it."""
@@ -374,7 +374,7 @@ def refuse_winners(log: PreferenceLog, encoder: Encoder) -> None:
     rows = log.selected(Encoder(dict(log.outcomes))).with_row_index("row").filter(outcome.is_in(shared) & (a != b))
     asked = rows.select(
         other.sum().alias("other"), ((outcome != a) & (outcome != b)).mean().alias("neither"),
-        pl.col("row").filter(other).head(KEEP_ROWS).implode().alias("first"),
+        pl.col("row").filter(other).head(_KEEP_ROWS).implode().alias("first"),
     )  # fmt: skip
     with log.reading():
         count, neither, first = asked.collect().row(0)
