@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import steelyard as sy
+from scipy.special import expit
 from steelyard._native.all_pairs import ROWS, all_pairs
-from steelyard.causal.outcomes import sigmoid
 
 from benchmarks import peers
 from benchmarks.contend import Contender, Job, apart, beside, treated
@@ -62,7 +62,7 @@ def two_shown(n: int, k: int, d: int) -> tuple[Any, Any, Any, sy.PreferenceLog]:
     rng = np.random.default_rng(5)
     x, shown, liked = rng.normal(size=(n, d)), *0.3 * rng.normal(size=(2, d, k))
     a, b = np.argpartition(-(x @ shown + rng.gumbel(size=(n, k))), 1, axis=1)[:, :2].T
-    won, names = rng.random(n) < sigmoid(((liked[:, a] - liked[:, b]) * x.T).sum(axis=0)), [f"x{j}" for j in range(d)]
+    won, names = rng.random(n) < expit(((liked[:, a] - liked[:, b]) * x.T).sum(axis=0)), [f"x{j}" for j in range(d)]
     frame = pl.DataFrame({"a": a, "b": b, "y": won * 1.0, **dict(zip(names, x.T, strict=True))})
     return x, a, b, sy.scan(frame, a="a", b="b", outcome="y", context=names)
 
@@ -141,7 +141,7 @@ def policies(scale: float) -> list[Contender]:
     a = rng.integers(0, k, n)
     b = (a + rng.integers(1, k, n)) % k
     at = np.arange(n)
-    y = (rng.random(n) < sigmoid(score[at, a] - score[at, b])) * 1.0
+    y = (rng.random(n) < expit(score[at, a] - score[at, b])) * 1.0
     names = [f"arm{j:02d}" for j in range(k)]
     frame = pl.DataFrame({"a": np.array(names)[a], "b": np.array(names)[b], "y": y,
                           "logged": np.full(n, 2.0 / (k * (k - 1))),
@@ -155,8 +155,8 @@ def policies(scale: float) -> list[Contender]:
     def by_hand() -> Any:
         win = chance[at, a] / k + 0.0
         lose = chance[at, b] / k
-        gap = sigmoid(score[at, a] - score[at, b])
-        model = sum((chance[:, [j]] * sigmoid(score[:, [j]] - score)).sum(1) / k for j in range(k))
+        gap = expit(score[at, a] - score[at, b])
+        model = sum((chance[:, [j]] * expit(score[:, [j]] - score)).sum(1) / k for j in range(k))
         psi = model + (win - lose) * k * (k - 1) / 2.0 * (y - gap)
         return psi.mean(), psi.std() / np.sqrt(n)
 
@@ -173,7 +173,7 @@ def against_one(scale: float) -> list[Contender]:
     score, chance, shown = rng.normal(size=(n, k)), rng.random((n, k)), rng.random((n, k))
     chance, shown = (values / values.sum(axis=1, keepdims=True) for values in (chance, shown))
     at, arm = np.arange(n), (shown.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
-    p, y = shown[at, arm], (rng.random(n) < sigmoid(0.7 * score[at, arm])) * 1.0
+    p, y = shown[at, arm], (rng.random(n) < expit(0.7 * score[at, arm])) * 1.0
     names = [f"arm{j:02d}" for j in range(k)]
     frame = pl.DataFrame({"a": np.array(names)[arm], "b": ["ref"] * n, "y": y, "logged": p, "score ref": np.zeros(n),
                           **{f"score {name}": score[:, j] for j, name in enumerate(names)},
@@ -184,7 +184,7 @@ def against_one(scale: float) -> list[Contender]:
                           propensity=sy.PairPropensity(method="logged"))  # fmt: skip
 
     def by_hand() -> Any:
-        mean, w = sigmoid(score), chance[at, arm] / p
+        mean, w = expit(score), chance[at, arm] / p
         ratio = (w * (y - mean[at, arm])).sum() / w.sum()
         model = (chance * mean).sum(axis=1)
         psi = model - model.mean() + (w * (y - mean[at, arm]) - ratio * w) / w.mean()
@@ -254,7 +254,7 @@ def bounds(scale: float) -> list[Contender]:
     topic, sides = rng.integers(0, 2, n), np.array([(0, 1), (0, 2), (1, 2)])
     pair = (rng.random(n)[:, None] > np.array([[0.5, 0.8], [0.2, 0.6]])[topic]).sum(axis=1)
     a, b = sides[pair].T
-    y = (rng.random(n) < sigmoid((b - a) * (0.9 * topic - 0.2))) * 1.0
+    y = (rng.random(n) < expit((b - a) * (0.9 * topic - 0.2))) * 1.0
     frame = pl.DataFrame({"a": a, "b": b, "y": y, "topic": np.array(["code", "prose"])[topic]})
     propensity = sy.PairPropensity(method="frequency", strata=("topic",))
     spec = sy.DoublyRobust(outcome=DecisionTreeClassifier(), propensity=propensity, folds=1)
@@ -280,13 +280,13 @@ def planned(scale: float) -> list[Contender]:
     pair = rng.choice(len(sides), n, p=rng.dirichlet(np.full(len(sides), 0.5)))
     a, b = sides[pair].T
     score = rng.normal(size=k)
-    y = (rng.random(n) < sigmoid(score[a] - score[b])) * 1.0
+    y = (rng.random(n) < expit(score[a] - score[b])) * 1.0
     fit = sy.BradleyTerry(covariance="model").fit(sy.scan({"a": a, "b": b, "y": y}, a="a", b="b", outcome="y"))
     order = np.argsort(np.array(fit.arms).astype(int))
     theta, have = fit.score[order], np.linalg.pinv(fit.covariance[np.ix_(order, order)], hermitian=True)
     x = np.zeros((len(sides), k))
     x[np.arange(len(sides)), sides[:, 0]], x[np.arange(len(sides)), sides[:, 1]] = 1.0, -1.0
-    p = sigmoid(theta[sides[:, 0]] - theta[sides[:, 1]])
+    p = expit(theta[sides[:, 0]] - theta[sides[:, 1]])
 
     def ours() -> Any:
         return (sy.plan(fit, n).forecast["se_plan"].to_numpy() ** 2).sum()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from steelyard.causal.outcomes import sigmoid
+from scipy.special import expit
 
 from benchmarks import peers
 
@@ -44,7 +44,7 @@ def battles(n: int, k: int, ties: float = 0.15) -> tuple[Any, Any, Any]:
     theta = rng.normal(size=k)
     a = rng.integers(0, k, n, dtype=np.int32)
     b = ((a + rng.integers(1, k, n)) % k).astype(np.int32)
-    y = (rng.random(n) < sigmoid(theta[a] - theta[b])) * 1.0
+    y = (rng.random(n) < expit(theta[a] - theta[b])) * 1.0
     y[rng.random(n) < ties] = 0.5
     return a, b, y
 
@@ -70,7 +70,7 @@ def rows(n: int, d: int) -> tuple[Any, Any]:
     """Feature differences (n, d) and answers."""
     rng = np.random.default_rng(1)
     x = rng.normal(size=(n, d))
-    return x, (rng.random(n) < sigmoid(x @ rng.normal(size=d) / np.sqrt(d))) * 1.0
+    return x, (rng.random(n) < expit(x @ rng.normal(size=d) / np.sqrt(d))) * 1.0
 
 
 @cache
@@ -81,7 +81,7 @@ def treated(n: int, d: int, k: int) -> tuple[Any, Any, Any]:
     logits = x @ rng.normal(size=(d, k)) * 0.1
     arm = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
     slope = rng.normal(size=(k, d)) * 0.1
-    return x, arm, (rng.random(n) < sigmoid(np.linspace(-0.3, 0.3, k)[arm] + (x * slope[arm]).sum(1))) * 1.0
+    return x, arm, (rng.random(n) < expit(np.linspace(-0.3, 0.3, k)[arm] + (x * slope[arm]).sum(1))) * 1.0
 
 
 @cache
@@ -90,7 +90,7 @@ def exact_scores(n: int, k: int) -> Any:
     wins = peers.cells(*battles(n, k), k)
     games, theta = wins + wins.T, np.zeros(k)
     for _ in range(60):
-        p = sigmoid(theta[:, None] - theta[None, :])
+        p = expit(theta[:, None] - theta[None, :])
         curve = games * p * (1.0 - p)
         step = np.linalg.solve(np.diag(curve.sum(1)) - curve + 1.0 / k, (wins - games * p).sum(1))
         theta += step
@@ -103,7 +103,7 @@ def exact_logit(x: Any, y: Any) -> Any:
     """(d,) the maximum of a logistic likelihood, by Newton."""
     beta = np.zeros(x.shape[1])
     for _ in range(60):
-        p = sigmoid(x @ beta)
+        p = expit(x @ beta)
         step = np.linalg.solve((x * (p * (1.0 - p))[:, None]).T @ x, x.T @ (y - p))
         beta += step
         if np.abs(step).max() < 1e-13:
@@ -116,7 +116,7 @@ def slope_of_scores(n: int, k: int) -> Callable[[Any], Any]:
     wins = peers.cells(*battles(n, k), k)
 
     def slope(theta: Any) -> Any:
-        return (wins - (wins + wins.T) * sigmoid(theta[:, None] - theta[None, :])).sum(1) / n
+        return (wins - (wins + wins.T) * expit(theta[:, None] - theta[None, :])).sum(1) / n
 
     return slope
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import steelyard as sy
-from steelyard.causal.outcomes import sigmoid
+from scipy.special import expit
 
 KINDS = ("balanced", "adaptive", "confounded")
 K, ARMS = 5, list("abcde")
@@ -54,7 +54,7 @@ def projection(win: Any, weight: Any) -> Any:
     """(K,) Bradley-Terry scores nearest to win chances (K, K), pairs weighted by weight (K, K); mean 0."""
     theta = np.zeros(K)
     for _ in range(200):
-        p = sigmoid(theta[:, None] - theta[None, :])
+        p = expit(theta[:, None] - theta[None, :])
         curve = weight * p * (1.0 - p)
         theta = theta + np.linalg.pinv(np.diag(curve.sum(1)) - curve) @ (weight * (win - p)).sum(1)
     return theta - theta.mean()
@@ -77,7 +77,7 @@ def wins(gamma: float, lean: float = 0.0) -> dict[float, Any]:
     for topic in (1.0, -1.0):
         theta = SCORE + gamma * topic * TOPIC
         gap = (theta[:, None] - theta[None, :])[..., None] + lean * np.sqrt(2.0) * nodes
-        found[topic] = sigmoid(gap) @ weights / weights.sum()
+        found[topic] = expit(gap) @ weights / weights.sum()
     return found
 
 
@@ -186,7 +186,7 @@ def responses(rng: Any, kind: str) -> Hits:
     policy = np.exp(0.8 * quality)
     reference, policy = (x / x.sum(axis=1, keepdims=True) for x in (reference, policy))
     a, b = ((rng.random((n, 1)) > reference.cumsum(axis=1)[topic]).sum(axis=1) for _ in range(2))
-    y = (rng.random(n) < sigmoid(quality[topic, a] - quality[topic, b])) * 1.0
+    y = (rng.random(n) < expit(quality[topic, a] - quality[topic, b])) * 1.0
     guess = 0.5 * quality + 0.3 * fixed.normal(size=(2, m))
     logs = {"policy": np.log(policy), "reference": np.log(reference), "score": guess}
     sides = {f"{what} {side}": x[topic, at] for side, at in (("a", a), ("b", b)) for what, x in logs.items()}
@@ -194,7 +194,7 @@ def responses(rng: Any, kind: str) -> Hits:
     told = sy.Responses(*((f"{what} a", f"{what} b") for what in logs), ("scores", "chances"))
     frame = pl.DataFrame({"y": y, **sides, **more})
     fit = sy.PolicyValue(told).fit(sy.scan(frame, a="l", b="r", outcome="y")).table().row(0, named=True)
-    truth = np.mean([policy[t] @ sigmoid(quality[t][:, None] - quality[t]) @ reference[t] for t in (0, 1)])
+    truth = np.mean([policy[t] @ expit(quality[t][:, None] - quality[t]) @ reference[t] for t in (0, 1)])
     yield "PolicyValue(Responses(...))", 0.95, [fit["low"] <= truth <= fit["high"]]
 
 
@@ -258,7 +258,7 @@ def raters(rng: Any, kind: str) -> Hits:
     def outcome(a: Any, b: Any, topic: Any, rows: Any) -> Any:
         row = np.arange(len(a))
         score = SCORE + topic[:, None] * TOPIC + taste[rater[rows]]
-        return rng.random(len(a)) < sigmoid(score[row, a] - score[row, b])
+        return rng.random(len(a)) < expit(score[row, a] - score[row, b])
 
     a, b, topic, y = drawn(rng, kind, n, outcome)
     log = scanned(a, b, y * 1.0, topic=np.where(topic > 0, "code", "prose"), rater=rater)
@@ -282,7 +282,7 @@ def crossed(rng: Any, kind: str) -> Hits:
     def outcome(a: Any, b: Any, topic: Any, rows: Any) -> Any:
         row, felt = np.arange(len(a)), taste[0, rater[rows]] + taste[1, prompt[rows]]
         score = SCORE + topic[:, None] * TOPIC + felt
-        return rng.random(len(a)) < sigmoid(score[row, a] - score[row, b])
+        return rng.random(len(a)) < expit(score[row, a] - score[row, b])
 
     a, b, _, y = drawn(rng, kind, n, outcome)
     logged, _, _ = truths(kind, wins(1.0, lean * np.sqrt(2.0)))
@@ -298,7 +298,7 @@ def style(rng: Any, kind: str) -> Hits:
     def outcome(a: Any, b: Any, topic: Any, rows: Any) -> Any:
         if kind == "confounded":
             length[rows] += 0.8 * (SCORE[a] - SCORE[b])  # good arms write more
-        return rng.random(len(a)) < sigmoid(SCORE[a] - SCORE[b] + gain * length[rows])
+        return rng.random(len(a)) < expit(SCORE[a] - SCORE[b] + gain * length[rows])
 
     a, b, topic, y = drawn(rng, kind, n, outcome)
     fit = sy.BradleyTerry().fit(scanned(a, b, y * 1.0, topic=topic, length=length))
@@ -311,13 +311,13 @@ def style(rng: Any, kind: str) -> Hits:
         others = rng.normal(size=(3, n, 2))
         gap = np.abs((first - others) @ np.array([0.4, 0.0]))
         second = others[gap.argmin(0), np.arange(n)]
-    answer = rng.random(n) < sigmoid((first - second) @ slope)
+    answer = rng.random(n) < expit((first - second) @ slope)
     columns = {"o": answer * 1.0, "f": first[:, 0], "g": first[:, 1], "h": second[:, 0], "i": second[:, 1]}
     reward = sy.RewardModel().fit(sy.scan(columns, outcome="o", features=(["f", "g"], ["h", "i"])))
     yield "RewardModel.coefficients", 0.95, within(reward.coefficients(), slope, "term", ["f", "g"])
-    yield "effects(fit)", 0.95, within(sy.effects(reward), sigmoid(slope), "term", ["f", "g"])
+    yield "effects(fit)", 0.95, within(sy.effects(reward), expit(slope), "term", ["f", "g"])
     useful = rng.random(n) < 0.5
-    answer = rng.random(n) < sigmoid((first - second) @ slope * np.where(useful, 1.0, -0.5))
+    answer = rng.random(n) < expit((first - second) @ slope * np.where(useful, 1.0, -0.5))
     columns |= {"o": answer * 1.0, "who": np.where(useful, "useful", "safe")}
     heads = sy.RewardModel(heads="per-group").fit(
         sy.scan(columns, outcome="o", features=(["f", "g"], ["h", "i"]), group="who")
@@ -339,8 +339,8 @@ def group_truth(slope: dict[str, Any]) -> dict[str, Any]:
             score, curve = np.zeros(2), np.zeros((2, 2))
             for gain, spread in PROMPTS.values():
                 delta = grid * spread
-                p = sigmoid(delta @ beta)
-                score += delta.T @ (mass * (sigmoid(gain * (delta @ own)) - p))
+                p = expit(delta @ beta)
+                score += delta.T @ (mass * (expit(gain * (delta @ own)) - p))
                 curve += (delta * (mass * p * (1.0 - p))[:, None]).T @ delta
             beta = beta + np.linalg.solve(curve, score)
         found[name] = beta
@@ -361,7 +361,7 @@ def groups(rng: Any, kind: str) -> Hits:
     gain, spread = (np.where(prompt == "p", *(PROMPTS[name][i] for name in "pq")) for i in (0, 1))
     delta = rng.normal(size=(n, 2)) * spread[:, None]
     gap = gain * np.where(group == "safe", delta @ slope["safe"], delta @ slope["useful"])
-    y = (rng.random(n) < sigmoid(gap)) * 1.0
+    y = (rng.random(n) < expit(gap)) * 1.0
     zero = np.zeros(n)
     columns = {"o": y, "f": delta[:, 0], "g": delta[:, 1], "h": zero, "i": zero, "who": group, "prompt": prompt}
     log = sy.scan(columns, outcome="o", features=(["f", "g"], ["h", "i"]), group="who", context="prompt")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import steelyard as sy
-from steelyard.causal.outcomes import sigmoid
+from scipy.special import expit
 
 from benchmarks import peers
 from benchmarks.contend import (
@@ -71,7 +71,7 @@ def sandwich_by_hand(n: int, k: int) -> Any:
     """(k,) standard errors A^+ (sum s s') A^+ of scores with mean 0, from counts."""
     a, b, y = battles(n, k)
     theta = exact_scores(n, k)
-    p = sigmoid(theta[a] - theta[b])
+    p = expit(theta[a] - theta[b])
     laplacians = []
     for weight in (p * (1.0 - p), (y - p) ** 2):
         pair = np.bincount(a.astype(np.int64) * k + b, weight, k * k).reshape(k, k)
@@ -134,7 +134,7 @@ def style(scale: float) -> list[Contender]:
     n, k, d = int(1_000_000 * scale), 100, 8
     a, b, y = battles(n, k, 0.0)
     z = np.asfortranarray(np.random.default_rng(3).normal(size=(n, d)))  # as both of us read it
-    y = (np.random.default_rng(4).random(n) < sigmoid(0.4 * (a - b) / k + z @ np.linspace(-0.3, 0.3, d))) * 1.0
+    y = (np.random.default_rng(4).random(n) < expit(0.4 * (a - b) / k + z @ np.linspace(-0.3, 0.3, d))) * 1.0
 
     @cache
     def exact() -> Any:
@@ -163,7 +163,7 @@ def _rewards(n: int, d: int, dtype: Any, names: list[str]) -> list[Contender]:
     doubles = cache(lambda: x.astype(np.float64))
 
     def slope(beta: Any) -> Any:
-        return doubles().T @ (y - sigmoid(doubles() @ beta)) / n
+        return doubles().T @ (y - expit(doubles() @ beta)) / n
 
     right = apart(cache(lambda: exact_logit(doubles(), y)), slope)
     frame = pl.DataFrame({"y": y, "f": pl.Series(x), "g": pl.Series(np.zeros_like(x))})
@@ -203,7 +203,7 @@ def styled_file(n: int, k: int, d: int) -> Path:
     if not path.exists():
         a, b, _ = battles(n, k, 0.0)
         z = np.random.default_rng(3).normal(size=(n, d))
-        y = (np.random.default_rng(4).random(n) < sigmoid(0.4 * (a - b) / k + z @ np.linspace(-0.3, 0.3, d))) * 1.0
+        y = (np.random.default_rng(4).random(n) < expit(0.4 * (a - b) / k + z @ np.linspace(-0.3, 0.3, d))) * 1.0
         pl.DataFrame({"a": a, "b": b, "y": y, **{f"z{j}": z[:, j] for j in range(d)}}).write_parquet(path)
     return path
 
@@ -234,7 +234,7 @@ def own_likelihood(scale: float) -> list[Contender]:
     frame = pl.DataFrame({"y": y, **{f"{side}{j}": x[:, j] * half for side, half in (("f", 0.5), ("g", -0.5))
                                      for j in range(d)}})  # fmt: skip
     log = sy.scan(frame, outcome="y", features=tuple([f"{side}{j}" for j in range(d)] for side in "fg"))
-    right = apart(cache(lambda: exact_logit(x, y)), lambda beta: x.T @ (y - sigmoid(x @ beta)) / n)
+    right = apart(cache(lambda: exact_logit(x, y)), lambda beta: x.T @ (y - expit(x @ beta)) / n)
 
     def fitted(link: Any) -> Callable[[], Any]:
         return lambda: sy.RewardModel(link=link).fit(log).coefficients()["estimate"].to_numpy()

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import steelyard as sy
-from steelyard.causal.outcomes import sigmoid
+from scipy.special import expit
 
 ARMS, COVARIATES = 100, 8
 MILLIONS = (1, 3, 10, 30, 100)
@@ -33,7 +33,7 @@ def write(folder: Path, at: int, rows: int) -> None:
     a = rng.integers(0, ARMS, rows, dtype=np.int32)
     b = ((a + rng.integers(1, ARMS, rows)) % ARMS).astype(np.int32)
     z = rng.normal(size=(COVARIATES, rows))
-    y = (rng.random(rows) < sigmoid(2.0 * (b - a) / ARMS + 0.3 * z[0])).astype(np.int8)
+    y = (rng.random(rows) < expit(2.0 * (b - a) / ARMS + 0.3 * z[0])).astype(np.int8)
     frame = pl.DataFrame({"a": a, "b": b, "y": y, **{f"z{j}": column for j, column in enumerate(z)}})
     frame.write_parquet(folder / f"{at:03d}.parquet", row_group_size=1 << 18, compression="uncompressed")
 

@@ -28,8 +28,7 @@ cdef extern from "pair_table.h":
         ptrdiff_t n, ptrdiff_t width, const int32_t *a, const int32_t *b, const double *values, int32_t *low,
         int32_t *high, double *folded) nogil
     ptrdiff_t sy_pair_table(
-        ptrdiff_t n, const int32_t *a, const int32_t *b, const uint8_t *first, const int32_t *cell,
-        const double *y, const double *weight, const double *count, ptrdiff_t k, double *sums,
+        ptrdiff_t n, const int32_t *cell, const double *y, const double *weight, const double *count, double *sums,
         double *squares, double *rows) nogil
 
 
@@ -164,29 +163,16 @@ def folded_cells(
 
 
 def pair_table(
-    const int32_t[::1] a, const int32_t[::1] b, const uint8_t[::1] first, const int32_t[::1] cell,
-    const double[::1] y, const double[::1] weight, const double[::1] count, ptrdiff_t k,
+    const int32_t[::1] cell, const double[::1] y, const double[::1] weight, const double[::1] count,
     double[:, ::1] sums, double[:, ::1] squares, double[::1] rows,
 ):
-    cdef ptrdiff_t n = a.shape[0], cells = sums.shape[0], soft
-    cdef const uint8_t *first_at = NULL
-    cdef const int32_t *cell_at = NULL
+    cdef ptrdiff_t n = cell.shape[0], cells = sums.shape[0], soft
     cdef const double *weight_at = NULL
     cdef const double *count_at = NULL
-    if b.shape[0] != n or y.shape[0] != n:
-        raise ValueError("a, b and y must have one length")
+    if y.shape[0] != n:
+        raise ValueError("cell and y must have one length")
     if sums.shape[1] != 3 or squares.shape[0] != cells or squares.shape[1] != 3 or rows.shape[0] != cells:
         raise ValueError("sums and squares must be cells x 3, and rows have one entry a cell")
-    if first is not None:
-        if first.shape[0] != n:
-            raise ValueError("first must have one entry a row")
-        first_at = &first[0]
-    if cell is not None:
-        if cell.shape[0] != n:
-            raise ValueError("cell must have one entry a row")
-        cell_at = &cell[0]
-    elif cells != k * k * (1 if first is None else 2):
-        raise ValueError("a dense table has k x k cells, twice that with first")
     if weight is not None:
         if weight.shape[0] != n:
             raise ValueError("weight must have one entry a row")
@@ -197,6 +183,5 @@ def pair_table(
         count_at = &count[0]
     with nogil:
         soft = sy_pair_table(
-            n, &a[0], &b[0], first_at, cell_at, &y[0], weight_at, count_at, k, &sums[0, 0],
-            &squares[0, 0], &rows[0])
+            n, &cell[0], &y[0], weight_at, count_at, &sums[0, 0], &squares[0, 0], &rows[0])
     return soft

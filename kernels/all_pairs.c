@@ -2,7 +2,7 @@
    the arms that two policies would have drawn; and how far each could be off by what was not measured.
 
    mu_jk = s(f_j - f_k) = u_j / (u_j + u_k) with u_j = exp(f_j - max f): one division a pair, no exponential
-   (estimators.md, section 8). Nothing of size n x k^2 is written: per row the sums over opponents, per pair the
+   (docs/estimators.md, 5). Nothing of size n x k^2 is written: per row the sums over opponents, per pair the
    sum over rows. Scores more than 708 below a row's largest count as 708 below. 64 rows at a time. */
 #include "all_pairs.h"
 #include "common.h"
@@ -158,7 +158,7 @@ static void pair_ends(double lambda, const double *restrict up, const double *re
 }
 
 /* The ends of what the mean outcome may be where the pair was not shown, if the odds of its being shown are off by at
-   most lambda >= 1 (estimators.md, section 13): max(mu / lambda, 1 - lambda (1 - mu)), min(lambda mu,
+   most lambda >= 1 (docs/estimators.md, 7): max(mu / lambda, 1 - lambda (1 - mu)), min(lambda mu,
    1 - (1 - mu) / lambda).
    score: k x n, logits. wanted: k x k, 0: pair left out. weight: n. work: (k + 1) x ROWS. ends: 2 x k x k, upper
    triangles: plus the sums over rows of weight times the least and the largest mean. */

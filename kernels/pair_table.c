@@ -1,8 +1,7 @@
 /* Rows to a table of pairs: who was shown first against whom, and how often a won, tied, lost.
 
-   A cell is (first, a, b); first = 1 where being shown first counts, 0 where it does not. Dense tables
-   put it at (first * k + a) * k + b (at a * k + b when it counts everywhere); sparse ones number the
-   cells in order of appearance by a hash table. Sums are doubles: whole numbers stay exact to 2^53. */
+   A cell is (first, a, b); first = 1 where being shown first counts, 0 where it does not. A hash table numbers the cells
+   in order of appearance. Sums are doubles: whole numbers stay exact to 2^53. */
 #include "common.h"
 #include "pair_table.h"
 
@@ -183,14 +182,12 @@ static inline void spread(double y, double cw, double cww, double *sums, double 
 }
 
 /* Adds n good rows to sums (cells x 3: win, tie, loss; of count * weight), squares (of count * weight^2)
-   and rows (cells; of count). cell: numbers from sy_pair_cells, or NULL for a dense table of k arms.
-   Returns how many rows have a soft label. */
-ptrdiff_t sy_pair_table(ptrdiff_t n, const int32_t *a, const int32_t *b, const uint8_t *first, const int32_t *cell,
-                        const double *y, const double *weight, const double *count, ptrdiff_t k,
+   and rows (cells; of count). cell: numbers from sy_pair_cells. Returns how many rows have a soft label. */
+ptrdiff_t sy_pair_table(ptrdiff_t n, const int32_t *cell, const double *y, const double *weight, const double *count,
                         double *sums, double *squares, double *rows) {
     ptrdiff_t soft = 0;
     for (ptrdiff_t i = 0; i < n; i++) {
-        const ptrdiff_t at = cell ? cell[i] : ((first ? first[i] : 0) * k + a[i]) * k + b[i];
+        const ptrdiff_t at = cell[i];
         const double c = count ? count[i] : 1.0, w = weight ? weight[i] : 1.0, twice = 2.0 * y[i];
         const ptrdiff_t outcome = (ptrdiff_t)twice;
         rows[at] += c;

@@ -20,7 +20,6 @@ ptrdiff_t sy_sorted_cells(ptrdiff_t n, const int64_t *keys, const int64_t *count
                           double *sums);
 ptrdiff_t sy_folded_cells(ptrdiff_t n, ptrdiff_t width, const int32_t *a, const int32_t *b, const double *values,
                           int32_t *low, int32_t *high, double *folded);
-ptrdiff_t sy_pair_table(ptrdiff_t n, const int32_t *a, const int32_t *b, const uint8_t *first, const int32_t *cell,
-                        const double *y, const double *weight, const double *count, ptrdiff_t k,
+ptrdiff_t sy_pair_table(ptrdiff_t n, const int32_t *cell, const double *y, const double *weight, const double *count,
                         double *sums, double *squares, double *rows);
 #endif

@@ -18,3 +18,12 @@ def test_every_block_of_python_runs(page, tmp_path):
     (tmp_path / "page.py").write_text("\n".join(blocks), encoding="utf-8")
     done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_reference_to_the_formulas_has_its_section():
+    sections = set(re.findall(r"^## (\d+)\. ", (DOCS / "estimators.md").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set()
+    for path in [*DOCS.parent.glob("engine/**/*.py"), *DOCS.parent.glob("kernels/*.c")]:
+        for found in re.findall(r"estimators\.md, (\d+)(?:(?: to | and )(\d+))?", path.read_text(encoding="utf-8")):
+            named |= {number for number in found if number}
+    assert named == sections

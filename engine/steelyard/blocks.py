@@ -212,10 +212,15 @@ class Encoder:
         return start
 
     @property
+    def dictionaries(self) -> list[Dictionary]:
+        """Those of all columns of labels, always in the same order."""
+        group = () if self.group is None else (self.group,)
+        return [self.arms, self.labels, *self.clusters.values(), *self.levels.values(), *group]
+
+    @property
     def learned(self) -> int:
         """How many labels of any column have codes."""
-        group = () if self.group is None else (self.group,)
-        return sum(map(len, (self.arms, self.labels, *self.clusters.values(), *self.levels.values(), *group)))
+        return sum(map(len, self.dictionaries))
 
     def coded(self, batch: Batch, start: int, teach: bool = True) -> Block:
         """The rows of a batch from `start` on with their codes alone.

@@ -1,4 +1,4 @@
-"""Connectivity of the comparison graph, and what it makes estimable (estimators.md, section 3)."""
+"""Connectivity of the comparison graph, and what it makes estimable (docs/estimators.md, 2)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from steelyard.log import PreferenceLog
 
-WIDEST_DENSE = 1024  # arms up to which a block is counted into a square table
+WIDEST_SQUARE = 1024  # arms up to which a block is counted into a square table
 STATUS = (
     "good",
     "not labelled",
@@ -242,7 +242,7 @@ class Tally:
         """
         bare = self._here and block.weight is None and block.count is None and block.first is None
         bare = bare and all(codes.min(initial=0) >= 0 for codes in block.clusters)
-        if bare and block.arms > WIDEST_DENSE:
+        if bare and block.arms > WIDEST_SQUARE:
             keys = self._plain.take(block)
             if keys is not None:
                 return Counted(plain=keys)
@@ -257,9 +257,7 @@ class Tally:
         m = int(local.count[0])
         sums, squares, rows = np.zeros((m, 3)), np.zeros((m, 3)), np.zeros(m)
         assert kept.y is not None
-        soft = pair_sums(
-            kept.a, kept.b, kept.first, cell, kept.y, kept.weight, kept.count, block.arms, sums, squares, rows
-        )
+        soft = pair_sums(cell, kept.y, kept.weight, kept.count, sums, squares, rows)
         cells = (*local.decoded(), np.column_stack([sums, squares, rows]))
         return Counted(None, cells, soft, block.weight is not None, bad)
 

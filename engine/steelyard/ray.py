@@ -19,7 +19,6 @@ import numpy as np
 import polars as pl
 
 from steelyard.blocks import Block, Encoder, block_rows
-from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, SteelyardError, whole
 from steelyard.log import PreferenceLog
 from steelyard.models.likelihood import Likelihood
@@ -70,7 +69,7 @@ class RayExecutor:
         ahead, total = _ahead(ray), count_rows(log, encoder)
         asked, job = ray.put(_packed((log, encoder), whole=True)), ray.put(_packed(kernel))
         step = self.blocks * block_rows(encoder.wide)
-        starts, known = deque(range(0, total, step)), [len(dictionary) for dictionary in _dictionaries(encoder)]
+        starts, known = deque(range(0, total, step)), [len(dictionary) for dictionary in encoder.dictionaries]
         encoded: deque[Any] = deque()
         counted: deque[Any] = deque()
         while starts or encoded or counted:
@@ -173,11 +172,6 @@ class _Codes(NamedTuple):
     values: list[Any]
 
 
-def _dictionaries(encoder: Encoder) -> list[Dictionary]:
-    group = [] if encoder.group is None else [encoder.group]
-    return [encoder.arms, encoder.labels, *encoder.clusters.values(), *encoder.levels.values(), *group]
-
-
 def _codes(encoder: Encoder, known: list[int], told: list[_Learned]) -> _Codes:
     """Learns the labels of a task in the order in which one reader would have met them.
 
@@ -185,7 +179,7 @@ def _codes(encoder: Encoder, known: list[int], told: list[_Learned]) -> _Codes:
     """
     found = _Codes([np.arange(n, dtype=np.int32) for n in known], [], [])
     for own in told:
-        for i, dictionary in enumerate(_dictionaries(encoder)):
+        for i, dictionary in enumerate(encoder.dictionaries):
             dictionary.numeric |= own.numeric[i]
             found.codes[i] = np.concatenate([found.codes[i], dictionary.encode(own.labels[i])])
         found.arms.append(len(encoder.arms))
@@ -223,11 +217,11 @@ def _encoded(log: PreferenceLog, encoder: Encoder, start: int, end: int | None) 
     encoder.rows = start
     blocks, told = [], []
     for batch in batches(log, encoder, slice(start, end)):
-        before = [len(dictionary) for dictionary in _dictionaries(encoder)]
+        before = [len(dictionary) for dictionary in encoder.dictionaries]
         blocks.append(encoder.block(batch))
-        met = zip(_dictionaries(encoder), before, strict=True)
+        met = zip(encoder.dictionaries, before, strict=True)
         labels = [dictionary.series("label").slice(n) for dictionary, n in met]
-        told.append(_Learned(batch.height, labels, [dictionary.numeric for dictionary in _dictionaries(encoder)]))
+        told.append(_Learned(batch.height, labels, [dictionary.numeric for dictionary in encoder.dictionaries]))
     return told, blocks
 
 

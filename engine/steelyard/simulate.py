@@ -148,7 +148,7 @@ def factors(n: int, rho: float, seed: int = 0, disagree: bool = False) -> Simula
     z = z[:n]
     mix = np.linalg.qr(np.random.default_rng(0).normal(size=(_WIDTH, 2)))[0].T * np.sqrt(_WIDTH)
     seen = (z + _NOISE * rng.normal(size=z.shape)) @ mix
-    p = 1.0 / (1.0 + np.exp((z[:, 1] - z[:, 0]) @ _reward(rho)))
+    p = scipy.special.expit((z[:, 0] - z[:, 1]) @ _reward(rho))
     same = np.zeros(n, np.int64)
     return Simulated(seen[:, 0], seen[:, 1], same, same, (rng.random(n) < p) * 1.0, p)
 
@@ -175,7 +175,7 @@ def factors_accuracy(rho: float, trained: float | None = None, disagree: bool = 
             continue
         gap = np.stack([first * np.repeat(half, _NODES), second * np.tile(half, _NODES)])
         density = weight * np.exp(-0.5 * (gap * (inverse @ gap)).sum(axis=0))
-        p = 1.0 / (1.0 + np.exp(-(_reward(rho) @ gap)))
+        p = scipy.special.expit(_reward(rho) @ gap)
         chosen = scipy.special.ndtr(score @ gap / spread) if spread > 0 else (score @ gap > 0) * 1.0
         total += float(density @ (chosen * p + (1.0 - chosen) * (1.0 - p)))
         mass += float(density.sum())

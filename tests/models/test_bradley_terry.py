@@ -240,7 +240,7 @@ def test_model_covariance_needs_a_true_likelihood():
 
 @pytest.mark.parametrize("ties", ["davidson", "rao-kupper"])
 def test_model_covariance_under_a_ridge_is_the_inverse_of_the_penalised_information(monkeypatch, ties):
-    """estimators.md, 5: A^+, with the ridge in A. By table, by rows, and where no matrix is held."""
+    """docs/estimators.md, 3: A^+, with the ridge in A. By table, by rows, and where no matrix is held."""
     _, a, b, y = small(6)
     spec, log = sy.BradleyTerry(ties=ties, ridge=3.0, covariance="model"), scanned(a, b, y)
     fit = spec.fit(log)

@@ -1,4 +1,4 @@
-"""The invariances of estimators.md, section 16, that apply to pair tables."""
+"""Invariances of fits to pair tables: to names, order, swapped sides, repeated and merged rows."""
 
 import numpy as np
 import pytest
@@ -95,7 +95,7 @@ def test_dense_and_sparse_tables_are_one(seed, roles, waiting, monkeypatch):
     columns = {"a": a, "b": b, "y": y, "first": rng.random(5000) < 0.5, "c": rng.integers(1, 3, 5000)}
     log = sy.scan(columns, a="a", b="b", outcome="y", **roles)
     dense = pairs.pair_table(log)
-    monkeypatch.setattr(pairs, "WIDEST_DENSE", 0)
+    monkeypatch.setattr(pairs, "WIDEST_SQUARE", 0)
     monkeypatch.setattr(counters, "_MOST_WAITING", waiting)
     monkeypatch.setattr(blocks, "BLOCK_ROWS", 1 << 8)
     sparse = pairs.pair_table(log)

@@ -56,7 +56,7 @@ def test_the_largest_arm_codes_survive_the_sparse_route():
     assert (keys[:5] & LAST + 1).tolist() == b.tolist()
     assert (keys[:5] >> 62).tolist() == first.tolist()
     sums, squares, rows = np.zeros((5, 3)), np.zeros((5, 3)), np.zeros(5)
-    assert native.pair_table(a, b, first, cell, y, ones, ones, 2**31 - 1, sums, squares, rows) == 1
+    assert native.pair_table(cell, y, ones, ones, sums, squares, rows) == 1
     assert rows.tolist() == [1.0] * 5
     assert sums.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.25, 0, 0.75], [1, 0, 0]]
 
@@ -171,26 +171,21 @@ def test_folded_cells_equal_twin(n, arms, width, seed):
 @given(
     n=st.integers(0, 200),
     k=st.integers(2, 6),
-    placed=st.booleans(),
-    sparse=st.booleans(),
     weighted=st.booleans(),
     counted=st.booleans(),
     soft=st.booleans(),
     seed=seeds,
 )
-def test_pair_table_equals_twin(n, k, placed, sparse, weighted, counted, soft, seed):
+def test_pair_table_equals_twin(n, k, weighted, counted, soft, seed):
     rng = np.random.default_rng(seed)
-    a, b = pairs(rng, n, range(k))
-    first = rng.integers(0, 2, n).astype(np.uint8) if placed else None
-    cell = numbered(twin, a, b, first, 128)[3] if sparse else None
+    cell = numbered(twin, *pairs(rng, n, range(k)), None, 128)[3]
     y = rng.choice([0.0, 0.5, 1.0], n) if not soft else rng.random(n).round(rng.integers(0, 3))
     weight = rng.exponential(size=n) if weighted else None
     count = rng.integers(1, 9, n).astype(np.float64) if counted else None
-    columns = frozen(a, b, first, cell, y, weight, count)
-    cells = 128 if sparse else k * k * (2 if placed else 1)
-    got = [np.ones((cells, 3)), np.ones((cells, 3)), np.ones(cells)]
+    columns = frozen(cell, y, weight, count)
+    got = [np.ones((128, 3)), np.ones((128, 3)), np.ones(128)]
     want = [array.copy() for array in got]
-    assert native.pair_table(*columns, k, *got) == twin.pair_table(*columns, k, *want)
+    assert native.pair_table(*columns, *got) == twin.pair_table(*columns, *want)
     for mine, twins in zip(got, want, strict=True):
         np.testing.assert_allclose(mine, twins, rtol=1e-12, atol=1e-12)
 
@@ -202,7 +197,7 @@ def test_soft_labels_keep_what_estimators_read(y, p, seed):
     rng, n = np.random.default_rng(seed), len(y)
     y, w, c = np.array(y), rng.exponential(size=n), rng.integers(1, 5, n).astype(float)
     sums, squares, rows, codes = np.zeros((1, 3)), np.zeros((1, 3)), np.zeros(1), np.zeros(n, np.int32)
-    native.pair_table(codes, codes, None, codes, y, w, c, 1, sums, squares, rows)
+    native.pair_table(codes, y, w, c, sums, squares, rows)
     ((win, tie, loss),) = sums
     np.testing.assert_allclose(win + tie / 2, (c * w * y).sum(), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(loss + tie / 2, (c * w * (1 - y)).sum(), rtol=1e-12, atol=1e-12)
@@ -255,17 +250,13 @@ def test_wrong_lengths():
         (native.folded_cells, (a, a, sums, a, a, sums)),
         (native.folded_cells, (a, a, sums[:3], a, a[:2], sums[:3])),
         (native.folded_cells, (a, a, sums[:3], a, a, np.zeros((3, 2)))),
-        (native.pair_table, (a, a[:2], None, None, y, None, None, 2, sums, sums, rows)),
-        (native.pair_table, (a, a, None, None, y[:2], None, None, 2, sums, sums, rows)),
-        (native.pair_table, (a, a, first[:2], a, y, None, None, 2, sums, sums, rows)),
-        (native.pair_table, (a, a, None, a[:2], y, None, None, 2, sums, sums, rows)),
-        (native.pair_table, (a, a, None, None, y, y[:2], None, 2, sums, sums, rows)),
-        (native.pair_table, (a, a, None, None, y, None, y[:2], 2, sums, sums, rows)),
-        (native.pair_table, (a, a, first, None, y, None, None, 2, sums, sums, rows)),
-        (native.pair_table, (a, a, None, None, y, None, None, 3, sums, sums, rows)),
-        (native.pair_table, (a, a, None, None, y, None, None, 2, sums, sums[:3], rows)),
-        (native.pair_table, (a, a, None, None, y, None, None, 2, sums, sums, rows[:3])),
-        (native.pair_table, (a, a, None, None, y, None, None, 2, np.zeros((4, 2)), sums, rows)),
+        (native.pair_table, (a[:2], y, None, None, sums, sums, rows)),
+        (native.pair_table, (a, y[:2], None, None, sums, sums, rows)),
+        (native.pair_table, (a, y, y[:2], None, sums, sums, rows)),
+        (native.pair_table, (a, y, None, y[:2], sums, sums, rows)),
+        (native.pair_table, (a, y, None, None, sums, sums[:3], rows)),
+        (native.pair_table, (a, y, None, None, sums, sums, rows[:3])),
+        (native.pair_table, (a, y, None, None, np.zeros((4, 2)), sums, rows)),
     ]:
-        with pytest.raises(ValueError, match=r"must|give either|dense table|one entry"):
+        with pytest.raises(ValueError, match=r"must|give either|one entry"):
             function(*arguments)

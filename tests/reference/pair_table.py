@@ -152,14 +152,10 @@ def folded_cells(
 
 
 def pair_table(
-    a: NDArray[np.int32],
-    b: NDArray[np.int32],
-    first: NDArray[np.uint8] | None,
-    cell: NDArray[np.int32] | None,
+    cell: NDArray[np.int32],
     y: NDArray[np.float64],
     weight: NDArray[np.float64] | None,
     count: NDArray[np.float64] | None,
-    k: int,
     sums: NDArray[np.float64],
     squares: NDArray[np.float64],
     rows: NDArray[np.float64],
@@ -169,13 +165,12 @@ def pair_table(
     A hard label adds c w (and c w^2) at its outcome. A soft one adds c w (y, 0, 1 - y), and c w^2 times the
     Lagrange basis at y of the quadratics through the outcomes 1, 1/2, 0.
     """
-    at = cell if cell is not None else ((0 if first is None else first.astype(np.int64)) * k + a) * k + b
-    c = np.ones(len(a)) if count is None else count
-    w = np.ones(len(a)) if weight is None else weight
+    c = np.ones(len(cell)) if count is None else count
+    w = np.ones(len(cell)) if weight is None else weight
     hard = np.isin(y, (0.0, 0.5, 1.0))
     basis = np.column_stack([y * (2 * y - 1), 4 * y * (1 - y), (1 - y) * (1 - 2 * y)])
     linear = np.where(hard[:, None], basis, np.column_stack([y, 0 * y, 1 - y]))
-    np.add.at(rows, at, c)
-    np.add.at(sums, at, (c * w)[:, None] * linear)
-    np.add.at(squares, at, (c * w * w)[:, None] * basis)
+    np.add.at(rows, cell, c)
+    np.add.at(sums, cell, (c * w)[:, None] * linear)
+    np.add.at(squares, cell, (c * w * w)[:, None] * basis)
     return int(np.count_nonzero(~hard))

@@ -10,7 +10,7 @@ STEP = 1e-30
 
 
 def log_density(eta, y, tie, model):
-    """Row log-likelihoods straight from the definitions (estimators.md, section 2)."""
+    """Row log-likelihoods straight from the definitions (docs/estimators.md, 2)."""
     if model == "probit":
         return y * log_ndtr(eta) + (1 - y) * log_ndtr(-eta)
     if model == "bradley-terry":

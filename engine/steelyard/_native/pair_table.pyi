@@ -55,14 +55,10 @@ def folded_cells(
     folded: NDArray[np.float64],
 ) -> int: ...
 def pair_table(
-    a: NDArray[np.int32],
-    b: NDArray[np.int32],
-    first: NDArray[np.uint8] | None,
-    cell: NDArray[np.int32] | None,
+    cell: NDArray[np.int32],
     y: NDArray[np.float64],
     weight: NDArray[np.float64] | None,
     count: NDArray[np.float64] | None,
-    k: int,
     sums: NDArray[np.float64],
     squares: NDArray[np.float64],
     rows: NDArray[np.float64],

@@ -1,1 +1,1 @@
-"""Who was shown what: propensities, weights, overlap (estimators.md, 6 and 7)."""
+"""Who was shown what: propensities, weights, overlap (docs/estimators.md, 4)."""

@@ -1,4 +1,4 @@
-"""How exact the coefficients of a softmax of assignment are: the sandwich, by rows or clusters (estimators.md, 5)."""
+"""How exact the coefficients of a softmax of assignment are: the sandwich, rows or clusters (docs/estimators.md, 3)."""
 
 from __future__ import annotations
 

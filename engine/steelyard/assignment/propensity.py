@@ -1,4 +1,4 @@
-"""Propensities: the probability of what was shown, to whom, and of being answered, given context (estimators.md, 6).
+"""Propensities: the probability of what was shown, to whom, and of an answer, given context (docs/estimators.md, 4).
 
 log -> rows with contexts, encoded once -> softmax, shares, a logged column or a classifier -> Propensity.
 """

@@ -1,7 +1,7 @@
 """Softmax models of what was assigned, their logits linear in context: maximised, differentiated, used.
 
 One draw (a group, whether labelled, a pair): multinomial logit. Two draws without replacement (the two arms shown):
-P({a, b} | x) = q_a q_b (1 / (1 - q_a) + 1 / (1 - q_b)), q = softmax(Gamma x) (Plackett 1975; estimators.md, 6).
+P({a, b} | x) = q_a q_b (1 / (1 - q_a) + 1 / (1 - q_b)), q = softmax(Gamma x) (Plackett 1975; docs/estimators.md, 4).
 Value, gradient and products with the Hessian go from design to sums in kernels/softmax.c; the whole Hessian is made by
 BLAS, a few rows at a time.
 """

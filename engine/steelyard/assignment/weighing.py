@@ -14,7 +14,7 @@ from steelyard._native.label_sums import label_sums, work_size
 from steelyard._native.weight_sums import TOTALS, weight_sums
 from steelyard.assignment.balancing import Balancing, balance
 from steelyard.assignment.contexts import Contexts, target_log
-from steelyard.assignment.models import PIECE, Classified, Logged
+from steelyard.assignment.models import PIECE, Classified
 from steelyard.assignment.overlap import (
     BINS,
     OCTAVE,
@@ -33,7 +33,6 @@ from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
 
 if TYPE_CHECKING:
-    from steelyard.assignment.assigned import Assigned
     from steelyard.assignment.propensity import Propensity
     from steelyard.log import PreferenceLog
 
@@ -173,10 +172,6 @@ def _all(block: Block) -> Any:
     return np.zeros((1, block.n), np.int64)
 
 
-def _ones(block: Block) -> Any:
-    return np.ones(block.n)
-
-
 def toward(contexts: Contexts, log: PreferenceLog, blocks: Blocks, target: Any) -> Balancing:
     """Weights of contexts that give the log the means of a frame of target rows, or the margins."""
     n = sum(blocks.each(lambda block: float(sampling_weights(block).sum())))
@@ -269,8 +264,7 @@ def _balanced(made: Weights, blocks: Blocks) -> Balancing:
         totals = n * made.share.share if made.share is not None else np.full(m, n / m)
     else:
         labels, members = assigned.labels, assigned.arms
-        counts = _arm_totals(blocks, assigned)
-        totals = counts if made.share is not None else np.full(m, 2.0 * n / m)
+        totals = made.by_label if made.share is not None else np.full(m, 2.0 * n / m)
     means = np.append(1.0, np.zeros(d - 1)) if made.toward is None else _tilted_means(contexts, made.toward, blocks)
     drift = _mean_drift(contexts, means) if made.toward is None else _tilted_drift(contexts, means, made.toward, blocks)
     counted = made.share is not None and assigned.kind != "label"
@@ -315,14 +309,6 @@ def _tilted_drift(contexts: Contexts, means: Any, toward: Balancing, blocks: Blo
         return (contexts.matrix(block) * toward.weight(block)).T - means + scores @ told
 
     return drift
-
-
-def _arm_totals(blocks: Blocks, assigned: Assigned) -> Any:
-    def one(block: Block) -> Any:
-        weight = np.tile(sampling_weights(block), 2)
-        return np.bincount(assigned.arms(block).ravel(), weight, len(assigned.labels))
-
-    return np.sum(list(blocks.each(one)), axis=0)
 
 
 def _finite(made: Weights, block: Block) -> tuple[Any, Any, Any]:
@@ -473,7 +459,7 @@ def _refuse(made: Weights, facts: Overlap, floor: float, unsupported: float) -> 
         f"{facts.unsupported:.3f}"
     )
     ways = "Use coarser contexts, kind='overlap' (a question the log can answer), or trim="
-    if not isinstance(made.propensity.model, Logged) and made.propensity.model.separated():
+    if made.propensity.model.separated():
         what = {"pair": "pair", "group": "group", "label": "answer"}[made.propensity.assigned.kind]
         raise OverlapError(
             f"the contexts tell the {what} of every row: no context was seen with another, so support is empty and the "

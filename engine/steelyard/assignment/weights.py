@@ -1,4 +1,4 @@
-"""Weights toward a target population from a propensity, with what they leave of the log (estimators.md, 7)."""
+"""Weights toward a target population from a propensity, with what they leave of the log (docs/estimators.md, 4)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Causal estimates: doubly robust scores, group rewards, policy values (estimators.md, sections 8 to 11)."""
+"""Causal estimates: doubly robust scores, group rewards, policy values (docs/estimators.md, 5 and 6)."""

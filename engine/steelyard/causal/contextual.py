@@ -17,11 +17,11 @@ import numpy as np
 from steelyard._native.contextual import contextual, work_size
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
+from steelyard.models.cells import WIDEST_DENSE
 from steelyard.models.row_blocks import weights
 from steelyard.solve import FAST, Point, dense_solver, newton, one_blas_thread
 from steelyard.spill import Blocks, joined
 
-WIDEST = 4000  # parameters
 _LONG, _THINNED = 1 << 18, 16  # rows from which every 16th is fitted first
 _EXACT = (1e-10, 1e-8)  # of the score divided by n, and of the step still to go
 _ENOUGH = (1e-8, 1e-6)  # the same of long logs, where a coefficient's own error is a thousand times that
@@ -31,10 +31,10 @@ _RUN = 64  # rows of a pair that stand together, on average, from which it pays 
 
 def refuse_wide(arms: int, columns: int) -> None:
     """Raises NotIdentifiedError where arm scores linear in context have too many coefficients."""
-    if arms * columns > WIDEST:
+    if arms * columns > WIDEST_DENSE:
         raise NotIdentifiedError(
             f"the contextual outcome model has {arms * columns} parameters ({arms} arms times {columns} columns of "
-            f"context); it is fitted for up to {WIDEST}. Use fewer contexts, columns of scores or a classifier."
+            f"context); it is fitted for up to {WIDEST_DENSE}. Use fewer contexts, columns of scores or a classifier."
         )
 
 
@@ -111,7 +111,7 @@ class ContextualProblem:
     def fit(self) -> Contextual:
         """The fit to all rows and those without each fold.
 
-        Raises NotIdentifiedError where no finite parameters are the best, and for more than WIDEST of them.
+        Raises NotIdentifiedError where no finite parameters are the best, and for more than WIDEST_DENSE of them.
         """
         refuse_wide(self.k, self.q)
         with one_blas_thread():

@@ -1,4 +1,4 @@
-"""Doubly robust Bradley-Terry scores and win rates over arms (estimators.md, sections 8 and 11).
+"""Doubly robust Bradley-Terry scores and win rates over arms (docs/estimators.md, 5).
 
 log -> rows with contexts, encoded once -> folds -> outcome model and propensity without each fold -> one pass of
 residuals, one of all pairs -> win matrix -> Bradley-Terry projection, with the influence of every row.
@@ -17,7 +17,7 @@ from steelyard.blocks import Block
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
 from steelyard.causal.pairwise import Moments, Pairwise, Residuals, centre_of, centred, refuse_thin, shifts
 from steelyard.causal.prepared import Prepared, apart, check_models, prepared, warn_extrapolated
-from steelyard.causal.projection import project
+from steelyard.causal.projection import project, win_rates
 from steelyard.causal.stacked import outcome_error
 from steelyard.errors import LogError, NotIdentifiedError, OverlapError
 from steelyard.graph import components
@@ -101,7 +101,6 @@ class DoublyRobust:
     ties: ClassVar[str] = "half"
     link: ClassVar[str] = "logistic"
     position: ClassVar[bool] = False
-    weights: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         check_models(self)
@@ -253,10 +252,8 @@ def _win_matrix(problem: Pairwise, found: Residuals, moments: Moments) -> Any:
 
 def _beyond(win: Any, omega: Any) -> list[str | None]:
     """Of each arm why no score fits it: its mean outcome over all opponents leaves (0, 1)."""
-    size = omega.sum(axis=1)
-    rate = (np.where(omega > 0, win, 0.0) * omega).sum(axis=1) / np.where(size > 0, size, 1.0)
     words = "its win rate over the target is {:.3f}: no finite score"
-    return [words.format(r) if n > 0 and not 1e-9 < r < 1 - 1e-9 else None for r, n in zip(rate, size, strict=True)]
+    return [words.format(rate) if rate <= 1e-9 or rate >= 1 - 1e-9 else None for rate in win_rates(win, omega)]
 
 
 def _estimated(
@@ -293,12 +290,11 @@ def _estimated(
     problem, moments = problem.turned(found, moments)
     if isinstance(spec.pairs, str) and spec.pairs == "log":
         counted = float(ready.pairs.sums.sum(axis=1) @ (omega[ready.pairs.a, ready.pairs.b] > 0))
-        rate = (np.where(omega > 0, win, 0.0) * omega).sum(axis=1) / np.maximum(omega.sum(axis=1), 1e-300)
         shares = np.zeros((k, k))
         shares[kept] = projection.share
         by_score, by_rate = (
             replace(problem, counted=counted, shift=shifts(omega, win, like, found.total, counted))
-            for like in (shares, rate[:, None])
+            for like in (shares, win_rates(win, omega)[:, None])
         )
         rates = moments if ready.clusters else by_rate.moments(found)  # of clusters no more than means is asked
         rate_meat = by_rate.meat(found, rates, ready.clusters)[0][kept]

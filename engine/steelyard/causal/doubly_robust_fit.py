@@ -15,12 +15,12 @@ from steelyard.assignment.weights import Weights
 from steelyard.blocks import Block
 from steelyard.causal.outcomes import ContextualOutcome
 from steelyard.causal.pairwise import FEW_ANSWERS, Pairwise, Residuals
+from steelyard.causal.projection import win_rates
 from steelyard.errors import FormatError, NotIdentifiedError, check_level
 from steelyard.inference import Bootstrap, Influence, arm_critical
 from steelyard.inference.bands import DRAWS, p_value, quantile
 from steelyard.inference.clusters import told_by
-from steelyard.inference.influence import FLAT, ONE
-from steelyard.inference.influence import level as mean_of
+from steelyard.inference.influence import FLAT, ONE, mean_of_known
 from steelyard.models.bradley_terry import BradleyTerry
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_blocks import weights
@@ -94,8 +94,7 @@ class DoublyRobustFit(ScoreFit):
         check_level(level)
         main, rates = self.main, self._rates()
         rate = np.full(len(main), np.nan)
-        rate[main] = (np.where(self.omega > 0, self.win, 0.0) * self.omega).sum(axis=1)[main]
-        rate[main] /= self.omega.sum(axis=1)[main]
+        rate[main] = win_rates(self.win, self.omega)[main]
         se = np.full(len(main), np.nan)
         se[main] = np.sqrt(np.clip(np.diag(rates.covariance), 0.0, None))
         why = np.array(self.why, object)
@@ -299,7 +298,7 @@ def _within(fit: ScoreFit, arms: list[str], told: Any, level: float, simultaneou
     place = {name: at for at, name in enumerate(np.array(fit.arms)[fit.main])}
     at = np.array([place[name] for name in arms], int)
     score, reach = fit.score[fit.main][at], np.full(len(at), np.nan)
-    score = score - mean_of(score, told)
+    score = score - mean_of_known(score, told)
     centre = np.eye(int(told.sum())) - 1.0 / max(int(told.sum()), 1)
     among = centre @ fit.covariance[np.ix_(at[told], at[told])] @ centre
     spread = np.sqrt(np.clip(np.diag(among), 0.0, None))

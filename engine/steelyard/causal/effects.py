@@ -1,4 +1,4 @@
-"""What one feature of a response does to its chance of being preferred (estimators.md, section 12).
+"""What one feature of a response does to its chance of being preferred (docs/estimators.md, 7).
 
 Two roads to the average marginal component effect: through the coefficients of a reward model, or, where the attributes
 of both responses were drawn at random, through the mean outcomes themselves.
@@ -20,8 +20,8 @@ from steelyard.dictionary import Dictionary, alike, is_label
 from steelyard.errors import LogError, check_level
 from steelyard.inference import Influence
 from steelyard.inference.bands import p_value, quantile
-from steelyard.inference.clusters import cluster_names, squared_sums
-from steelyard.inference.influence import FLAT, multiway
+from steelyard.inference.clusters import cluster_names, clustered_meat
+from steelyard.inference.influence import FLAT
 from steelyard.log import PreferenceLog
 from steelyard.models.reward_fit import RewardFit
 from steelyard.models.row_blocks import weights
@@ -290,8 +290,7 @@ def _regression(
 
     with one_blas_thread():
         if clusters:
-            sums = [squared_sums(blocks, cluster, len(kept), counted) for cluster in clusters]
-            psi = Influence(bread, *multiway([name for _, name, _ in clusters], sums))
+            psi = Influence(bread, *clustered_meat(blocks, clusters, len(kept), counted))
         else:
             psi = Influence(bread, sum(blocks.each(lambda block: scores(block).T @ counted(block))))
         spread = np.sqrt(np.clip(np.diag(psi.covariance), 0.0, None))

@@ -1,4 +1,4 @@
-"""Rewards of each rater group over everyone's prompts (estimators.md, section 9): the paper's case 2.
+"""Rewards of each rater group over everyone's prompts (docs/estimators.md, 6): the paper's case 2.
 
 Raters with one objective write their own prompts, so that the plain rewards of a group are those on its own prompts.
 For group c, reward beta_c solves, over the rows of all groups,
@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy  # its parts load when first used
 
 from steelyard.assignment.balancing import Balancing
 from steelyard.assignment.contexts import (
@@ -27,18 +28,18 @@ from steelyard.assignment.contexts import (
 from steelyard.assignment.propensity import GroupPropensity, Propensity
 from steelyard.assignment.weighing import toward, weigh_rows
 from steelyard.blocks import Block, Encoder
-from steelyard.causal.contextual import WIDEST, Contextual, ContextualProblem
+from steelyard.causal.contextual import Contextual, ContextualProblem
 from steelyard.causal.folds import fold_slices, folded, refuse_lone
 from steelyard.causal.group_rewards_fit import GroupRewardsFit, GroupRow
 from steelyard.causal.held_out import held_out, shown
-from steelyard.causal.outcomes import sigmoid
 from steelyard.causal.prepared import check_settings
 from steelyard.dictionary import Dictionary
 from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError
 from steelyard.inference import Influence
-from steelyard.inference.clusters import cluster_names, squared_sums, told_by
-from steelyard.inference.influence import multiway, warn_of_few
+from steelyard.inference.clusters import cluster_names, clustered_meat, squared_sums, told_by
+from steelyard.inference.influence import warn_of_few
 from steelyard.log import needs_log
+from steelyard.models.cells import WIDEST_DENSE
 from steelyard.models.reward import RewardModel
 from steelyard.models.reward_fit import RewardFit
 from steelyard.models.row_maximum import bread_of, maximise, sums_at
@@ -148,7 +149,7 @@ class GroupRewards:
             design, means = _design(block, contexts), np.empty((groups, block.n))
             for f, at in fold_slices(block):
                 for group, model in enumerate(models):
-                    means[group, at] = sigmoid(model.of(f)[1] @ design[:, at])
+                    means[group, at] = scipy.special.expit(model.of(f)[1] @ design[:, at])
             weight = block.weight if tilt is None else tilt.weight(block) * (
                 1.0 if block.weight is None else block.weight)  # fmt: skip
             columns = np.ascontiguousarray(np.asarray(block.features, np.float64).T)
@@ -168,8 +169,8 @@ class GroupRewards:
 
         parts = [part.packed().map(mine) for part in viewed.split(self.folds)]
         d = next(iter(parts[0].each(lambda block: len(np.asarray(block.columns)))))
-        if d > WIDEST:
-            raise NotIdentifiedError(f"{d} features times contexts; the outcome model is fitted for up to {WIDEST}")
+        if d > WIDEST_DENSE:
+            raise NotIdentifiedError(f"{d} features times contexts: the outcome model is for up to {WIDEST_DENSE}")
         return ContextualProblem(parts, (), 0, d, np.full(d, self.ridge)).fit()
 
     def _refuse(self, sums: _Sums, labels: tuple[str, ...]) -> None:
@@ -299,7 +300,13 @@ class _Scores:
             delta, r = np.asarray(block.columns)[kept], sums.r[group, kept]
             mine = np.where(own == group, sums.total / sums.h[group] * h, 0.0)
             m = means[group]
-            parts.append((t * (m - sigmoid(beta @ delta)) * delta + t * r[:, None] + mine * (e * delta - r[:, None])).T)
+            parts.append(
+                (
+                    t * (m - scipy.special.expit(beta @ delta)) * delta
+                    + t * r[:, None]
+                    + mine * (e * delta - r[:, None])
+                ).T
+            )
             last.append(t * (m - sums.mean[group]) + mine * (e - sums.gap[group]))
         told = np.hstack([*parts, np.stack(last, axis=1)])
         return told if self.turn is None else told + self._tilted(block)[1] @ self.turn.T
@@ -382,8 +389,7 @@ def _estimated(
         at += len(part)
     bread[at:, at:] = np.eye(len(labels)) / sums.total
     if clusters:
-        squares = [squared_sums(ready, cluster, scores.size, scores.counted) for cluster in clusters]
-        psi = Influence(bread, *multiway([name for _, name, _ in clusters], squares))
+        psi = Influence(bread, *clustered_meat(ready, clusters, scores.size, scores.counted))
     else:
         psi = Influence(bread, scores.meat(ready))
     units = told_by(ready, clusters, len(labels), lambda block: [block.group])

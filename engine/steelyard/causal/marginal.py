@@ -1,4 +1,4 @@
-"""How far doubly robust means may be off where more than the contexts decided what was shown (estimators.md, 13).
+"""How far doubly robust means may be off where more than the contexts decided what was shown (docs/estimators.md, 7).
 
 Marginal sensitivity model (Tan 2006): the odds that a pair was shown, given the context alone and given also what was
 not measured, differ by a factor within [1 / Lambda, Lambda]. Where a pair was not shown its mean outcome then lies
@@ -17,12 +17,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # its parts load when first used
 
 from steelyard.blocks import Block
 from steelyard.causal.pairwise import Normaliser, Pairwise, Residuals, counts, shifts
 from steelyard.causal.projection import project
-from steelyard.inference.clusters import squared_sums
-from steelyard.inference.influence import multiway
+from steelyard.inference.clusters import clustered_meat
 from steelyard.solve import one_blas_thread
 
 _TURNS = 50  # times that the direction of a bound is followed
@@ -101,7 +101,7 @@ class Marginal:
         found += [self._followed(np.where(plain == 0.0, guess, plain), v, main) for guess in guesses]
         theta, side, v = max(found, key=lambda each: float(sign * along[main] @ each[0]))
         like = np.zeros_like(side)
-        like[np.ix_(main, main)] = 1.0 / (1.0 + np.exp(theta - theta[:, None]))
+        like[np.ix_(main, main)] = scipy.special.expit(theta[:, None] - theta)
         return End(float(along[main] @ theta), v, side, self._shift(v, self._full(side), like))
 
     def _by_score(self, theta: Any, main: Any) -> Any:
@@ -164,8 +164,7 @@ class Marginal:
         blocks = self.problem.blocks
         if not clusters:
             return np.sqrt(sum(blocks.each(square))) / self.found.total
-        sums = [squared_sums(blocks, cluster, len(ends), counted) for cluster in clusters]
-        meat = multiway([name for _, name, _ in clusters], sums).square
+        meat = clustered_meat(blocks, clusters, len(ends), counted).square
         return np.sqrt(np.clip(np.diag(meat), 0.0, None)) / self.found.total
 
     def _turn(self, ends: Sequence[End], normalisers: Sequence[Normaliser]) -> Any:

@@ -14,6 +14,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import scipy  # its parts load when first used
 
 from steelyard._native.all_pairs import ROWS, all_pairs, pair_along, pair_ends
 from steelyard.assignment.contexts import Contexts
@@ -33,7 +34,7 @@ class ArmScores:
     score: Any
 
     def between(self, a: Any, b: Any) -> Any:
-        return sigmoid(_picked(self.score, a) - _picked(self.score, b))
+        return scipy.special.expit(_picked(self.score, a) - _picked(self.score, b))
 
     def sums(self, omega: Any, weight: Any) -> tuple[Any, Any]:
         k, n = self.score.shape
@@ -151,7 +152,9 @@ class Judged:
     def between(self, block: Block, fold: int) -> Any:
         theta, beta = self.fit.of(fold)
         score = theta @ np.asarray(block.design)
-        return sigmoid(_picked(score, block.a) - _picked(score, block.b) + beta[0] * np.asarray(block.columns)[-1])
+        return scipy.special.expit(
+            _picked(score, block.a) - _picked(score, block.b) + beta[0] * np.asarray(block.columns)[-1]
+        )
 
 
 def _picked(score: Any, arm: Any) -> Any:
@@ -160,10 +163,6 @@ def _picked(score: Any, arm: Any) -> Any:
     if score.flags.c_contiguous:
         return score.reshape(-1).take(arm * np.int64(n) + np.arange(n))
     return score[arm, np.arange(n)]
-
-
-def sigmoid(x: Any) -> Any:
-    return 1.0 / (1.0 + np.exp(-x))
 
 
 def ends_of(mu: Any, lam: float) -> tuple[Any, Any]:

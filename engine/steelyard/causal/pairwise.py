@@ -1,4 +1,4 @@
-"""Doubly robust means of every pair of arms, and the second moments of what each row adds (estimators.md, 8 and 11).
+"""Doubly robust means of every pair of arms, and the second moments of what each row adds (docs/estimators.md, 5).
 
 Row i, pair jk, target weight t, propensity pi of the pair, o of an answer, mu the outcome model, nu the same given a
 judge (nu = mu without one):

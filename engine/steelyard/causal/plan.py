@@ -1,4 +1,4 @@
-"""Which comparisons to collect next, and what they will buy (estimators.md, section 14).
+"""Which comparisons to collect next, and what they will buy (docs/estimators.md, 7).
 
 A-optimal: the next N comparisons are shared out so that the variances of all scores, or rewards, add to the least.
 Likelihoods: the information of N comparisons on top of what the fit has, by multiplicative steps until the duality gap

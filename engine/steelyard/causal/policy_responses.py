@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import scipy  # its parts load when first used
 
 from steelyard.blocks import Block, Encoder
-from steelyard.causal.outcomes import sigmoid
 from steelyard.causal.policy_value_fit import PolicyTerms, Terms, estimand
 from steelyard.columns import several
 from steelyard.dictionary import Dictionary
@@ -90,7 +90,7 @@ def _terms(block: Block, width: int, clip: float | None) -> Block:
     scores, logp = columns[6 : 6 + width], columns[6 + width :]
     chance = np.exp(logp - logp.max(axis=0))
     chance /= chance.sum(axis=0)
-    model = 0.5 * sum((chance * sigmoid(scores - score)).sum(axis=0) for score in (score_a, score_b))
+    model = 0.5 * sum((chance * scipy.special.expit(scores - score)).sum(axis=0) for score in (score_a, score_b))
     with np.errstate(over="ignore"):
         up, down = np.exp(policy_a - reference_a), np.exp(policy_b - reference_b)
     cut = np.zeros(block.n)
@@ -104,6 +104,6 @@ def _terms(block: Block, width: int, clip: float | None) -> Block:
             f"rows {block.numbers(far[:10]).tolist()}). Correct the log-probabilities, or bound the ratios by clip=."
         )
     y = np.asarray(block.y)
-    signed = 0.5 * (up - down) * (y - sigmoid(score_a - score_b))
+    signed = 0.5 * (up - down) * (y - scipy.special.expit(score_a - score_b))
     alone, none = 0.5 * (up * y + down * (1.0 - y)), np.zeros(block.n)
     return Terms(model, np.ones(block.n), 0.5 * (up + down), signed, alone, none, cut).within(block)

@@ -1,4 +1,4 @@
-"""The chance that a policy's answer is preferred to a reference's (estimators.md, section 10).
+"""The chance that a policy's answer is preferred to a reference's (docs/estimators.md, 6).
 
 Over arms: V = E_x sum_jk pi_j(x) rho_k(x) mu_jk(x), the outcome model, plus a correction from what was shown,
 (pi_a rho_b - pi_b rho_a) / p_ab (y - mu_ab). Of single responses with logged probabilities (Xu et al. 2025, arXiv

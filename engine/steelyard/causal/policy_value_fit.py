@@ -15,8 +15,8 @@ from steelyard.blocks import Block
 from steelyard.causal.pairwise import FEW_ANSWERS, OWN, effective, refuse_thin
 from steelyard.errors import FormatError, NotIdentifiedError, check_level, warn
 from steelyard.inference.bands import quantile
-from steelyard.inference.clusters import squared_sums, told_by
-from steelyard.inference.influence import EXACT, FEW, ONE, multiway
+from steelyard.inference.clusters import clustered_meat, told_by
+from steelyard.inference.influence import EXACT, FEW, ONE
 from steelyard.models.saved import LoadedSpec, settings_facts
 from steelyard.result import LOADERS, write_archive
 from steelyard.spill import Blocks
@@ -197,8 +197,7 @@ def valued(spec: PolicyValue, terms: PolicyTerms) -> PolicyValueFit:
         return float(psi @ (psi if block.count is None else psi / block.count))
 
     if clusters:
-        squares = [squared_sums(blocks, cluster, 1, errors) for cluster in clusters]
-        variance = float(multiway([name for _, name, _ in clusters], squares).square[0, 0])
+        variance = float(clustered_meat(blocks, clusters, 1, errors).square[0, 0])
     else:
         variance = sum(blocks.each(squared))
     reason = _unknown(variance, found, blocks, clusters)

@@ -1,10 +1,11 @@
-"""The Bradley-Terry scores nearest to a win matrix: defined even where Bradley-Terry is false (estimators.md, 8)."""
+"""The Bradley-Terry scores nearest to a win matrix, even where Bradley-Terry is false (docs/estimators.md, 5)."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # its parts load when first used
 
 from steelyard.errors import ConvergenceError, NotIdentifiedError
 from steelyard.solve import Point, centred_inverse, dense_solver, newton, one_blas_thread, pinned
@@ -31,7 +32,7 @@ def project(win: Any, omega: Any) -> Projection:
     Raises NotIdentifiedError where no finite scores exist: entries of M outside [0, 1], or arms that always win.
     """
     k = len(win)
-    wanted = (np.where(omega > 0, win, 0.0) * omega).sum(axis=1)
+    wanted = _wins(win, omega)
 
     def evaluate(theta: Any) -> Point:
         p = _shares(theta)
@@ -48,8 +49,18 @@ def project(win: Any, omega: Any) -> Projection:
     return Projection(found.parameter - found.parameter.mean(), bread, share, found.iterations, found.gradient_norm)
 
 
+def win_rates(win: Any, omega: Any) -> Any:
+    """(K,) mean outcome of each arm over its opponents, by their weights; NaN of arms that have none."""
+    size = omega.sum(axis=1)
+    return np.divide(_wins(win, omega), size, out=np.full(len(win), np.nan), where=size > 0)
+
+
+def _wins(win: Any, omega: Any) -> Any:
+    return (np.where(omega > 0, win, 0.0) * omega).sum(axis=1)
+
+
 def _shares(theta: Any) -> Any:
-    return 1.0 / (1.0 + np.exp(np.clip(theta - theta[:, None], -700.0, 700.0)))
+    return scipy.special.expit(theta[:, None] - theta)
 
 
 def _information(omega: Any, p: Any) -> Any:

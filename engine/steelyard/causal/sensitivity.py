@@ -1,4 +1,4 @@
-"""How strong something unmeasured would have to be to turn a conclusion around (estimators.md, section 13)."""
+"""How strong something unmeasured would have to be to turn a conclusion around (docs/estimators.md, 7)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from steelyard.blocks import Block
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
 from steelyard.causal.marginal import End, Marginal
 from steelyard.causal.matched import Matched, matched
+from steelyard.causal.projection import win_rates
 from steelyard.errors import NotIdentifiedError, SteelyardError, check_level
 from steelyard.inference.bands import quantile
 from steelyard.models.row_blocks import weights
@@ -224,7 +225,7 @@ def _table(ends: _Ends, lambdas: Sequence[float], x: str, y: str) -> pl.DataFram
 def _e_values(fit: DoublyRobustFit, x: int, y: int, level: float) -> tuple[float, float]:
     """Of the ratio of the win rates of x, ahead, and y; and of its interval's end nearer to 1."""
     place = np.cumsum(fit.main) - 1
-    rates = (np.where(fit.omega > 0, fit.win, 0.0) * fit.omega).sum(axis=1) / np.maximum(fit.omega.sum(axis=1), 1e-300)
+    rates = win_rates(fit.win, fit.omega)
     both, along = place[[x, y]], np.array([1.0 / rates[x], -1.0 / rates[y]])
     se = sqrt(max(along @ fit._rates().covariance[np.ix_(both, both)] @ along, 0.0))
     ratio = float(rates[x] / rates[y])  # below 1 where win rates, by the pairs' weights, order the two otherwise

@@ -12,12 +12,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy  # its parts load when first used
 
 from steelyard._native.label_sums import label_sums, work_size
 from steelyard.assignment.assigned import pair_number
 from steelyard.blocks import Block
 from steelyard.causal.folds import fold_slices
-from steelyard.causal.outcomes import ContextualOutcome, sigmoid
+from steelyard.causal.outcomes import ContextualOutcome
 from steelyard.causal.pairwise import Pairwise, Residuals
 from steelyard.models.row_blocks import weights
 from steelyard.solve import dense_solver, one_blas_thread
@@ -62,7 +63,7 @@ def _slopes(problem: Pairwise, every: int) -> tuple[Any, Any]:
             some = slice(-at.start % every, None, every)
             score, weighed = table.score[:, some], every * weights(part)[some] * x[:, some]
             for j in range(k):
-                mean = sigmoid(score[j] - score)
+                mean = scipy.special.expit(score[j] - score)
                 all_of[j] += (mean * (1.0 - mean)) @ weighed.T
         return own[:, 0], all_of
 

@@ -1,4 +1,4 @@
-"""Simultaneous bands and rank sets by the law of max |t| (estimators.md, section 5).
+"""Simultaneous bands and rank sets by the law of max |t| (docs/estimators.md, 3).
 
 The level at which some studentised errors t_j are all below c is one less P(some |t_j| > c) = m P(|t| > c) E[1 / N], N
 how many are beyond where one of them, any of the m alike, is (Naiman and Priebe 2001). A draw is moved to where one is,
@@ -83,6 +83,12 @@ def quantile(level: float) -> float:
 def p_value(z: float) -> float:
     """Two-sided, exact in the tails: 2 Phi(-|z|) = erfc(|z| / sqrt 2)."""
     return erfc(abs(z) / sqrt(2.0))
+
+
+def ranks(score: Any) -> Any:
+    """(k,) one more than how many scores are higher: equal ones share a rank. Of NaN, which counts nowhere, no rank."""
+    told = np.sort(score[~np.isnan(score)])
+    return 1 + len(told) - np.searchsorted(told, score, side="right")
 
 
 def rank_sets(score: Any, covariance: Any, draws: Callable[[], Any], level: float) -> tuple[Any, Any]:

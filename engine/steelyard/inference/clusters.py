@@ -1,4 +1,4 @@
-"""Row scores summed within clusters, block by block, and the meat that follows (estimators.md, section 5)."""
+"""Row scores summed within clusters, block by block, and the meat that follows (docs/estimators.md, 3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import scipy  # its parts load when first used
 
 from steelyard._native.row_squares import row_squares
 from steelyard.blocks import Block
-from steelyard.inference.influence import Squares, cluster_sets
+from steelyard.inference.influence import Meat, Squares, cluster_sets, multiway
 from steelyard.spill import Blocks
 
 CLUSTER_BYTES = 1 << 27  # of cluster sums that are held at a time
@@ -115,6 +115,14 @@ def squared_sums(blocks: Blocks, cluster: tuple[int, str, int], width: int, scor
             sums.add(some)
         total = joined(total, sums.squared())
     return total
+
+
+def clustered_meat(
+    blocks: Blocks, clusters: Sequence[tuple[int, str, int]], width: int, scores: Callable[[Block], Any]
+) -> Meat:
+    """The meat of scores (n, width), summed within clusters first; of several columns as :func:`multiway` has it."""
+    squares = [squared_sums(blocks, cluster, width, scores) for cluster in clusters]
+    return multiway([name for _, name, _ in clusters], squares)
 
 
 def joined(some: Squares, others: Squares) -> Squares:

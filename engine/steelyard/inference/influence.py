@@ -31,7 +31,7 @@ _DRAWN_TOGETHER = 128  # whatever the number of cores, so that the sums have the
 
 @dataclass(frozen=True)
 class Influence:
-    """psi_i = A^+ s_i for every row i (estimators.md, section 5).
+    """psi_i = A^+ s_i for every row i (docs/estimators.md, 3).
 
     bread: (p, p) A^+, its scores referred to a mean (:meth:`centred`). meat: (p, p) sum of s s' over rows, or over
     clusters. clipped: the most negative eigenvalue that multiway clustering produced and that was set to 0, as a share
@@ -165,7 +165,7 @@ class Influence:
         if known.all():
             return made
         bread = self.bread.copy()
-        bread[:k] -= level(bread[:k], known)
+        bread[:k] -= mean_of_known(bread[:k], known)
         return replace(made, bread=bread, lost=made.missing)
 
     def arrays(self) -> dict[str, Any]:
@@ -214,7 +214,7 @@ def _largest_class(missing: Any, size: float) -> Any:
     return best
 
 
-def level(scores: Any, known: Any) -> Any:
+def mean_of_known(scores: Any, known: Any) -> Any:
     """Mean of scores (k, ...) over the arms that have an error, known (k,) bool; over all where fewer than two do."""
     return scores[known if known.sum() > 1 else slice(None)].mean(axis=0)
 

@@ -1,4 +1,4 @@
-"""The Bradley-Terry family on compressed pair tables (estimators.md, sections 1-5).
+"""The Bradley-Terry family on compressed pair tables (docs/estimators.md, 1 to 3).
 
 log -> pair table (one pass) -> estimable arms -> Newton -> influence -> tables (pair_fit.py).
 """
@@ -16,7 +16,7 @@ from steelyard.columns import several
 from steelyard.errors import FormatError, LogError, NotIdentifiedError, within
 from steelyard.graph import reasons, separated, strong_components
 from steelyard.log import needs_log
-from steelyard.models.cells import Cells
+from steelyard.models.cells import TIE_MODELS, Cells
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.pair_fit import PairFit
 from steelyard.models.row_fit import RowFit, fit_rows
@@ -88,7 +88,7 @@ class BradleyTerry:
     @property
     def model(self) -> str:
         """The kernel's name of the likelihood."""
-        if self.ties in ("davidson", "rao-kupper"):
+        if self.ties in TIE_MODELS:
             return self.ties
         return "probit" if self.link == "probit" else "bradley-terry"
 
@@ -201,7 +201,7 @@ class BradleyTerry:
 
     def check_ties(self, sums: Any) -> None:
         """Refuses a tie model without ties, or without anything else. sums: (m, 3) win, tie, loss."""
-        ties = self.ties in ("davidson", "rao-kupper")
+        ties = self.ties in TIE_MODELS
         wins, draws, losses = np.ones(len(sums)) @ sums  # five times as fast as a sum along the rows
         if ties and not draws:
             raise NotIdentifiedError(
@@ -219,7 +219,7 @@ class BradleyTerry:
                 "no comparison of the log says that being shown first counted (its position= is false everywhere, as "
                 'in format="pairs"): the position effect is not identified. Fit without position=True.'
             )
-        ties, first = self.ties in ("davidson", "rao-kupper"), cells.first * self.position
+        ties, first = self.ties in TIE_MODELS, cells.first * self.position
         if (self.position or ties) and separated(
             len(cells.arms), cells.a, cells.b, first, cells.sums, ties, self.ridge > 0
         ):
@@ -231,9 +231,7 @@ class BradleyTerry:
 
 def _loaded_pairs(facts: dict[str, Any], arrays: dict[str, Any]) -> PairFit:
     fit = PairFit(BradleyTerry(**loaded_spec(facts["spec"])), **loaded_scores(facts, arrays))
-    if len(fit.estimate.parameter) != fit.estimate.k + fit.spec.position + (
-        fit.spec.ties in ("davidson", "rao-kupper")
-    ):
+    if len(fit.estimate.parameter) != fit.estimate.k + fit.spec.position + (fit.spec.ties in TIE_MODELS):
         raise FormatError("parameters that are not those of the model")
     return fit
 

@@ -29,6 +29,7 @@ from steelyard.solve import (
     pinned,
 )
 
+TIE_MODELS = ("davidson", "rao-kupper")  # with a parameter of ties
 WIDEST_DENSE = 4000  # parameters up to which the Hessian is a dense matrix
 _ROUGH = 1e-4  # of the residual, at which a Newton step is near enough; at more, trees of arms do not converge
 _PART = 1 << 17  # edges at least that are summed on a thread; and four to an arm, so that adding up parts costs little
@@ -40,7 +41,7 @@ _MOST_BATCHES = 128
 
 @dataclass(frozen=True)
 class Estimate:
-    """The maximum. parameter: (p,) k scores, then position, then tie, as the model has them."""
+    """The maximum. parameter: (p,) k scores, then columns if any, position and tie, as the model has them."""
 
     parameter: Any
     k: int
@@ -114,7 +115,7 @@ class Cells:
 
     @property
     def has_tie(self) -> bool:
-        return self.model in ("davidson", "rao-kupper")
+        return self.model in TIE_MODELS
 
     @property
     def size(self) -> int:
@@ -234,7 +235,7 @@ class Cells:
         return self.derivatives(estimate.parameter, self.sums) if kind == "model" else self._moments(estimate)
 
     def _moments(self, estimate: Estimate) -> Any:
-        """(6, m) with the second moments of row scores where accumulate expects curvatures.
+        """(6, m) with the second moments of row scores where :meth:`matrix` expects curvatures.
 
         Of soft labels the three outcomes' parts cancel where all rows of a cell are met exactly: rounding is then left.
         """

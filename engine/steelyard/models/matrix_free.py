@@ -14,8 +14,7 @@ import numpy as np
 
 from steelyard.blocks import Block
 from steelyard.errors import ConvergenceError, NotIdentifiedError
-from steelyard.inference.clusters import squared_sums
-from steelyard.inference.influence import multiway
+from steelyard.inference.clusters import clustered_meat
 from steelyard.models.wide import add_scores, pieces, times
 from steelyard.solve import Point, Solution, conjugate_gradients, dense_solver, newton, one_blas_thread
 
@@ -97,8 +96,8 @@ def check_clusters(problem: RowProblem, clusters: Sequence[tuple[str, int]]) -> 
 def _clustered(problem: RowProblem, clusters: Sequence[tuple[str, int]], effects: Callable[[Block], Any]) -> float:
     """The sum over clusters of their squared effects, with its factor for few clusters."""
     (named,) = clusters
-    squares = squared_sums(problem.blocks, (0, *named), 1, lambda block: effects(block)[:, None])
-    return float(multiway([named[0]], [squares]).square[0, 0])
+    meat = clustered_meat(problem.blocks, [(0, *named)], 1, lambda block: effects(block)[:, None])
+    return float(meat.square[0, 0])
 
 
 def effects_along(problem: RowProblem, parameter: Any, along: Any) -> Callable[[Block], Any]:

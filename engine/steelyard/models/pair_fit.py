@@ -18,7 +18,7 @@ from steelyard.inference import Bootstrap, Influence
 from steelyard.inference.audit import fewest_rows
 from steelyard.inference.bootstrap import check_replicates, multinomial_refits
 from steelyard.inference.clusters import ClusterSums, Part, cluster_names
-from steelyard.inference.influence import FLAT, level, multiway
+from steelyard.inference.influence import FLAT, mean_of_known, multiway
 from steelyard.log import needs_log
 from steelyard.models import row_meat
 from steelyard.models.cells import Cells
@@ -108,7 +108,7 @@ class PairFit(ScoreFit):
         refits = multinomial_refits(self.cells.sums, int(self.main.sum()), self._refit(), replicates, seed)
         known = np.array([reason is None for reason in self._reasons])
         if not known.all():
-            refits = np.where(known, refits - level(refits.T, known)[:, None], np.nan)
+            refits = np.where(known, refits - mean_of_known(refits.T, known)[:, None], np.nan)
         draws[:, self.main] = refits
         failed = int(np.isnan(refits[:, known]).any(axis=1).sum())
         return Bootstrap(self.arms, self.score, draws, method, failed, why=self._without_error())

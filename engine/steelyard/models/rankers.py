@@ -15,6 +15,7 @@ from steelyard._native.elo import elo as elo_rows
 from steelyard.blocks import Encoder
 from steelyard.errors import ConvergenceError, LogError, NotIdentifiedError, whole, within
 from steelyard.graph import strong_components
+from steelyard.inference.bands import ranks
 from steelyard.log import needs_log
 from steelyard.models.row_blocks import weights
 from steelyard.pairs import PairTable, pair_table
@@ -162,7 +163,7 @@ def rank(log: PreferenceLog, method: str = "win-rate", **options: Any) -> pl.Dat
     frame = {
         "arm": pairs.arms,
         "score": pl.Series(score).fill_nan(None),
-        "rank": pl.Series(1 + (score[None, :] > score[:, None]).sum(axis=1)).set(pl.Series(np.isnan(score)), None),
+        "rank": pl.Series(ranks(score)).set(pl.Series(np.isnan(score)), None),
         "comparisons": played.astype(np.int64),
     }
     return pl.DataFrame(frame).sort("rank", "arm", nulls_last=True)

@@ -1,4 +1,4 @@
-"""Rewards of response features from comparisons, for everyone or for each rater group (estimators.md, 1-5, 9)."""
+"""Rewards of response features from comparisons, for everyone or for each rater group (docs/estimators.md, 2 and 6)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from steelyard.inference.nuisance import Nuisance
 from steelyard.log import needs_log
 from steelyard.models import matrix_free, row_meat
 from steelyard.models.bradley_terry import BradleyTerry
+from steelyard.models.cells import TIE_MODELS
 from steelyard.models.design import Design
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.reward_fit import RewardFit
@@ -204,7 +205,7 @@ class RewardModel:
         before: RewardFit | None,
     ) -> RewardFit:
         names, d = design.names, len(design.names)
-        ties = self.ties in ("davidson", "rao-kupper")
+        ties = self.ties in TIE_MODELS
         penalty = np.zeros(d + ties)
         penalty[design.shrunk(self.ridge)] = self.ridge
         problem = RowProblem(blocks, 0, tuple(names), self.model, penalty, self.scores.own, *known)

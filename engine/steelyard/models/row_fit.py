@@ -1,4 +1,4 @@
-"""Bradley-Terry scores of rows that are kept: with covariates, weights, clusters of many arms (estimators.md, 1-5)."""
+"""Bradley-Terry scores by rows: with covariates, weights, or clusters of many arms (docs/estimators.md, 1 to 3)."""
 
 from __future__ import annotations
 

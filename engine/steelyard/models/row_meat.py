@@ -1,4 +1,4 @@
-"""What the scores of rows add up to: the meat of the sandwich, by rows or clusters (estimators.md, 5).
+"""What the scores of rows add up to: the meat of the sandwich, by rows or clusters (docs/estimators.md, 3).
 
 Where weights were estimated before, a row's score comes with what the estimate adds to it: stacked estimating equations
 (inference/nuisance.py).

@@ -1,4 +1,4 @@
-"""The likelihood on blocks of rows with covariates or features: one pass a Newton step (estimators.md, 1-5)."""
+"""The likelihood on blocks of rows with covariates or features: one pass a Newton step (docs/estimators.md, 1 to 3)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from steelyard._native.row_likelihood import row_likelihood
 from steelyard.blocks import NARROW, Block
 from steelyard.inference.nuisance import Nuisance
 from steelyard.models import cells, matrix_free
-from steelyard.models.cells import Estimate
+from steelyard.models.cells import TIE_MODELS, Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.row_blocks import Apart, Totals, totals_of
 from steelyard.models.wide import add_gram, add_scores, pieces, times
@@ -63,7 +63,7 @@ class RowProblem:
 
     @property
     def ties(self) -> bool:
-        return self.model in ("davidson", "rao-kupper")
+        return self.model in TIE_MODELS
 
     @property
     def size(self) -> int:

@@ -18,12 +18,12 @@ from steelyard.blocks import Block, Encoder
 from steelyard.dictionary import Dictionary
 from steelyard.errors import NotIdentifiedError, check_level
 from steelyard.inference import Influence, arm_critical, rank_sets
-from steelyard.inference.bands import DRAWS, p_value, quantile
+from steelyard.inference.bands import DRAWS, p_value, quantile, ranks
 from steelyard.inference.bootstrap import Bootstrap, check_replicates
-from steelyard.inference.influence import FLAT, level, warn_of_few
+from steelyard.inference.influence import FLAT, mean_of_known, warn_of_few
 from steelyard.inference.nuisance import Nuisance
 from steelyard.log import needs_log
-from steelyard.models.cells import Estimate
+from steelyard.models.cells import TIE_MODELS, Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.saved import TABLE, refuse_own, spec_facts
 from steelyard.pairs import PairTable
@@ -94,7 +94,7 @@ class Fit(ABC):
 
     @property
     def covariance(self) -> Any:
-        """(p, p) covariance of the identified scores, then position, then tie; NaN of what has no error."""
+        """(p, p) of the identified scores, then of the terms of :meth:`coefficients`; NaN of what has no error."""
         return self._known_influence().covariance
 
     def _known_influence(self) -> Influence:
@@ -130,7 +130,7 @@ class Fit(ABC):
 
     def _terms(self) -> list[Term]:
         """The coefficients beside the scores."""
-        names = ["position"] * self.spec.position + ["tie"] * (self.spec.ties in ("davidson", "rao-kupper"))
+        names = ["position"] * self.spec.position + ["tie"] * (self.spec.ties in TIE_MODELS)
         return [(name, (place,), None) for place, name in enumerate(names)]
 
     def _contrast(self, along: Any, level: float) -> Contrast:
@@ -171,7 +171,7 @@ class Fit(ABC):
         """(n,) log-likelihood of outcomes at margins, by the kernel: exact however unlikely; NaN where it has none."""
         n = len(eta)
         shares = [y, np.zeros(n), 1.0 - y]
-        if self.spec.model in ("davidson", "rao-kupper"):
+        if self.spec.model in TIE_MODELS:
             shares = [np.where(np.isin(y, (0.0, 0.5, 1.0)), y == share, np.nan) for share in (1.0, 0.5, 0.0)]
         outcomes, out = np.ascontiguousarray(np.stack(shares, axis=1)), np.empty((6, n))
         known = np.isfinite(eta) & np.isfinite(outcomes).all(axis=1)
@@ -293,7 +293,7 @@ class ScoreFit(Fit):
             return replace(self, psi=None)
         psi, score = psi.centred(self.estimate.k), self.score.copy()
         known = psi.known[: self.estimate.k]
-        score[self.main] = self.estimate.theta - (0.0 if known.all() else level(self.estimate.theta, known))
+        score[self.main] = self.estimate.theta - (0.0 if known.all() else mean_of_known(self.estimate.theta, known))
         if psi.told is not None:
             names = [*self.pairs.arms.filter(self.main), *(name for name, at, _ in self._terms() if at is not None)]
             warn_of_few(names, psi.told, psi.groups)
@@ -364,8 +364,7 @@ class ScoreFit(Fit):
         se, low, high = (np.full(k, np.nan) for _ in range(3))
         rank, rank_low, rank_high = (np.zeros(k, np.int64) for _ in range(3))
         score = self.score[main]
-        rank[main] = 1 + (score[None, :] > score[:, None]).sum(axis=1) if k <= 4000 else 1 + np.argsort(
-            np.argsort(-score, kind="stable"))  # fmt: skip
+        rank[main] = ranks(score)
         why = list(self.why)
         spread, critical = self._spread(), quantile(level)
         if simultaneous:
@@ -389,14 +388,14 @@ class ScoreFit(Fit):
             "low": zero + unit * low,
             "high": zero + unit * high,
         }
-        ranks = {"rank": rank, "rank_low": rank_low, "rank_high": rank_high}
+        places = {"rank": rank, "rank_low": rank_low, "rank_high": rank_high}
         return pl.DataFrame(
             {
                 "arm": self.pairs.arms.gather(order),
                 **{name: pl.Series(values[order], nan_to_null=True) for name, values in floats.items()},
                 **{
                     name: pl.Series(values[order]).set(pl.Series(values[order] == 0), None)
-                    for name, values in ranks.items()
+                    for name, values in places.items()
                 },
                 "comparisons": self._comparisons()[order],
                 "reason": pl.Series([why[j] for j in order], dtype=pl.String),

@@ -1,4 +1,4 @@
-"""Which columns of a likelihood on rows can be told from the scores and from each other (estimators.md, 3)."""
+"""Which columns of a likelihood on rows can be told from the scores and from each other (docs/estimators.md, 2)."""
 
 from __future__ import annotations
 

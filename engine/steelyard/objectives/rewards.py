@@ -1,6 +1,6 @@
 """Reward models of raters with objectives, as the paper compares them: Base, Multihead, Adversarial.
 
-Kobalczyk and van der Schaar (2025, arXiv 2506.05967), section 5; estimators.md, section 15. Features of both responses,
+Kobalczyk and van der Schaar (2025, arXiv 2506.05967), section 5; docs/estimators.md, 8. Features of both responses,
 the rater's objective, and a label go in; the reward of a response by an objective comes out. Linear versions run on the
 native row likelihood; the three-layer networks of the paper need PyTorch (extra `neural`).
 """
