@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import polars as pl
 import pytest
 import steelyard as sy
 from steelyard import passes
-from steelyard.blocks import Encoder
+from steelyard.blocks import ARRAYS, SEVERAL, Block, Encoder
 from steelyard.dictionary import Dictionary, NewLabelError
 
 ROWS = 97  # of a block, here
@@ -140,3 +141,20 @@ def test_labels_are_found_while_others_are_learned_and_the_table_grows():
             done.set()
         assert all(each.result() > 0 for each in waiting)
     assert dictionary.labels() == labels.to_list()
+
+
+def test_every_field_of_a_block_is_cut_with_its_rows():
+    of_the_whole = {"start", "n", "arms", "value", "squares"}
+    known = {*ARRAYS, *SEVERAL, "label", "sides"}
+    assert {field.name for field in fields(Block)} == of_the_whole | known
+    n, places = 5, np.array([3, 1])
+    arrays = {name: np.arange(2.0 * n).reshape(n, 2).T for name in ("columns", "design", "propensity")}
+    arrays |= {name: np.arange(n) for name in {*ARRAYS, "label"} - {*arrays, "features"}}
+    arrays["features"] = np.arange(2 * n).reshape(n, 2)
+    whole = Block(start=0, n=n, arms=9, value=None, **arrays, **{name: (np.arange(n),) for name in SEVERAL})
+    some = whole.where(places)
+    assert some.n == 2
+    for name, values in arrays.items():
+        wanted = values[places] if name == "features" else values[..., places]
+        np.testing.assert_array_equal(getattr(some, name), wanted)
+    assert all(getattr(some, name)[0].tolist() == [3, 1] for name in SEVERAL)

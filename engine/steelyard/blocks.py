@@ -50,6 +50,12 @@ class TextBatch:
 Batch = pl.DataFrame | TextBatch
 
 
+SEVERAL = ("clusters", "levels", "drawn", "shown", "context")  # fields of a block that are tuples of arrays, by row
+ARRAYS = ("a", "b", "y", "weight", "count", "first", "columns", "features", "group", "propensity", "sampling", "design",
+          "fold", "place")  # fmt: skip
+"""Fields that are arrays, by row; the last axis is the rows', of features the first."""
+
+
 @dataclass(frozen=True)
 class Block:
     """Rows start..start+n-1 of a log, as the kernels read them; optional columns are None.
@@ -123,18 +129,10 @@ class Block:
 
         sides = tuple(cut(side, 0) for side in self.sides)
         features = _less(*sides) if sides else cut(self.features, 0)
-        return replace(
-            self, n=len(good) if places else len(self.a[good]),
-            a=cut(self.a), b=cut(self.b), label=cut(self.label), y=cut(self.y),
-            weight=cut(self.weight), count=cut(self.count), first=cut(self.first),
-            clusters=tuple(cut(codes) for codes in self.clusters), columns=cut(self.columns),
-            features=features, sides=(), squares=None,
-            context=tuple(cut(column) for column in self.context), group=cut(self.group),
-            levels=tuple(cut(codes) for codes in self.levels),
-            propensity=cut(self.propensity), drawn=tuple(cut(codes) for codes in self.drawn),
-            shown=tuple(cut(codes) for codes in self.shown),
-            sampling=cut(self.sampling), design=cut(self.design), fold=cut(self.fold), place=cut(self.place),
-        )  # fmt: skip
+        arrays: dict[str, Any] = {name: cut(getattr(self, name)) for name in (*ARRAYS, "label") if name != "features"}
+        several: dict[str, Any] = {name: tuple(map(cut, getattr(self, name))) for name in SEVERAL}
+        n = len(good) if places else len(self.a[good])
+        return replace(self, n=n, features=features, sides=(), squares=None, **arrays, **several)
 
     def pieces(self, rows: int) -> Iterator[tuple[slice, Block]]:
         """A few rows at a time, as views, with where they stand: what is made of them stays near the core."""

@@ -43,7 +43,7 @@ Outcomes = Annotated[
     typer.Option(
         "--outcomes",
         metavar="LABEL=VALUE",
-        help="value, from 0 (b wins) to 1 (a wins), of an outcome label; repeatable",
+        help="value, from 0 (b wins) to 1 (a wins) or null (not labelled), of an outcome label; repeatable",
     ),
 ]
 Weight = Annotated[str | None, typer.Option("--weight", help="column of sampling weights")]
@@ -166,11 +166,13 @@ def _scan(log: str, **options: Any) -> sy.PreferenceLog:
         options[role] = options.get(role) or ()
     pairs = [text.rpartition("=") for text in options.pop("outcomes") or ()]
     try:
-        options["outcomes"] = {label: float(value) for label, _, value in pairs} or None
+        told = {label: None if value == "null" else float(value) for label, _, value in pairs}
     except ValueError:
         raise ValueError("--outcomes takes LABEL=VALUE, as in --outcomes left=1 --outcomes right=0") from None
-    for label, value in (options["outcomes"] or {}).items():
-        within(f"the value of --outcomes {label!r}", value, 0.0, 1.0)
+    for label, number in told.items():
+        if number is not None:
+            within(f"the value of --outcomes {label!r}", number, 0.0, 1.0)
+    options["outcomes"] = told or None
     lacking = [f"--{role}" for role in ("a", "b", "outcome") if options[role] is None]
     if lacking and options["format"] is None:
         raise ValueError(f"no column given for {', '.join(lacking)}: name them, or choose a --format")
@@ -422,7 +424,7 @@ def predict(
     out: Annotated[Path, typer.Option("--out", help="Parquet file of margins and probabilities, or a folder")],
     format: Format = None, a: A = None, b: B = None, outcome: Outcome = None,
     outcomes: Outcomes = None, position: Position = None, covariate: Covariates = None,
-    resume: Annotated[bool, typer.Option("--resume", help="leave out files that the folder --out holds")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="leave out what --out holds, as it is now")] = False,
 ) -> None:  # fmt: skip
     """Score every row of a log, in order, in bounded memory; a folder of files into a folder, file by file."""
     with _errors():

@@ -29,19 +29,21 @@ def own_name(expression: pl.Expr) -> str | None:
     return expression.meta.output_name() if plain else None
 
 
-def as_written(labels: Iterable[tuple[Column | None, ...]], others: Iterable[Column | None]) -> tuple[str, ...]:
-    """Columns that hold labels and nothing else: in a file of text 01 is not 1, and 4.10 not 4.1.
+def as_written(
+    labels: Iterable[tuple[Column | None, ...]], others: Iterable[Column | None]
+) -> tuple[tuple[str, ...], ...]:
+    """Columns that hold labels and nothing else: in a file of text, or a folder's name, 01 is not 1, and 4.10 not 4.1.
 
-    labels: those that stand together are read in one way.
+    labels: those that stand together are read in one way, and are told together.
     """
     told = {root for column in others if column is not None
             for root in ([column] if isinstance(column, str) else column.meta.root_names())}  # fmt: skip
-    found = set[str]()
+    found = list[tuple[str, ...]]()
     for together in labels:
         named = {column if isinstance(column, str) else own_name(column) for column in together if column is not None}
         if None not in named and not named & told:
-            found |= {name for name in named if name is not None}
-    return tuple(sorted(found))
+            found.append(tuple(sorted(name for name in named if name is not None)))
+    return tuple(found)
 
 
 def several(columns: Any, role: str = "columns") -> tuple[Any, ...]:

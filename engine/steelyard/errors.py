@@ -51,8 +51,8 @@ def warn(words: str) -> None:
 
 
 def said(error: Exception) -> str:
-    """What polars says of an error, without the plan of the query in which it met it."""
-    return str(error).partition("\n\nResolved plan")[0].strip()
+    """What polars says of an error, without the plan of the query in which it met it, and hints to who wrote that."""
+    return str(error).partition("\n\nResolved plan")[0].partition(", hint: ")[0].strip()
 
 
 def whole(name: str, value: Any, least: int = 0, most: int = _LARGEST) -> int:

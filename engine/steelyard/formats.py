@@ -13,8 +13,8 @@ import polars as pl
 from steelyard.errors import LogError
 
 OUTCOMES: dict[str, float] = {
-    **dict.fromkeys(("a", "A", "model_a", "left", "home", "win", "a_wins", "response_a", "1", "true"), 1.0),
-    **dict.fromkeys(("b", "B", "model_b", "right", "away", "loss", "b_wins", "response_b", "0", "false"), 0.0),
+    **dict.fromkeys(("a", "A", "model_a", "left", "home", "win", "a_wins", "response_a", "1", "1.0", "true"), 1.0),
+    **dict.fromkeys(("b", "B", "model_b", "right", "away", "loss", "b_wins", "response_b", "0", "0.0", "false"), 0.0),
     **dict.fromkeys(("tie", "draw", "tie (bothbad)", "both_bad", "bothbad", "equal", "0.5"), 0.5),
 }
 
@@ -43,26 +43,26 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def worth(outcomes: Mapping[Any, float]) -> dict[str, float]:
-    """What each label is worth, by its text; TypeError for anything but {label: number}."""
-    if not isinstance(outcomes, Mapping) or not all(isinstance(value, Real) for value in outcomes.values()):
-        raise TypeError(f"outcomes takes {{label: 1, 0, 0.5 or a number between}}, not {outcomes!r}")
-    known: dict[str, float] = {}
+def worth(outcomes: Mapping[Any, float | None]) -> dict[str, float | None]:
+    """What each label is worth, by its text; TypeError for anything but {label: number or None}."""
+    if not isinstance(outcomes, Mapping) or not all(isinstance(value, Real | None) for value in outcomes.values()):
+        raise TypeError(f"outcomes takes {{label: 1, 0, 0.5, a number between or None}}, not {outcomes!r}")
+    known: dict[str, float | None] = {}
     for key, value in outcomes.items():
         label = str(key).lower() if isinstance(key, bool) else str(key)
-        number = float(value)
+        number = None if value is None else float(value)
         if label in known and known[label] != number:
             raise ValueError(f"outcomes gives {label!r} two values, {known[label]} and {number}")
         known[label] = number
     return known
 
 
-def as_mapped(outcome: pl.Expr, kind: pl.DataType, values: Mapping[str, float]) -> pl.Expr:
+def as_mapped(outcome: pl.Expr, kind: pl.DataType, values: Mapping[str, float | None]) -> pl.Expr:
     """A column of numbers as what they are worth; beyond [0, 1], which is no outcome, where they are no label.
 
     Raises LogError for labels that are one number and worth two.
     """
-    known: dict[float, float] = {}
+    known: dict[float, float | None] = {}
     for label, value in values.items():
         with suppress(ValueError):  # a label that is no number is in no such column
             number = pl.Series([float(label)]).cast(pl.Float32 if kind == pl.Float32 else pl.Float64)[0]

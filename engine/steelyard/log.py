@@ -28,7 +28,7 @@ from steelyard.columns import (
 from steelyard.dictionary import alike, is_label
 from steelyard.errors import LogError, said, warn
 from steelyard.formats import FORMATS, OUTCOMES, as_mapped, worth
-from steelyard.sources import broken, opened, reader, scanned_by
+from steelyard.sources import broken, opened, reader, scanned_by, unlike
 
 if TYPE_CHECKING:
     from steelyard.blocks import Encoder
@@ -58,7 +58,7 @@ class PreferenceLog:
     steady: bool = True  # read again it has the same rows in the same order
     held: bool = False  # the source is a frame in memory
     mapped: bool = False  # outcomes were given, and are no default: numbers are labels too
-    written: tuple[str, ...] = ()  # columns that files of text are to give as they are written
+    unanswered: tuple[str, ...] = ()  # labels of the outcome that say what null says
 
     def schema(self) -> pl.Schema:
         """Column names and types of the source; reads metadata only."""
@@ -72,7 +72,14 @@ class PreferenceLog:
             yield
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             file = broken(self.files) if len(self.files) > 1 else None
-            raise LogError(f"could not read {file or self.name}: {said(error)}") from error
+            raise LogError(f"could not read {file or self.name}: {said(error)}{self._unlike(file)}") from error
+
+    def _unlike(self, file: str | None) -> str:
+        """What more there is to say of a log of several files, each of which can be read (file None)."""
+        told = unlike(self.files) if file is None and len(self.files) > 1 else None
+        if told is None:
+            return ""
+        return f'. {told}. Give one frame, as in scan(pl.concat([pl.scan_...(file), ...], how="diagonal_relaxed"))'
 
     def frame(self) -> pl.LazyFrame:
         """The source as polars sees it."""
@@ -94,7 +101,8 @@ class PreferenceLog:
                 "output file, ending in .parquet"
             )
         root = os.path.commonpath([Path(file).parent for file in self.files])
-        alone = [replace(self, source=reader([file], self.written), name=file, files=(file,)) for file in self.files]
+        kinds = self.schema()  # which one file alone may not tell, as of a folder k=01 beside k=x
+        alone = [replace(self, source=reader([file], kinds=kinds), name=file, files=(file,)) for file in self.files]
         return [(str(Path(shard.name).relative_to(root)), shard) for shard in alone]
 
     def refuse_own(self, *outputs: str | os.PathLike[str]) -> None:
@@ -136,6 +144,13 @@ class PreferenceLog:
     def in_place(self, columns: Iterable[Any]) -> bool:
         """Whether these are columns of a frame in memory, by name: they may be read where they lie."""
         return self.held and not self.tallies and all(isinstance(column, str) for column in columns)
+
+    @property
+    def by_row(self) -> PreferenceLog:
+        """The log with one row for each of the source: of tallies, which hold several outcomes, without any."""
+        if not self.tallies:
+            return self
+        return replace(self, tallies=(), roles={**self.roles, "outcome": pl.lit(None, pl.Float64)})
 
     @property
     def unfolded(self) -> int:
@@ -188,7 +203,11 @@ class PreferenceLog:
         if not any(isinstance(self.roles[side], pl.Expr) and roles[side].meta.is_literal() for side in "ab"):
             self._refuse_unlike(kinds["a"], kinds["b"])
         if self.mapped and kinds["outcome"].is_numeric():
-            roles["outcome"] = as_mapped(roles["outcome"], kinds["outcome"], self.outcomes)
+            known = {**self.outcomes, **dict.fromkeys(self.unanswered)}
+            roles["outcome"] = as_mapped(roles["outcome"], kinds["outcome"], known)
+        elif self.unanswered:
+            said_nothing = roles["outcome"].cast(pl.String).is_in(self.unanswered)
+            roles["outcome"] = pl.when(said_nothing).then(None).otherwise(roles["outcome"])
         for name in encoder.clusters:
             parts = [expression_of(self.cluster[int(p[8:])], schema, "cluster") for p in name.split("+")]
             texts = [self._text(part, "cluster") for part in parts]
@@ -365,7 +384,7 @@ def scan(
     a: Column | None = None,
     b: Column | None = None,
     outcome: Column | None = None,
-    outcomes: Mapping[Any, float] | None = None,
+    outcomes: Mapping[Any, float | None] | None = None,
     weight: Column | None = None,
     count: Column | None = None,
     position: Column | None = None,
@@ -390,7 +409,8 @@ def scan(
         Columns or expressions: the arm shown first, the other one, and who won from a's side (a label,
         or a number in [0, 1]; null = shown but not labelled).
     outcomes
-        Label to value, 1 (a wins), 0 (b wins) or 0.5 (tie); common spellings are known by default.
+        Label to value, 1 (a wins), 0 (b wins) or 0.5 (tie), or None for shown but not labelled, as null is; common
+        spellings are known by default.
     weight, count
         Sampling weight of a row (0, or from 1e-50 to 1e50), and how many identical comparisons it stands for.
     position
@@ -447,7 +467,8 @@ def scan(
     if missing:
         raise LogError(f"no column given for {', '.join(missing)}: name them, or choose a format")
     known = outcomes if outcomes is not None else (preset.outcomes if preset and preset.outcomes else OUTCOMES)
-    values = worth(known)
+    told = worth(known)
+    values = {label: value for label, value in told.items() if value is not None}
     wrong = [key for key, value in values.items() if not 0.0 <= value <= 1.0]
     if wrong:
         raise LogError(f"outcomes must lie in [0, 1]; not so for {wrong}")
@@ -488,7 +509,7 @@ def scan(
         steady=not isinstance(source, pl.LazyFrame),
         held=not (paths or isinstance(source, pl.LazyFrame | str | Path | Sequence)),
         mapped=outcomes is not None and "outcome" in roles and not tallies,
-        written=written,
+        unanswered=tuple(label for label, value in told.items() if value is None),
     )
 
 

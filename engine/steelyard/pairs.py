@@ -345,7 +345,7 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
             numbers = "numbers that outcomes= does not name" if log.mapped else "numbers must lie in [0, 1], not NaN"
             text += f" {strange[:5]}" if strange else f" ({numbers})"
         parts.append(text)
-    named = " name all of them with outcomes=," if "unknown outcome" in bad else ""
+    named = " name all of them with outcomes= (None: not labelled)," if "unknown outcome" in bad else ""
     if named and strange and len(_arms_among(encoder, strange)) == len(strange):
         named = f" give outcome={_by_name(log, encoder)} where the winner's name is the outcome,"
     return (

@@ -26,21 +26,22 @@ READERS: dict[str, Any] = {
 
 _TOLD_BY = 2000  # rows that tell what the columns of a CSV file hold: a log may begin with rows without an answer
 
+Labels = Sequence[tuple[str, ...]]
 Opened = tuple[pl.LazyFrame, str, tuple[str, ...]]
 
 
-def opened(source: Any, names: Sequence[str] = (), roles: Sequence[str] = ()) -> Opened:
+def opened(source: Any, labels: Labels = (), roles: Sequence[str] = ()) -> Opened:
     """The frame, what to call it in messages, and the local files that it is read from.
 
-    names: columns of labels, which CSV gives as they are written: 4.1 and 4.10 are two versions, 1 and 01 two codes.
-    roles: columns that are read, and that no file may lack.
+    labels: columns of labels, those that are read alike together; CSV and folders' names give them as they are written:
+    4.1 and 4.10 are two versions, 1 and 01 two codes. roles: columns that are read, and that no file may lack.
     """
     if isinstance(source, pl.LazyFrame):
         return source, "the lazy frame", ()
     if isinstance(source, pl.DataFrame):
         return source.lazy(), "the frame", ()
     if isinstance(source, str | Path) or (isinstance(source, Sequence) and source):
-        return _open_files(source, names, roles)
+        return _open_files(source, labels, roles)
     if isinstance(source, Mapping):
         lengths = {name: len(column) if hasattr(column, "__len__") else 1 for name, column in source.items()}
         if len(set(lengths.values())) > 1:
@@ -63,21 +64,21 @@ def _frame(source: Any, name: str) -> Opened:
         raise LogError(f"{name} cannot be made a frame: {error}") from error
 
 
-def _open_files(source: Any, names: Sequence[str], roles: Sequence[str]) -> Opened:
+def _open_files(source: Any, labels: Labels, roles: Sequence[str]) -> Opened:
     listed = [source] if isinstance(source, str | Path) else list(source)
     if not all(isinstance(path, str | Path) for path in listed):
         raise LogError("a list is one of paths or globs: put frames together with polars.concat first")
     paths = [str(path) for path in listed]
     name = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     if any("://" in path for path in paths):  # polars finds those
-        return _scanned(paths, names), name, ()
+        return _scanned(paths, labels), name, ()
     once: dict[Path, str] = {}  # whatever links and patterns lead to it
     for file in (file for path in paths for file in matching(path)):
         once.setdefault(file.resolve(), str(file))
     files = [*once.values()]
-    frame = reader(files, names)
+    frame = reader(files, labels)
     if len(files) > 1 and READERS[_ending(files[0])] is pl.scan_ndjson:  # where what is lacking would be null
-        with suppress(pl.exceptions.PolarsError):  # of a broken file it is told when that is read
+        with suppress(pl.exceptions.PolarsError, OSError):  # of a broken file it is told when that is read
             _refuse_lacking(files, roles)
     return frame, name, tuple(files)
 
@@ -85,18 +86,22 @@ def _open_files(source: Any, names: Sequence[str], roles: Sequence[str]) -> Open
 def matching(path: str) -> list[Path]:
     """The files that a path, a folder or a glob stands for, in order.
 
-    Empty files, and names that begin with a dot, are left out unless spelled out. LogError where there are none.
+    Left out are empty files, names that begin with a dot, and of a folder those that begin with _, which writers of
+    many files keep for their own. LogError where there are none, and for a Delta table, whose log tells which count.
     """
     if not path:
         raise LogError("the path of the log is empty")
     if Path(path).is_file():
         return [Path(path)]
     folder = Path(path).is_dir()
+    if folder and (Path(path) / "_delta_log").is_dir():
+        raise LogError(f"{path} is a Delta table, some of whose files may not count: scan polars.scan_delta({path!r})")
     pattern = f"{glob.escape(path)}/**/*" if folder else path
     names = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 (absolute ones too)
     found = [
-        file for file in names if file.is_file() and file.stat().st_size and (not folder or _ending(file) in READERS)
-    ]
+        file for file in names if file.is_file() and file.stat().st_size
+        and (not folder or (_ending(file) in READERS and not _kept_back(file.relative_to(path))))
+    ]  # fmt: skip
     if not found:
         why = "no such file, or only empty ones"
         if folder:
@@ -107,18 +112,25 @@ def matching(path: str) -> list[Path]:
     return found
 
 
+def _kept_back(file: Path) -> bool:
+    return any(part.startswith("_") and "=" not in part for part in file.parts)
+
+
 def _ending(path: str | Path) -> str:
     """What tells the kind of a file; text may be compressed beside."""
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     return suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in (".gz", ".zst") else (suffixes or [""])[-1]
 
 
-def reader(files: Sequence[str], names: Sequence[str] = ()) -> pl.LazyFrame:
-    """Local files of one kind, by name; folders named column=value become columns. names: as in :func:`opened`."""
+def reader(files: Sequence[str], labels: Labels = (), kinds: Mapping[str, Any] | None = None) -> pl.LazyFrame:
+    """Local files of one kind, by name; folders named column=value become columns.
+
+    labels: as in :func:`opened`. kinds: types of columns, as all files of a log tell them, where these are some.
+    """
     endings = sorted({_ending(file) for file in files})
     if len({READERS.get(ending) for ending in endings}) > 1:
         raise LogError(f"files of several kinds, {', '.join(endings)}, {files[0]} the first: name those of one kind")
-    return _scanned([glob.escape(file) for file in files], names)
+    return _scanned([glob.escape(file) for file in files], labels, kinds)
 
 
 def _refuse_lacking(files: Sequence[str], roles: Sequence[str]) -> None:
@@ -133,24 +145,42 @@ def _refuse_lacking(files: Sequence[str], roles: Sequence[str]) -> None:
             raise LogError(f"{file} lacks the columns {lacking[:5]}, which {files[0]} has: rename or add them")
 
 
-def _scanned(paths: list[str], names: Sequence[str]) -> pl.LazyFrame:
+def _scanned(paths: list[str], labels: Labels, kinds: Mapping[str, Any] | None = None) -> pl.LazyFrame:
     suffix = _ending(paths[0])
     if suffix not in READERS:
         raise LogError(f"{paths[0]}: unknown kind of file; known endings are {', '.join(READERS)}")
-    options: dict[str, Any] = {}
-    if suffix in (".parquet", ".pq") and any(c in path for path in paths for c in "*="):
-        options["hive_partitioning"] = True
+    hive = suffix in (".parquet", ".pq") and any(c in path for path in paths for c in "*=")
+    options: dict[str, Any] = {"hive_partitioning": True} if hive else {}
     if suffix == ".csv":
         options["infer_schema_length"] = _TOLD_BY
     frame: pl.LazyFrame = READERS[suffix](paths, **options)
-    if suffix != ".csv" or not names:
+    if not options or not (labels or kinds):
         return frame
     try:
         told = frame.collect_schema()
-    except pl.exceptions.PolarsError:  # told when it is read
+    except (pl.exceptions.PolarsError, OSError):  # told when it is read
         return frame
-    labels = {name: pl.String for name in names if told.get(name, pl.String) != pl.String}
-    return pl.scan_csv(paths, schema_overrides=labels, **options) if labels else frame
+    keys = [name for name in _keys(paths[0]) if name in told] if hive else []
+    wanted = _text(labels, told, keys) if kinds is None else kinds
+    other = {name: kind for name, kind in wanted.items() if name in (keys if hive else told) and told[name] != kind
+             and (hive or kind == pl.String)}  # fmt: skip
+    if not other:
+        return frame
+    if hive:
+        return pl.scan_parquet(paths, hive_schema={key: other.get(key, told[key]) for key in keys}, **options)
+    return pl.scan_csv(paths, schema_overrides=other, **options)
+
+
+def _keys(path: str) -> list[str]:
+    """The columns that a file's folders name."""
+    return [part.partition("=")[0] for part in Path(path).parts[:-1] if "=" in part]
+
+
+def _text(labels: Labels, told: pl.Schema, keys: Sequence[str]) -> dict[str, Any]:
+    """Which columns of labels are text: all, or those of folders beside which no number stands in the files."""
+    inside = [[name for name in together if name in told and name not in keys] for together in labels]
+    return {name: pl.String for together, others in zip(labels, inside, strict=True) for name in together
+            if not (keys and any(told[other].is_numeric() for other in others))}  # fmt: skip
 
 
 def scanned_by(query: pl.LazyFrame, named: Sequence[Path]) -> set[Path]:
@@ -171,4 +201,20 @@ def broken(files: Sequence[str]) -> str | None:
             reader([file]).collect_schema()
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
             return file
+    return None
+
+
+def unlike(files: Sequence[str]) -> str | None:
+    """In words, the first of several files with other columns than the first has, if there is one."""
+    first = reader(files[:1]).collect_schema()
+    for file in files[1:]:
+        other = reader([file]).collect_schema()
+        if [*other.items()] == [*first.items()]:
+            continue
+        alone = sorted({*other} ^ {*first})
+        kinds = [
+            f"{name} is {other[name]}, not {first[name]}" for name in {*other} & {*first} if other[name] != first[name]
+        ]
+        parts = [f"the columns {alone[:5]} are in one of the two alone"] if alone else sorted(kinds)[:3]
+        return f"{file} is not as {files[0]}: {', '.join(parts) or 'its columns stand in another order'}"
     return None

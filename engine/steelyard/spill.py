@@ -21,32 +21,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from steelyard.blocks import Block, block_rows
+from steelyard.blocks import ARRAYS, SEVERAL, Block, block_rows
 from steelyard.passes import Changes, Executor, cores, in_order
 
 S = TypeVar("S")
 MOST_IN_MEMORY = 3 << 27  # bytes of encoded rows that are kept in memory
 _FEW = 1 << 17  # numbers: a pass over so few (eight a row, and its features and contexts) is done before threads start
-_SEVERAL = ("clusters", "levels", "drawn", "shown", "context")  # tuples of arrays
 _SPARE = 1 << 26  # bytes that the disk must have left
-_ARRAYS = (
-    "a",
-    "b",
-    "y",
-    "weight",
-    "count",
-    "first",
-    "columns",
-    "features",
-    "group",
-    "propensity",
-    "sampling",
-    "design",
-    "fold",
-    "place",
-)
-
-
 _ABSENT: dict[str, Any] = {field.name: None if field.default is MISSING else field.default for field in fields(Block)}
 
 
@@ -180,7 +161,7 @@ def concatenated(group: Sequence[Block]) -> Block:
 def _block(arrays: dict[str, Any], start: int, n: int, arms: int) -> Block:
     """The block of arrays by name, as :func:`_arrays` gives them."""
     several = {kind: tuple(arrays.pop(name) for name in list(arrays) if name.startswith(f"{kind} "))
-               for kind in _SEVERAL}  # fmt: skip
+               for kind in SEVERAL}  # fmt: skip
     return Block(**{**_ABSENT, **arrays, **several, "start": start, "n": n, "arms": arms})
 
 
@@ -253,10 +234,10 @@ def _size(block: Block) -> int:
 
 def _arrays(block: Block) -> dict[str, Any]:
     """The block's arrays by name, without those it does not have."""
-    named = {name: getattr(block, name) for name in _ARRAYS}
+    named = {name: getattr(block, name) for name in ARRAYS}
     if isinstance(block.columns, tuple):
         del named["columns"]
-    for kind in _SEVERAL:
+    for kind in SEVERAL:
         named |= {f"{kind} {i}": codes for i, codes in enumerate(getattr(block, kind))}
     return {name: array for name, array in named.items() if array is not None}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,9 @@ def test_equals_brute_force(clusters):
     difference, spread = gap @ fit.parameter[:4], gap @ (rows.T @ rows)[:4, :4] @ gap.T
     test, wald = fit.test_equal(), difference @ np.linalg.solve(spread, difference)
     assert test.statistic == pytest.approx(wald, rel=1e-6)
-    units = min(len({x for x, y in zip(key, c, strict=True) if y == g}) if clusters else (c == g).sum() for g in (0, 1))
+    heavy = [((w / e)[c == g] ** 2).sum() ** 2 / ((w / e)[c == g] ** 4).sum() for g in (0, 1)]
+    units = [len({x for x, y in zip(key, c, strict=True) if y == g}) if clusters else (c == g).sum() for g in (0, 1)]
+    units = int(min(*heavy, *units))
     assert test.p_value == pytest.approx(
         scipy.stats.f.sf(wald * (units - 2) / (2 * (units - 1)), 2, units - 2), rel=1e-5
     )
@@ -291,3 +294,21 @@ def test_a_group_that_lacks_many_prompts_is_refused_however_many_groups_lack_non
     log = sy.scan(frame, outcome="y", features=("a", "b"), context="prompt", group="objective")
     with pytest.raises(sy.OverlapError, match=r"4\d\.\d % of the target has no support \(prompt=code has no E\)"):
         sy.GroupRewards().fit(log)
+
+
+def test_groups_whose_errors_rest_on_few_heavy_rows_are_warned_of():
+    rng = np.random.default_rng(4)
+    x, delta = rng.normal(size=1000), rng.normal(size=(1000, 2))
+    group = np.where(rng.random(1000) < sigmoid(x - np.log(11)), "few", "many")
+    frame = pl.DataFrame({"x": x, "g": group, "y": (rng.random(1000) < sigmoid(delta @ [0.7, -0.4])) * 1.0,
+                          "f0": delta[:, 0], "f1": delta[:, 1], "zero": np.zeros(1000)})  # fmt: skip
+    log = sy.scan(frame, outcome="y", features=(["f0", "f1"], ["zero", "zero"]), group="g", context="x")
+    with pytest.warns(UserWarning, match=r"the errors of few \(\d+ of \d+\) rest on few rows of large weight"):
+        fit = sy.GroupRewards().fit(log)
+    assert fit.units < 50
+    alike = frame.with_columns(g=pl.Series(np.where(rng.random(1000) < 0.1, "few", "many")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as few rows of nearly equal weight tell as much as they can
+        sy.GroupRewards().fit(
+            sy.scan(alike, outcome="y", features=(["f0", "f1"], ["zero", "zero"]), group="g", context="x")
+        )

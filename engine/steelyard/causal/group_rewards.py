@@ -34,7 +34,7 @@ from steelyard.causal.group_rewards_fit import GroupRewardsFit, GroupRow
 from steelyard.causal.held_out import held_out, shown
 from steelyard.causal.prepared import check_settings
 from steelyard.dictionary import Dictionary
-from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError
+from steelyard.errors import ConvergenceError, NotIdentifiedError, OverlapError, warn
 from steelyard.inference import Influence
 from steelyard.inference.clusters import cluster_names, clustered_meat, squared_sums, told_by
 from steelyard.inference.influence import warn_of_few
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
 
 _ROWS = 1 << 13  # rows whose scores are made at a time
+_HEAVY = 50  # rows of equal weight, fewer than which tell too little of a variance
 
 
 @dataclass(frozen=True)
@@ -220,8 +221,9 @@ def _design(block: Block, contexts: Contexts) -> Any:
 class _Sums:
     """total: of t. h: (G,) sum of t / e over each group's rows. r: (G, m) of h (y - m_c) delta; mean: (G,) of t m_c.
 
-    gap: (G,) of h (y - m_c). share: (G,) effective share of each group's rows, which are `rows` (G,). plain: (G,) mean
-    outcome as logged.
+    gap: (G,) of h (y - m_c). share: (G,) effective share of each group's rows, which are `rows` (G,). square: (G,) how
+    many rows of equal weight know their variance as well as these know theirs, the effective size of h^2. plain: (G,)
+    mean outcome as logged.
     """
 
     total: float
@@ -231,6 +233,7 @@ class _Sums:
     gap: Any
     share: Any
     rows: Any
+    square: Any
     plain: Any
 
     @staticmethod
@@ -245,10 +248,10 @@ class _Sums:
             r = np.stack([by(h * e * row) for row in np.asarray(block.columns)], axis=1)
             y, s = np.asarray(block.y), np.ones(block.n) if block.sampling is None else block.sampling
             m = np.asarray(block.design) @ (c * t)
-            return [c @ t, by(h), r, m, by(h * e), by(h * h), by(1.0), by(s), by(s * y)]
+            return [c @ t, by(h), r, m, by(h * e), by(h * h), by(h**4), by(1.0), by(s), by(s * y)]
 
-        total, h, r, mean, gap, square, n, t, won = (sum(part) for part in zip(*ready.each(one), strict=True))
-        return _Sums(total, h, r / h[:, None], mean / total, gap / h, h**2 / square / n, n, won / t)
+        total, h, r, mean, gap, square, fourth, n, t, won = (sum(part) for part in zip(*ready.each(one), strict=True))
+        return _Sums(total, h, r / h[:, None], mean / total, gap / h, h**2 / square / n, n, square**2 / fourth, won / t)
 
     @property
     def rewards(self) -> Any:
@@ -355,6 +358,17 @@ def _told(ready: Blocks, clusters: list[tuple[int, str, int]], whose: list[int],
     return np.min([squared_sums(ready, cluster, len(which), sizes).told for cluster in clusters], axis=0)
 
 
+def _warn_of_heavy(labels: tuple[str, ...], sums: _Sums) -> None:
+    """Warns of groups whose errors are told by a few heavy rows among many: they miss what only others would show."""
+    each = zip(labels, sums.square.tolist(), sums.rows.tolist(), strict=True)
+    heavy = [f"{label} ({size:.0f} of {rows:.0f})" for label, size, rows in each if size < min(_HEAVY, rows / 2)]
+    if heavy:
+        warn(
+            f"the errors of {', '.join(heavy)} rest on few rows of large weight: intervals are too short (of 95 %, "
+            "some 91 cover). Use coarser contexts, or collect more of these groups where they are rare."
+        )
+
+
 def _estimated(
     spec: GroupRewards, naive: RewardFit | None, ready: Blocks, sums: _Sums, tilt: Balancing | None,
     propensity: Propensity, features: list[str], clusters: list[tuple[int, str, int]], overlap: Any,
@@ -394,6 +408,7 @@ def _estimated(
         psi = Influence(bread, scores.meat(ready))
     units = told_by(ready, clusters, len(labels), lambda block: [block.group])
     warn_of_few(labels, units, min((codes for *_, codes in clusters), default=0))
+    _warn_of_heavy(labels, sums)
     whose = [group for group, known in enumerate(found) for _ in known.place]
     which = [j for known in found for j in known.place]
     told = np.append(_told(ready, clusters, whose, which), units)
@@ -408,5 +423,5 @@ def _estimated(
     words = f"each group's rewards of response features, and its mean outcome, over {people}"
     return GroupRewardsFit(
         spec, labels, rows, np.concatenate([*beta, sums.rewards]), psi, sums.share, sums.rows, sums.plain, n,
-        int(units.min()), steps, norm, naive, overlap, words, dropped,
+        max(1, int(min(units.min(), sums.square.min()))), steps, norm, naive, overlap, words, dropped,
     )  # fmt: skip

@@ -57,7 +57,8 @@ class GroupRewardsFit:
     rows: the coefficients. parameter: (p,) theirs, then the mean outcome of each group. psi: their influence.
     share: (G,) effective share of each group's rows. asked: (G,) how many comparisons these are. plain: (G,) mean
     outcome on its own prompts. n: comparisons.
-    units: the fewest comparisons, or clusters of a column, that a group has.
+    units: the fewest comparisons, or clusters of a column, that a group has; of heavy weights fewer, as many of equal
+    ones as know a variance as well.
     naive: each group's rewards on its own prompts, where they are finite. overlap: what the propensity alone leaves of
     the log; a file does not keep it. estimand: in words.
     """
@@ -158,9 +159,9 @@ class GroupRewardsFit:
     def test_equal(self, terms: Sequence[str] | None = None) -> EqualityTest:
         """Wald test that every group has the same rewards of these terms (default: all that each group identifies).
 
-        Against Hotelling's T^2 with the degrees of the group that has fewest clusters (or comparisons): the covariance
-        was estimated, and of 40 clusters a chi-square rejects 12 equal differences six times too often. Where groups
-        share no cluster this rejects too rarely, rather than too often.
+        Against Hotelling's T^2 with the degrees of the group that has fewest clusters (or comparisons; of heavy weights
+        fewer, see `units`): the covariance was estimated, and of 40 clusters a chi-square rejects 12 equal differences
+        six times too often. Where groups share no cluster this rejects too rarely, rather than too often.
         """
         known = {(row.group, row.term): row.place for row in self.rows}
         names = list(dict.fromkeys(row.term for row in self.rows)) if terms is None else list(terms)
@@ -188,7 +189,7 @@ class GroupRewardsFit:
         left = self.units - rank
         if left < 1:
             raise NotIdentifiedError(
-                f"{len(gap)} differences, and a group has {self.units} clusters or rows: fewer terms"
+                f"{len(gap)} differences, but a group's errors rest on {self.units} clusters or rows: test fewer"
             )
         statistic = float(gap @ np.linalg.solve(spread, gap))
         p_value = float(scipy.stats.f.sf(statistic * left / (rank * (self.units - 1)), rank, left))

@@ -145,6 +145,10 @@ class RewardFit(Fit):
         group = Dictionary(list(design.groups)) if design.groups else None
         return replace(design.asked_of(log), covariates=design.covariates, features=design.features, group=group)
 
+    @property
+    def _names(self) -> Sequence[str]:
+        return self.design.names
+
     def _checked(self, log: PreferenceLog) -> None:
         fitted, names = list(self.design.features), log.feature_columns()
         if names not in (fitted, [f"{name.rpartition('[')[0]}" for name in fitted[:1]]):

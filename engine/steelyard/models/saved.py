@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -149,6 +149,10 @@ def loaded_terms(facts: dict[str, Any], arrays: dict[str, Any]) -> list[Term]:
     free = len(arrays["parameter"]) - facts["estimate"]["k"]
     if not all(isinstance(name, str) for name, *_ in terms):
         raise FormatError("terms that are no text")
+    for name in ("n", "weight"):
+        number = facts.get(name, 1)
+        if not (isinstance(number, int | float) and 0 < number < inf):
+            raise FormatError(f"{name} is {number!r}, where a positive number is due")
     if any(not 0 <= place < free for _, places, _ in terms for place in places or ()):
         raise FormatError("terms of parameters that are not there")
     return terms

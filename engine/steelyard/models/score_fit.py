@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from steelyard.models.bradley_terry import BradleyTerry
 
 _SCALES = {"logit": (1.0, 0.0), "elo": (400.0 / np.log(10.0), 1000.0)}
+_MADE_OF = "steelyard.made_of"  # key of what a file of scores was made of
 _MANY_ARMS = "beyond 4,000 arms: no rank set; standard error to within {:.1f} % (Monte Carlo)"
 NO_SPREAD = 1e-9  # standard error on the logit scale below which there is none
 _UNSETTLED = "its standard error did not settle in the Monte Carlo draws: ask for a contrast"
@@ -182,10 +184,15 @@ class Fit(ABC):
 
     # --- scoring logs ----------------------------------------------------------------------------
     def predict(self, log: PreferenceLog) -> pl.LazyFrame:
-        """Rows in log order: margin p_a p_tie p_b log_likelihood; null for arms without a score."""
+        """Rows in log order: margin p_a p_tie p_b log_likelihood; null for arms without a score.
+
+        The likelihood is null where the outcome is, where it is no outcome, and of a tie where `ties="drop"` left ties
+        out; and of tallies (format="pairs"), each row of which holds several outcomes.
+        """
         names = ("margin", "p_a", "p_tie", "p_b", "log_likelihood")
         schema = pl.Schema(dict.fromkeys(names, pl.Float64))
-        self._checked(needs_log(log))
+        log = needs_log(log).by_row
+        self._checked(log)
         selected = log.selected(self._encoder(log))
         return selected.map_batches(lambda batch: self._scored(log, batch), schema=schema, streamable=True)
 
@@ -200,6 +207,8 @@ class Fit(ABC):
         if block.label is not None and block.value is not None:
             y = np.append(block.value, np.nan)[np.maximum(block.label, -1)]
         y = np.where((y >= 0.0) & (y <= 1.0), y, np.nan)  # other numbers are no outcome
+        if self.spec.ties == "drop":
+            y = np.where(y == 0.5, np.nan, y)
         likelihood = self.own.at(eta, y)[0] if self.own else self._log_likelihood(eta, y)
         columns = {"margin": eta, "p_a": p_a, "p_tie": p_tie, "p_b": p_b, "log_likelihood": likelihood}
         return pl.DataFrame({name: pl.Series(values).fill_nan(None) for name, values in columns.items()})
@@ -208,8 +217,8 @@ class Fit(ABC):
         """Streams :meth:`predict` to Parquet in bounded memory; a file appears whole or not at all.
 
         path: a file ending in .parquet; or a folder, for a log scanned from a folder or glob: one file for each of
-        its files, under the same name. resume: leave out what the folder already holds.
-        Returns how many rows have a null margin, for arms without a score.
+        its files, under the same name. resume: leave out what the folder already holds, scored by this fit from the
+        file as it is now. Returns how many rows of all have a null margin, for arms without a score.
         """
         target = Path(path)
         if target.suffix.lower() == ".parquet":
@@ -221,16 +230,40 @@ class Fit(ABC):
         unscored, shards = 0, [((target / name).with_suffix(".parquet"), shard) for name, shard in log.shards()]
         log.refuse_own(*(whole for whole, _ in shards))
         for whole, shard in shards:
-            if not (resume and whole.exists()):
+            made_of = {_MADE_OF: self._signature(shard)}
+            if resume and _holds(whole, made_of):
+                unscored += _unscored(whole)
+            else:
                 whole.parent.mkdir(parents=True, exist_ok=True)
-                unscored += self._sink(shard, whole)
+                unscored += self._sink(shard, whole, made_of)
         return unscored
 
-    def _sink(self, log: PreferenceLog, path: Path) -> int:
+    def _sink(self, log: PreferenceLog, path: Path, made_of: dict[str, str] | None = None) -> int:
         log.refuse_own(path)
         with replacing(path, ".part") as temporary:
-            self.predict(log).sink_parquet(temporary)
-            return int(pl.scan_parquet(temporary, glob=False).select(pl.col("margin").null_count()).collect().item())
+            self.predict(log).sink_parquet(temporary, metadata=made_of)
+            return _unscored(temporary)
+
+    def _signature(self, shard: PreferenceLog) -> str:
+        """Of what scores are made of: the parameters, what is read for each role, and the file as it is now."""
+        file = Path(shard.files[0]).stat()
+        read = (shard.roles, shard.outcomes, shard.unanswered, shard.covariates, shard.features, shard.context)
+        told = (
+            read,
+            self.spec.model,
+            self.spec.ties,
+            self.spec.link,
+            self._names,
+            shard.group,
+            file.st_size,
+            file.st_mtime_ns,
+        )
+        return sha256(str(told).encode() + self.estimate.parameter.tobytes()).hexdigest()
+
+    @property
+    @abstractmethod
+    def _names(self) -> Sequence[str]:
+        """Of arms or columns, what the parameters are of."""
 
     @abstractmethod
     def _encoder(self, log: PreferenceLog) -> Encoder:
@@ -242,6 +275,18 @@ class Fit(ABC):
     @abstractmethod
     def _margin(self, block: Block) -> Any:
         """(n,) linear predictor of a block's rows, NaN where it cannot be told."""
+
+
+def _holds(path: Path, made_of: dict[str, str]) -> bool:
+    """Whether a file is one of scores, whole, that were made of these."""
+    try:
+        return made_of.items() <= pl.read_parquet_metadata(path).items()
+    except (OSError, pl.exceptions.PolarsError):  # there is none, or something else stands there
+        return False
+
+
+def _unscored(path: Path) -> int:
+    return int(pl.scan_parquet(path, glob=False).select(pl.col("margin").null_count()).collect().item())
 
 
 @dataclass(frozen=True)
@@ -263,6 +308,10 @@ class ScoreFit(Fit):
     @property
     def arms(self) -> list[str]:
         return self.pairs.arms.to_list()
+
+    @property
+    def _names(self) -> Sequence[str]:
+        return self.arms
 
     @property
     def main(self) -> Any:

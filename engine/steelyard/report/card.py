@@ -21,6 +21,7 @@ from steelyard.causal.policy_value_fit import PolicyValueFit
 from steelyard.causal.sensitivity import sensitivity
 from steelyard.errors import NotIdentifiedError
 from steelyard.models.reward_fit import RewardFit
+from steelyard.models.saved import LoadedWeights
 from steelyard.models.score_fit import Fit
 
 _BOUNDS = "bounds are known for doubly robust scores and win rates: see steelyard.sensitivity"
@@ -255,6 +256,8 @@ def _of_policy(fit: PolicyValueFit) -> Card:
 
 
 def _of_plain(fit: Fit) -> Card:
+    if isinstance(fit.spec.weights, LoadedWeights):
+        raise ValueError("a loaded fit has lost its weights: the card needs what they leave of the log")
     weights = fit.spec.weights if isinstance(fit.spec.weights, Weights) else None
     if weights is None:
         unconfounded = Assumption(
