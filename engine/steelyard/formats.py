@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from steelyard.columns import Column
 from steelyard.errors import LogError
 
 OUTCOMES: dict[str, float] = {
@@ -41,6 +42,37 @@ FORMATS: dict[str, Format] = {
     ),
     "chosen_rejected": Format("chosen", "rejected", pl.lit(1.0), position=pl.lit(value=False)),
 }
+
+
+def roles_of(
+    preset: Format | None, given: Mapping[str, Column | None], features: bool
+) -> tuple[dict[str, Column], tuple[str, ...], bool]:
+    """The column of each role, by what was given or else by the format; its tallies; and whether rows show no arms.
+
+    Raises LogError where a role has no column. Rows with features may show none: both arms are then one of that name.
+    """
+    known = {role: getattr(preset, role, None) if column is None else column for role, column in given.items()}
+    tallies = preset.tallies if preset and given["outcome"] is None else ()
+    armless = features and known["a"] is None and known["b"] is None
+    if armless:
+        known |= {side: pl.lit(f"response {side}") for side in "ab"}
+    missing = [role for role in ("a", "b", *(() if tallies else ("outcome",))) if known[role] is None]
+    if missing:
+        raise LogError(f"no column given for {', '.join(missing)}: name them, or choose a format")
+    return {role: column for role, column in known.items() if column is not None}, tallies, armless
+
+
+def values_of(
+    preset: Format | None, outcomes: Mapping[Any, float | None] | None
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """What each label is worth, and the labels that say that nobody answered."""
+    known = outcomes if outcomes is not None else (preset.outcomes if preset and preset.outcomes else OUTCOMES)
+    told = worth(known)
+    values = {label: value for label, value in told.items() if value is not None}
+    wrong = [label for label, value in values.items() if not 0.0 <= value <= 1.0]
+    if wrong:
+        raise LogError(f"outcomes must lie in [0, 1]; not so for {wrong}")
+    return values, tuple(label for label, value in told.items() if value is None)
 
 
 def worth(outcomes: Mapping[Any, float | None]) -> dict[str, float | None]:

@@ -27,11 +27,12 @@ from steelyard.columns import (
 )  # fmt: skip
 from steelyard.dictionary import alike, is_label
 from steelyard.errors import LogError, said, warn
-from steelyard.formats import FORMATS, OUTCOMES, as_mapped, worth
+from steelyard.formats import FORMATS, as_mapped, roles_of, values_of
 from steelyard.sources import broken, opened, reader, scanned_by, unlike
 
 if TYPE_CHECKING:
     from steelyard.blocks import Encoder
+    from steelyard.checks import Check
 
 
 _OUTCOMES = frozenset({"winner", "outcome", "preference", "preferred", "verdict", "vote", "chosen"})  # names of them
@@ -39,7 +40,13 @@ _OUTCOMES = frozenset({"winner", "outcome", "preference", "preferred", "verdict"
 
 @dataclass(frozen=True)
 class PreferenceLog:
-    """A log of comparisons, unread until a pass needs it. Made by :func:`scan`."""
+    """A log of comparisons, unread until a pass needs it. Made by :func:`scan`, whose arguments most fields are.
+
+    name: of the source, in messages. roles: column of a, b and outcome, and of weight, count and position where there
+    are any; of tallies, count columns of one row a pair, without an outcome. outcomes: what labels are worth;
+    unanswered: labels that say what null says. files: those it is read from, if local. armless: a and b are one arm
+    each, since features alone count.
+    """
 
     source: pl.LazyFrame
     name: str
@@ -58,7 +65,7 @@ class PreferenceLog:
     steady: bool = True  # read again it has the same rows in the same order
     held: bool = False  # the source is a frame in memory
     mapped: bool = False  # outcomes were given, and are no default: numbers are labels too
-    unanswered: tuple[str, ...] = ()  # labels of the outcome that say what null says
+    unanswered: tuple[str, ...] = ()
 
     def schema(self) -> pl.Schema:
         """Column names and types of the source; reads metadata only."""
@@ -351,7 +358,7 @@ class PreferenceLog:
 
         return pair_table(self).arms.to_list()
 
-    def check(self) -> Any:
+    def check(self) -> Check:
         """Rows, arms, ties, bad rows by reason and components of the comparison graph; one pass."""
         from steelyard.checks import check
 
@@ -450,56 +457,32 @@ def scan(
     if on_bad not in ("raise", "drop", "quarantine"):
         raise ValueError(f"on_bad must be 'raise', 'drop' or 'quarantine', not {on_bad!r}")
     preset = FORMATS[format] if format else None
-    roles: dict[str, Column | None] = {
-        "a": a if a is not None else (preset.a if preset else None),
-        "b": b if b is not None else (preset.b if preset else None),
-        "outcome": outcome if outcome is not None else (preset.outcome if preset else None),
-        "weight": weight,
-        "count": count,
-        "position": position if position is not None else (preset.position if preset else None),
-    }
-    tallies = preset.tallies if preset and outcome is None else ()
-    armless = features is not None and roles["a"] is None and roles["b"] is None
-    if armless:
-        roles |= {side: pl.lit(f"response {side}") for side in "ab"}
-    needed = ("a", "b") if tallies else ("a", "b", "outcome")
-    missing = [name for name in needed if roles[name] is None]
-    if missing:
-        raise LogError(f"no column given for {', '.join(missing)}: name them, or choose a format")
-    known = outcomes if outcomes is not None else (preset.outcomes if preset and preset.outcomes else OUTCOMES)
-    told = worth(known)
-    values = {label: value for label, value in told.items() if value is not None}
-    wrong = [key for key, value in values.items() if not 0.0 <= value <= 1.0]
-    if wrong:
-        raise LogError(f"outcomes must lie in [0, 1]; not so for {wrong}")
-    for role, given in (*roles.items(), ("group", group), ("propensity", propensity)):
-        if given is not None:
-            a_column(given, role)
+    given = {"a": a, "b": b, "outcome": outcome, "weight": weight, "count": count, "position": position}
+    roles, tallies, armless = roles_of(preset, given, features is not None)
+    values, unanswered = values_of(preset, outcomes)
+    for role, column in (*roles.items(), ("group", group), ("propensity", propensity)):
+        if column is not None:
+            a_column(column, role)
     if not isinstance(covariates, Mapping | None):
         raise TypeError(f"covariates takes {{name: column or expression}}, not {covariates!r}")
-    for role, given in (covariates or {}).items():
-        a_column(given, f"covariate {role!r}")
+    adjusted = {name: a_column(column, f"covariate {name!r}") for name, column in (covariates or {}).items()}
     contexts, clusters, sides = several(context, "context"), several(cluster, "cluster"), both_sides(features)
-    named = [name_of(column) for column in contexts]
-    twice = sorted({column for column in named if named.count(column) > 1})
-    if twice:
-        raise LogError(f"several context columns are named {twice}: leave one out, or rename it with .alias()")
-    _warn_of_names(named, roles["outcome"])
+    _check_names([name_of(column) for column in contexts], roles.get("outcome"))
     labels = [(roles["a"], roles["b"]), (group,), *((column,) for column in clusters)]
-    others = [*(roles[role] for role in ("outcome", "weight", "count", "position")), propensity,
-              *(covariates or {}).values(), *contexts]  # fmt: skip
+    others = [*(roles.get(role) for role in ("outcome", "weight", "count", "position")), propensity,
+              *adjusted.values(), *contexts]  # fmt: skip
     written = as_written(labels, [*others, *(column for side in sides for column in several(side))])
     read = [column for column in (*chain(*labels), *others) if isinstance(column, str)]
     frame, name, paths = opened(source, written, read)
     return PreferenceLog(
         source=frame,
         name=name,
-        roles={key: column for key, column in roles.items() if column is not None},
+        roles=roles,
         outcomes=values,
         tallies=tallies,
         cluster=clusters,
         context=contexts,
-        covariates=dict(covariates or {}),
+        covariates=adjusted,
         features=sides,
         group=group,
         propensity=propensity,
@@ -509,12 +492,15 @@ def scan(
         steady=not isinstance(source, pl.LazyFrame),
         held=not (paths or isinstance(source, pl.LazyFrame | str | Path | Sequence)),
         mapped=outcomes is not None and "outcome" in roles and not tallies,
-        unanswered=tuple(label for label, value in told.items() if value is None),
+        unanswered=unanswered,
     )
 
 
-def _warn_of_names(contexts: Sequence[str], outcome: Column | None) -> None:
-    """Warns of contexts that are the outcome by name: those are known after the answer only."""
+def _check_names(contexts: Sequence[str], outcome: Column | None) -> None:
+    """Refuses contexts of one name, and warns of those with the outcome's, which are known after the answer only."""
+    twice = sorted({name for name in contexts if contexts.count(name) > 1})
+    if twice:
+        raise LogError(f"several context columns are named {twice}: leave one out, or rename it with .alias()")
     same = {column.casefold() for column in (outcome,) if isinstance(column, str)}
     for name in contexts:
         if name.casefold() in same | _OUTCOMES:

@@ -21,6 +21,7 @@ from steelyard.assignment.misfit import Misfit, misfit
 from steelyard.assignment.models import Logged, SoftmaxModel
 from steelyard.assignment.precision import standard_errors
 from steelyard.blocks import Block, Encoder
+from steelyard.columns import several
 from steelyard.dictionary import Dictionary
 from steelyard.errors import LogError, NotIdentifiedError, check_level, refuse_class, within
 from steelyard.inference.bands import p_value, quantile
@@ -28,7 +29,7 @@ from steelyard.inference.clusters import cluster_names
 from steelyard.log import needs_log
 from steelyard.pairs import cluster_columns, good_rows, lacking
 from steelyard.passes import Changes, Executor, on, run_pass
-from steelyard.rows import read_rows
+from steelyard.rows import Rows, read_rows
 from steelyard.spill import Blocks
 
 if TYPE_CHECKING:
@@ -274,8 +275,7 @@ class PairPropensity:
         needs_log(log)
         if executor is not None:
             return on(executor, self.fit, log)
-        rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=cluster_columns(log)), log), threads,
-                         unlabelled=True)  # fmt: skip
+        rows = _encoded(self, log, threads)
         return self.of_rows(rows.blocks, rows.encoder, tuple(rows.pairs.arms.to_list()), rows.pairs.dropped, log)
 
     @property
@@ -288,11 +288,11 @@ class PairPropensity:
         if log.armless:
             raise LogError(f"{log.name} was scanned without a= and b=: pairs of arms need them")
         if self.method == "frequency" and self.classifier is None:
-            _refuse_arms(log, _names(self.strata))
-            return replace(encoder, levels={name: Dictionary() for name in _names(self.strata)})
+            _refuse_arms(log, several(self.strata))
+            return replace(encoder, levels={name: Dictionary() for name in several(self.strata)})
         if self.method == "logged" and self.classifier is None:
             return replace(encoder, propensity=True)
-        _refuse_arms(log, log.context_names() if self.context is None else _names(self.context))
+        _refuse_arms(log, log.context_names() if self.context is None else several(self.context))
         return context_encoder(log, encoder, _wanted(self.context))
 
     def of_rows(
@@ -362,8 +362,7 @@ class GroupPropensity(_ByContext):
         needs_log(log)
         if executor is not None:
             return on(executor, self.fit, log)
-        rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=cluster_columns(log)), log), threads,
-                         unlabelled=True)  # fmt: skip
+        rows = _encoded(self, log, threads)
         return self.of_rows(rows.blocks, rows.encoder, rows.pairs.dropped, log)
 
     def asked_of(self, encoder: Encoder, log: PreferenceLog) -> Encoder:
@@ -409,8 +408,7 @@ class LabelPropensity(_ByContext):
         needs_log(log)
         if executor is not None:
             return on(executor, self.fit, log)
-        rows = read_rows(log, self.asked_of(Encoder(dict(log.outcomes), clusters=cluster_columns(log)), log), threads,
-                         unlabelled=True)  # fmt: skip
+        rows = _encoded(self, log, threads)
         return self.of_rows(rows.blocks, rows.encoder, tuple(rows.pairs.arms.to_list()), rows.pairs.dropped, log)
 
     def asked_of(self, encoder: Encoder, log: PreferenceLog) -> Encoder:
@@ -461,15 +459,17 @@ def _check(spec: Any) -> None:
         listed = isinstance(names, Iterable) and not isinstance(names, pl.Expr)
         if not listed or not all(isinstance(name, str) for name in names):
             raise TypeError(f"contexts are given by name, as the log's context columns are called, not as {names!r}")
-        if len(set(_names(names))) < len(_names(names)):
+        if len(set(several(names))) < len(several(names)):
             raise ValueError(f"each column is named once, not as in {names!r}")
     refuse_class(spec.classifier, "classifier")
     if spec.classifier is not None and not hasattr(spec.classifier, "predict_proba"):
         raise ValueError(f"classifier {spec.classifier!r} has no predict_proba")
 
 
-def _names(names: str | Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _encoded(spec: Any, log: PreferenceLog, threads: int | None) -> Rows:
+    """The rows of a log as a propensity reads them, answered or not."""
+    encoder = spec.asked_of(Encoder(dict(log.outcomes), clusters=cluster_columns(log)), log)
+    return read_rows(log, encoder, threads, unlabelled=True)
 
 
 def _refuse_arms(log: PreferenceLog, names: Sequence[str]) -> None:
@@ -484,7 +484,7 @@ def _refuse_arms(log: PreferenceLog, names: Sequence[str]) -> None:
 
 
 def _wanted(names: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if names is None else _names(names)
+    return None if names is None else several(names)
 
 
 def _columns(

@@ -18,6 +18,7 @@ import polars as pl
 from steelyard.assignment.contexts import Contexts
 from steelyard.blocks import Block
 from steelyard.causal.doubly_robust_fit import DoublyRobustFit
+from steelyard.columns import name_of, several
 from steelyard.errors import ConvergenceError, NotIdentifiedError, warn, whole
 from steelyard.models.reward_fit import RewardFit
 from steelyard.models.score_fit import Fit, ScoreFit
@@ -87,7 +88,7 @@ def plan(fit: Any, n: int, context: str | Sequence[str] = ()) -> Plan:
     100
     """
     n = whole("n", n, 1, 10**12)
-    names = (context,) if isinstance(context, str) else tuple(context or ())
+    names = tuple(name_of(column) for column in several(context, "context"))
     if isinstance(fit, DoublyRobustFit):
         return _of_means(fit, n, names)
     if names:

@@ -51,7 +51,7 @@ class Network(nn.Module):
         self.adversary = _layers(WIDTH, c)
 
     def forward(self, e: Any, objective: Any) -> tuple[Any, Any]:
-        """(n,) rewards, and (n,) logits of each objective by the adversary, where there is one."""
+        """(n,) rewards, and (n, C) logits of the objectives by the adversary, where there is one."""
         if self.kind == "base":
             return self.map(torch.cat([e, functional.one_hot(objective, self.c).to(e)], 1))[:, 0], None
         shared = self.map(e)
