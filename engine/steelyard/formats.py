@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from steelyard.columns import Column
 from steelyard.errors import LogError
+
+if TYPE_CHECKING:
+    from steelyard.columns import Column
 
 OUTCOMES: dict[str, float] = {
     **dict.fromkeys(("a", "A", "model_a", "left", "home", "win", "a_wins", "response_a", "1", "1.0", "true"), 1.0),

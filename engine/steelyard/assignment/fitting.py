@@ -63,7 +63,7 @@ def softmax(spec: Any, assigned: Assigned, contexts: Contexts, blocks: Blocks) -
     two = k == 2 and draws == 1
     designed = _designs_later(contexts, blocks) if two else blocks.map(partial(_designed, contexts))
     problem = SoftmaxProblem(designed, k, d, spec.ridge)
-    told = [] if spec.ridge or two else problem.told()
+    told = [] if spec.ridge or two else problem.collinear()
     if told:
         names = [contexts.terms[j - 1] for j in told if j]
         raise NotIdentifiedError(f"the context columns {names} tell each other: leave some out, or shrink by ridge=")

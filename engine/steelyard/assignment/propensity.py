@@ -110,7 +110,7 @@ class Propensity:
         names = self.assigned.names() if self.assigned.pairs is not None else list(self.assigned.labels)
         terms = ["intercept", *self.contexts.terms]
         values = self.contexts.on_users_scale(self.model.gamma)[self.model.free]
-        told = [] if self.spec.ridge else self.model.problem.told()
+        told = [] if self.spec.ridge else self.model.problem.collinear()
         collinear = f"collinear: {', '.join(terms[j] for j in told if j)} tell each other"
         errors, why = standard_errors(self.model, next(iter(self.clusters), None))
         z, rows = quantile(level), list[tuple[Any, ...]]()

@@ -95,7 +95,7 @@ class SoftmaxProblem:
 
         return sum(self.blocks.each(one), np.zeros((self.k, self.d)))
 
-    def told(self) -> list[int]:
+    def collinear(self) -> list[int]:
         """Places of the columns (D) that others tell; the constant with them, which moves with their coefficients."""
         found = (1 + np.flatnonzero(collinear(self._correlation))).tolist()
         return [0, *found] if found else []

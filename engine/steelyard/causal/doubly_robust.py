@@ -309,8 +309,10 @@ def _estimated(
     dropped = {reason: n for reason, n in left if spec.labelled is None or reason != "not labelled"}
     fit = DoublyRobustFit(
         spec, ready.pairs, score, why, estimate, None, "cluster" if ready.clusters else "sandwich", omega, win,
-        found.answered + found.answered.T, found.total, found.effective_size, int(found.rows), naive, ready.overlap,
-        ready.contexts, problem, found, centre, alone, rate_meat, ready.clusters, _estimand(spec), dropped,
+        answered=found.answered + found.answered.T, total=found.total, effective_size=found.effective_size,
+        n=int(found.rows), naive=naive, overlap=ready.overlap, contexts=ready.contexts, problem=problem,
+        residuals=found, centre=centre, alone=alone, rate_meat=rate_meat, clusters=ready.clusters,
+        words=_estimand(spec), dropped=dropped,
     )  # fmt: skip
     return fit.referred(psi)
 

@@ -179,8 +179,8 @@ class DoublyRobustFit(ScoreFit):
 
         def one(block: Block) -> tuple[Any, Any, Any]:
             out = np.empty((len(names), block.n))
-            for at, _, t, e, *_ in problem.rows(block, residuals):
-                out[:, at] = bread @ (e - self.centre[:, None] * t)[main]
+            for some in problem.rows(block, residuals):
+                out[:, some.at] = bread @ (some.sums - self.centre[:, None] * some.t)[main]
             return out if block.count is None else out * block.count, block.fold, block.numbers(np.arange(block.n))
 
         parts, folds, rows = zip(*problem.blocks.each(one), strict=True)

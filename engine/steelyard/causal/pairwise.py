@@ -146,6 +146,26 @@ def refuse_thin(found: Any, floor: float) -> None:
         )
 
 
+class Added(NamedTuple):
+    """Some rows, and what they add. at: where they stood. t: (n,) target weights. sums: (K, n) E, the sums over
+    opponents before they are centred; alone: (K, n) the same without the judge, if there is one. means: (K, K) the sum
+    of t mu. table: the outcome model's of the rows.
+    """
+
+    at: Any
+    block: Block
+    t: Any
+    sums: Any
+    alone: Any
+    means: Any
+    table: Any
+
+    @property
+    def count(self) -> Any:
+        """(n,) how many comparisons each row stands for."""
+        return np.ones(self.block.n) if self.block.count is None else self.block.count
+
+
 class Moments(NamedTuple):
     """Of all rows. means: (K, K) sum of t mu. square: (K, K) of E E'. cross: (K,) of t E. tt: of t^2.
 
@@ -235,10 +255,8 @@ class Pairwise:
         total, size, square, asked, rows = np.sum(sums, axis=0).tolist()
         return Residuals(sum(by_pair), total, size, square, asked, rows, max(largest), self.chance)
 
-    def rows(self, block: Block, found: Residuals) -> Iterator[tuple[Any, Block, Any, Any, Any, Any, Any]]:
-        """Some rows at a time: where they stood, the rows, t, E (K, n), what E is without the judge, sums of t mu, and
-        the outcome model's table.
-        """
+    def rows(self, block: Block, found: Residuals) -> Iterator[Added]:
+        """Some rows at a time."""
         answers = found.answers(self.omega)
         judged = None if self.judged is None else found.judged(self.omega)
         alone_answers = None if self.judged is None else found.alone(self.omega)
@@ -264,7 +282,7 @@ class Pairwise:
                 scores = self.tilt.within(part)[1].T
                 for own, turn in zip(told, self.turn, strict=False):
                     own += turn @ scores
-            yield at, part, t, sums, alone, means, table
+            yield Added(at, part, t, sums, alone, means, table)
 
     def of_answers(self, found: Residuals, block: Block, table: Any) -> Any:
         """(K, n) what the answers of a few rows alone add to E."""
@@ -287,11 +305,11 @@ class Pairwise:
 
         def one(block: Block) -> Moments:
             total = none
-            for _, part, t, e, alone, means, _ in self.rows(block, found):
-                c = np.ones(part.n) if part.count is None else part.count
-                square = e @ e.T if part.count is None else (e * c) @ e.T  # the first in half the time
+            for some in self.rows(block, found):
+                e, c, t, alone = some.sums, some.count, some.t, some.alone
+                square = e @ e.T if block.count is None else (e * c) @ e.T  # the first in half the time
                 more = (np.zeros((k, k)), np.zeros(k)) if alone is None else ((alone * c) @ alone.T, alone @ (c * t))
-                total = total.plus(Moments(means, square, e @ (c * t), float(c @ (t * t)), *more))
+                total = total.plus(Moments(some.means, square, e @ (c * t), float(c @ (t * t)), *more))
             return total
 
         total = none
@@ -311,10 +329,10 @@ class Pairwise:
 
         def one(block: Block) -> Any:
             across = np.zeros((2, k, tilt.goal.size))
-            for _, part, t, e, alone, *_ in plain.rows(block, found):
-                c = 1.0 if part.count is None else part.count
-                for to, own in zip(across, (e,) if alone is None else (e, alone), strict=False):
-                    to += ((own - centre * t) * c) @ tilt.within(part)[0]
+            for some in plain.rows(block, found):
+                each = (some.sums,) if some.alone is None else (some.sums, some.alone)
+                for to, own in zip(across, each, strict=False):
+                    to += ((own - centre * some.t) * some.count) @ tilt.within(some.block)[0]
             return across
 
         own, alone = np.sum([*self.blocks.each(one)], axis=0)
@@ -336,9 +354,8 @@ class Pairwise:
     def entries(self, block: Block, found: Residuals) -> Any:
         """(n, K + 1) E and t of a block's rows, times their count."""
         entries = np.empty((block.n, self.k + 1))
-        for at, part, t, e, *_ in self.rows(block, found):
-            c = 1.0 if part.count is None else part.count
-            entries[at, : self.k], entries[at, self.k] = (e * c).T, t * c
+        for some in self.rows(block, found):
+            entries[some.at, : self.k], entries[some.at, self.k] = (some.sums * some.count).T, some.t * some.count
         return entries
 
 

@@ -368,13 +368,13 @@ def _squares(fit: DoublyRobustFit, cells: int, of: Any) -> tuple[Any, Any, Any, 
 
     def one(block: Block) -> tuple[Any, Any, float]:
         squares, rows, answers = np.zeros((2, cells, int(main.sum()))), np.zeros(cells), 0.0
-        for _, part, t, e, _, _, table in problem.rows(block, found):
-            cell, count = of(part), (np.ones(part.n) if part.count is None else part.count)
-            own = e - fit.centre[:, None] * t
-            rows += np.bincount(cell, count, cells)
-            answers += float(np.isfinite(np.asarray(part.y)) @ count)
-            for square, errors in zip(squares, (own, own - problem.of_answers(found, part, table)), strict=True):
-                each = (bread @ errors[main]) ** 2 * count
+        for some in problem.rows(block, found):
+            cell, own = of(some.block), some.sums - fit.centre[:, None] * some.t
+            rows += np.bincount(cell, some.count, cells)
+            answers += float(np.isfinite(np.asarray(some.block.y)) @ some.count)
+            without = own - problem.of_answers(found, some.block, some.table)
+            for square, errors in zip(squares, (own, without), strict=True):
+                each = (bread @ errors[main]) ** 2 * some.count
                 for c in range(cells):
                     square[c] += each[:, cell == c].sum(axis=1)
         return squares, rows, answers

@@ -53,10 +53,11 @@ def _members(n: int, m: int) -> Any:
 
 
 def _critical(draws: Any, along: Any, own: Any, m: int, beyond: Callable[[Any, float], Any], level: float) -> float:
-    """c where P(some |t_j| > c) = 1 - level, of m errors t_j.
+    """c where P(some |t_j| > c) = 1 - level, of m errors t_j: m 2 Phi(-c) E[1 / N(c)] = 1 - level, solved by turns.
 
-    along: (n, k) the covariance of each draw's chosen t with all errors; own: (n,) what it is in the draw.
-    beyond(errors (n, k), c): how many of the m are, in each draw.
+    share: E[1 / N(c)], over draws in each of which one t is moved beyond c: errors + (t' - t) along, t' from the tail.
+    along: (n, k) the covariance of each draw's chosen t with all errors; own: (n,) that t, as it is in the draw.
+    beyond(errors (n, k), c): N, how many of the m are beyond in each draw.
     """
     if not np.isfinite(draws).all():
         return float("nan")

@@ -1,4 +1,10 @@
-"""Where the likelihood of rows is highest: by Newton steps, or scores alone where a Hessian costs more."""
+"""Where the likelihood of rows is highest: by Newton steps, or scores alone where a Hessian costs more.
+
+1. Of a long log every 16th row (`thinned`) is climbed first, roughly; their Hessian makes the first step of all.
+2. A Newton step whose Hessian the last one may stand in for, or that is foreseen to be the last, makes none anew.
+3. Of many columns a Hessian costs more than scores: one, near the start, is then corrected by them (L-BFGS).
+4. Where no Hessian led to the maximum, some rows say whether it is one (`_standing`), or a step by that of all does.
+"""
 
 from __future__ import annotations
 
@@ -156,15 +162,15 @@ def _climbed(problem: RowProblem, start: Any, way: _Way) -> tuple[Estimate, Sums
     A long log is first maximised on every 16th row, slightly shrunk so that this cannot fail for rare arms; but
     not where the start is warm.
     """
-    few, information, sums = problem.thinned, way.told[1] if way.told[0] is problem else None, None
+    few, information, sums = problem.thinned, way.known[1] if way.known[0] is problem else None, None
     with one_blas_thread(), _said(problem):
         if few is not problem and way.warm:
             information = _stands_for(few, problem, start, None)
         elif few is not problem:
             with contextlib.suppress(ConvergenceError, NotIdentifiedError):
-                near, there = _climbed(few, start, _Way(way.told, _ROUGH))
+                near, there = _climbed(few, start, _Way(way.known, _ROUGH))
                 start, information = near.parameter, _stands_for(few, problem, near.parameter, there)
-        way = way._replace(told=(problem, information))
+        way = way._replace(known=(problem, information))
         if problem.matrix_free:
             maximum = many_arms.maximum if problem.k else matrix_free.maximum
             solution = maximum(problem, start * problem.scale, way.precision)
@@ -210,7 +216,7 @@ def _stands_for(few: RowProblem, whole: RowProblem, parameter: Any, sums: Sums |
 
 def _by_scores(problem: RowProblem, start: Any, way: _Way) -> Solution:
     """The same where a Hessian costs more than a few scores: one near the start, few or none on the way."""
-    information = way.told[1]
+    information = way.known[1]
 
     def near(scaled: Any) -> Any:
         return problem.solver(problem.sums(scaled / problem.scale).hessian)
@@ -234,11 +240,11 @@ def _by_scores(problem: RowProblem, start: Any, way: _Way) -> Solution:
 
 
 class _Way(NamedTuple):
-    """How to climb. told: some of the rows, and their information (p, p) where they start, if known. precision: as
+    """How to climb. known: some of the rows, and their information (p, p) where they start, if known. precision: as
     :func:`newton` takes it. warm: the start is near. meat: it is wanted at the maximum. alone: the maximum alone is.
     """
 
-    told: tuple[RowProblem, Any]
+    known: tuple[RowProblem, Any]
     precision: tuple[float, float] = (TOLERANCE, STEP)
     warm: bool = False
     meat: bool = False
@@ -256,7 +262,7 @@ class _Points:
     def __init__(self, problem: RowProblem, way: _Way) -> None:
         self.sums: Sums | None = None
         self._problem, self._meat = problem, way.meat
-        self._near, self._fresh = way.told[1], False
+        self._near, self._fresh = way.known[1], False
         self._been: list[Any] = []
 
     def __call__(self, scaled: Any) -> Point:
