@@ -76,7 +76,8 @@ def test_codes_are_those_of_one_thread_that_reads_row_by_row(kind, threads, tmp_
         alone, together = asked(log), asked(log)
         expected = [codes_of(alone.block(batch)) for batch in passes.batches(log, alone)]
         found = []
-        passes.run_pass(log, together, codes_of, found.append, threads)
+        with passes.placed(threads):
+            passes.run_pass(log, together, codes_of, found.append)
         assert len(found) == 61
         for (codes, start), (those, first) in zip(found, expected, strict=True):
             assert start == first

@@ -134,7 +134,8 @@ def test_both_ways_give_the_same_bits(tmp_path, monkeypatch, threads):
     other = sy.scan(frame, **ROLES, cluster="rater", context="topic")
     for log in (straight, other):
         encoder = Encoder(dict(log.outcomes), clusters={"cluster_0": Dictionary()}, levels={"topic": Dictionary()})
-        passes.run_pass(log, encoder, lambda block: block.n, lambda n: None, threads)
+        with passes.placed(threads):
+            passes.run_pass(log, encoder, lambda block: block.n, lambda n: None)
         found = [encoder.arms, encoder.labels, encoder.clusters["cluster_0"], encoder.levels["topic"]]
         if log is straight:
             expected = found

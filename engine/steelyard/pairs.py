@@ -317,7 +317,7 @@ def _sorted(arms: Dictionary) -> tuple[pl.Series, NDArray[np.int32]]:
     return names.gather(order), code
 
 
-def pair_table(log: PreferenceLog, threads: int | None = None, clustered: bool = False) -> PairTable:
+def pair_table(log: PreferenceLog, clustered: bool = False) -> PairTable:
     """Counts every pair of a log in one pass. clustered: rows without a cluster are bad too.
 
     Raises
@@ -327,7 +327,7 @@ def pair_table(log: PreferenceLog, threads: int | None = None, clustered: bool =
     """
     encoder = Encoder(dict(log.outcomes), clusters=cluster_columns(log) if clustered else {})
     tally = Tally(log.unfolded)
-    run_pass(log, encoder, tally.count, tally.merge, threads)
+    run_pass(log, encoder, tally.count, tally.merge)
     table = tally.table(encoder)[0]
     tally.refuse(log, encoder, table.rows.sum())
     return table

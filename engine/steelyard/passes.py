@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -20,6 +21,7 @@ import polars as pl
 
 from steelyard.blocks import Batch, Block, Encoder, block_rows
 from steelyard.dictionary import NewLabelError
+from steelyard.errors import whole
 from steelyard.pages import text_batches
 
 if TYPE_CHECKING:
@@ -52,17 +54,28 @@ class Executor(Protocol):
 
 elsewhere: ContextVar[Executor | None] = ContextVar("elsewhere", default=None)
 """The executor of the fit that is under way; None: threads."""
+_threads: ContextVar[int | None] = ContextVar("threads", default=None)
+"""How many threads passes have; None: one a core."""
 
 
-def on(executor: Executor, fit: Callable[..., S], log: PreferenceLog) -> S:
-    """fit(log), its passes run by the executor."""
-    if isinstance(executor, type) or not hasattr(executor, "run_pass"):
+@contextmanager
+def placed(threads: int | None, executor: Executor | None = None) -> Iterator[None]:
+    """Passes inside run on so many threads, or by the executor; of None as they did before."""
+    if executor is not None and (isinstance(executor, type) or not hasattr(executor, "run_pass")):
         raise TypeError(f"executor takes a RayExecutor(), not {executor!r}")
-    token = elsewhere.set(executor)
+    here = _threads.set(_threads.get() if threads is None else whole("threads", threads, 1))
+    there = elsewhere.set(executor or elsewhere.get())
     try:
-        return fit(log)
+        yield
     finally:
-        elsewhere.reset(token)
+        elsewhere.reset(there)
+        _threads.reset(here)
+
+
+def on(threads: int | None, executor: Executor | None, fit: Callable[..., S], log: PreferenceLog) -> S:
+    """fit(log), its passes run there: see :func:`placed`."""
+    with placed(threads, executor):
+        return fit(log)
 
 
 def run_pass(
@@ -70,18 +83,17 @@ def run_pass(
     encoder: Encoder,
     kernel: Callable[[Block], S],
     merge: Callable[[S], None],
-    threads: int | None = None,
 ) -> None:
     """Calls merge(kernel(block)) for every block, in block order. A block's arrays live until it is merged.
 
-    threads: how many run the kernel; default all cores this process may use. Where the fit has an executor, that one
-    runs it; a Block beside a statistic, (statistic, block), then stays there, and merge gets what stands for it.
+    Where the fit has an executor, that one runs it; a Block beside a statistic, (statistic, block), then stays there,
+    and merge gets what stands for it.
     """
     executor = elsewhere.get()
     if executor is not None:
         executor.run_pass(log, encoder, kernel, merge)
         return
-    workers = threads or cores()
+    workers = cores()
     pending: deque[Future[Future[tuple[Block, S]]]] = deque()
     known = threading.Event()  # the last block taught no label: the next is likely to hold none that is new
     with ThreadPoolExecutor(1) as learning, ThreadPoolExecutor(workers) as pool:
@@ -121,12 +133,12 @@ def run_pass(
 
 
 def cores() -> int:
-    """How many cores this process may use."""
-    return len(_cores_by_name()) or os.cpu_count() or 1
+    """How many threads passes have: as many as the fit was given, or as this process may use cores."""
+    return _threads.get() or len(_cores_by_name()) or os.cpu_count() or 1
 
 
 def in_order(function: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
-    """function(item) for every item, in order, on all cores; few results wait at any time."""
+    """function(item) for every item, in order, on all threads; few results wait at any time."""
     if _busy():  # a pass within a pass: the threads are all taken
         yield from map(function, items)
         return

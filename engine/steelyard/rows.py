@@ -33,7 +33,6 @@ class Rows:
 def read_rows(
     log: PreferenceLog,
     encoder: Encoder,
-    threads: int | None = None,
     change: Callable[[Block], Block] | None = None,
     unlabelled: bool = False,
 ) -> Rows:
@@ -65,7 +64,7 @@ def read_rows(
         tally.merge(part)
         keep(block)
 
-    run_pass(log, encoder, take, merge, threads)
+    run_pass(log, encoder, take, merge)
     pairs, code = tally.table(encoder)
     tally.refuse(log, encoder, pairs.rows.sum() + unlabelled * tally.bad.get("not labelled", (0, []))[0])
     blocks = spill.done() if executor is None else Blocks(there, place=executor)
@@ -87,7 +86,6 @@ class Beside:
     blocks: Blocks
     total: int
     wide: int
-    threads: int | None
 
     def each(self, function: Callable[[Block], Any], take: Callable[[Any], None]) -> None:
         """take(function(block)) for every block, in order; the columns come after those that it has.
@@ -114,7 +112,7 @@ class Beside:
             if not tally.bad:
                 take(told[1])
 
-        run_pass(self.log, encoder, one, merge, self.threads)
+        run_pass(self.log, encoder, one, merge)
         tally.refuse(self.log, encoder, 1.0)
         if encoder.rows != self.total:
             raise self._other(encoder.rows)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+import polars as pl
 import pytest
+import steelyard as sy
+from steelyard import passes
 from steelyard.passes import in_order
 
 
@@ -107,3 +112,42 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 def test_a_forked_process_has_threads_of_its_own():
     run = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
+
+
+def drawn(n=4000):
+    rng = np.random.default_rng(6)
+    a = rng.integers(0, 4, n)
+    frame = pl.DataFrame({"l": a, "r": (a + rng.integers(1, 4, n)) % 4, "y": rng.random(n).round(),
+                          "x": rng.normal(size=n), "rater": rng.integers(0, 60, n)})  # fmt: skip
+    return sy.scan(frame, a="l", b="r", outcome="y", context="x", covariates={"z": pl.col("x") * 2}, cluster="rater")
+
+
+@pytest.mark.parametrize("spec", [sy.BradleyTerry(), sy.DoublyRobust(folds=3), sy.PairPropensity()])
+def test_a_fit_has_as_many_threads_as_it_is_given_and_the_same_bits(monkeypatch, spec):
+    monkeypatch.setattr(passes, "block_rows", lambda wide: 500)
+    monkeypatch.setattr("steelyard.spill._FEW", 0)
+    met, plain, alike = set(), ThreadPoolExecutor.submit, []
+
+    def noted(pool, *work):
+        def at(*told):
+            met.add(threading.get_ident())
+            return work[0](*told)
+
+        return plain(pool, at, *work[1:]) if pool._max_workers > 1 else plain(pool, *work)
+
+    for threads in (1, 2, 5):
+        met.clear()
+        monkeypatch.setattr(ThreadPoolExecutor, "submit", noted)
+        fit = spec.fit(drawn(), threads=threads)
+        monkeypatch.setattr(ThreadPoolExecutor, "submit", plain)
+        assert bool(met) == (threads > 1)
+        alike.append(fit.model.gamma if isinstance(spec, sy.PairPropensity) else fit.covariance)
+    assert np.array_equal(alike[0], alike[1])
+    assert np.array_equal(alike[0], alike[2])
+    assert passes.cores() == (len(passes._cores_by_name()) or os.cpu_count())
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+def test_a_number_of_threads_that_is_none(threads):
+    with pytest.raises(ValueError, match="threads must be a whole number of at least 1"):
+        sy.BradleyTerry().fit(drawn(100), threads=threads)

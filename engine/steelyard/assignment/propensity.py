@@ -261,7 +261,7 @@ class PairPropensity:
     def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> Propensity:
         """The propensity of every row's pair; rows without an outcome count too, for they were shown.
 
-        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
+        threads: that passes have, by default one a core. executor: a :class:`RayExecutor`, for passes on a cluster.
 
         Raises
         ------
@@ -273,9 +273,9 @@ class PairPropensity:
             The solver stopped short of a gradient of 1e-9 n.
         """
         needs_log(log)
-        if executor is not None:
-            return on(executor, self.fit, log)
-        rows = _encoded(self, log, threads)
+        if threads is not None or executor is not None:
+            return on(threads, executor, self.fit, log)
+        rows = _encoded(self, log)
         return self.of_rows(rows.blocks, rows.encoder, tuple(rows.pairs.arms.to_list()), rows.pairs.dropped, log)
 
     @property
@@ -350,7 +350,7 @@ class GroupPropensity(_ByContext):
     def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> Propensity:
         """The propensity of every row's group.
 
-        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
+        threads: that passes have, by default one a core. executor: a :class:`RayExecutor`, for passes on a cluster.
 
         Raises
         ------
@@ -360,9 +360,9 @@ class GroupPropensity(_ByContext):
             ridge=0 and contexts that tell the group of every row, or of more than two groups each other.
         """
         needs_log(log)
-        if executor is not None:
-            return on(executor, self.fit, log)
-        rows = _encoded(self, log, threads)
+        if threads is not None or executor is not None:
+            return on(threads, executor, self.fit, log)
+        rows = _encoded(self, log)
         return self.of_rows(rows.blocks, rows.encoder, rows.pairs.dropped, log)
 
     def asked_of(self, encoder: Encoder, log: PreferenceLog) -> Encoder:
@@ -398,7 +398,7 @@ class LabelPropensity(_ByContext):
     def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> Propensity:
         """The propensity of being labelled; a null outcome is a row that was shown and not answered.
 
-        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
+        threads: that passes have, by default one a core. executor: a :class:`RayExecutor`, for passes on a cluster.
 
         Raises
         ------
@@ -406,9 +406,9 @@ class LabelPropensity(_ByContext):
             Bad rows, null or constant contexts, no row or every row labelled.
         """
         needs_log(log)
-        if executor is not None:
-            return on(executor, self.fit, log)
-        rows = _encoded(self, log, threads)
+        if threads is not None or executor is not None:
+            return on(threads, executor, self.fit, log)
+        rows = _encoded(self, log)
         return self.of_rows(rows.blocks, rows.encoder, tuple(rows.pairs.arms.to_list()), rows.pairs.dropped, log)
 
     def asked_of(self, encoder: Encoder, log: PreferenceLog) -> Encoder:
@@ -466,10 +466,10 @@ def _check(spec: Any) -> None:
         raise ValueError(f"classifier {spec.classifier!r} has no predict_proba")
 
 
-def _encoded(spec: Any, log: PreferenceLog, threads: int | None) -> Rows:
+def _encoded(spec: Any, log: PreferenceLog) -> Rows:
     """The rows of a log as a propensity reads them, answered or not."""
     encoder = spec.asked_of(Encoder(dict(log.outcomes), clusters=cluster_columns(log)), log)
-    return read_rows(log, encoder, threads, unlabelled=True)
+    return read_rows(log, encoder, unlabelled=True)
 
 
 def _refuse_arms(log: PreferenceLog, names: Sequence[str]) -> None:

@@ -116,7 +116,7 @@ class DoublyRobust:
 
         One pass to encode the rows; a few for the outcome model and the propensity; two for the estimate.
 
-        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
+        threads: that passes have, by default one a core. executor: a :class:`RayExecutor`, for passes on a cluster.
 
         Raises
         ------
@@ -128,9 +128,9 @@ class DoublyRobust:
             A propensity of 0, too small an effective share, too much of the target without support.
         """
         needs_log(log)
-        if executor is not None:
-            return on(executor, self.fit, log)
-        ready = prepared(self, log, threads)
+        if threads is not None or executor is not None:
+            return on(threads, executor, self.fit, log)
+        ready = prepared(self, log)
         naive = _naive(ready.pairs, ready.blocks, ready.clusters)
         why = apart(ready.pairs)
         while True:

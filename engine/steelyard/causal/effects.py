@@ -25,6 +25,7 @@ from steelyard.inference.influence import FLAT
 from steelyard.log import PreferenceLog
 from steelyard.models.reward_fit import RewardFit
 from steelyard.models.row_blocks import weights
+from steelyard.passes import placed
 from steelyard.rows import read_rows
 from steelyard.solve import one_blas_thread
 from steelyard.spill import Blocks
@@ -62,6 +63,7 @@ def effects(
     baselines : {name: level, as text} that the others are held against; default the first in order
     together : all attributes in one regression, or each by itself (differences of means; False)
     level : of the intervals
+    threads : that passes have, by default one a core
 
     Returns
     -------
@@ -91,7 +93,8 @@ def effects(
     if isinstance(source, RewardFit):
         if attributes is not None or baselines is not None:
             raise ValueError("attributes= and baselines= go with a log, not with a fit")
-        return _of_fit(source, log, level)
+        with placed(threads):
+            return _of_fit(source, log, level)
     if not isinstance(source, PreferenceLog):
         raise TypeError(f"effects() takes a fit of RewardModel or a log, not {type(source).__name__}")
     if log is not None:
@@ -101,7 +104,8 @@ def effects(
     strange = sorted(set(baselines or {}) - set(attributes))
     if strange:
         raise LogError(f"baselines= names {strange}, which are no attributes: {list(attributes)}")
-    return _of_log(source, attributes, dict(baselines or {}), together, level, threads)
+    with placed(threads):
+        return _of_log(source, attributes, dict(baselines or {}), together, level)
 
 
 # --- of a reward model ---------------------------------------------------------------------------
@@ -170,9 +174,8 @@ def _link(fit: RewardFit, eta: Any) -> tuple[Any, Any]:
 # --- of randomised attributes --------------------------------------------------------------------
 def _of_log(
     log: PreferenceLog, attributes: Attributes, baselines: dict[str, str], together: bool, level: float,
-    threads: int | None,
 ) -> pl.DataFrame:  # fmt: skip
-    known, blocks, clusters = _encoded(log, attributes, threads)
+    known, blocks, clusters = _encoded(log, attributes)
     keys = [(name, value) for name, values in known.items() for value in values]
     place = {key: 1 + j for j, key in enumerate(keys)}  # after the constant
     gram, moment, count = _sums(blocks, len(keys))
@@ -211,7 +214,7 @@ def _baseline(name: str, wanted: str | None, used: list[str]) -> str:
 
 
 def _encoded(
-    log: PreferenceLog, attributes: Attributes, threads: int | None
+    log: PreferenceLog, attributes: Attributes
 ) -> tuple[dict[str, list[str]], Blocks, list[tuple[int, str, int]]]:
     """Levels of each attribute, and rows whose columns are the indicators of a's levels, then those of b's."""
     known: dict[str, list[str]] = {}
@@ -246,7 +249,7 @@ def _encoded(
     names = cluster_names(len(log.cluster))
     asked = replace(log, covariates=columns)
     encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in names}, covariates=tuple(columns))
-    rows = read_rows(asked, encoder, threads)
+    rows = read_rows(asked, encoder)
     clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
     return known, rows.blocks, clusters
 

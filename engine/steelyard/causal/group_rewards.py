@@ -89,7 +89,7 @@ class GroupRewards:
     def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> GroupRewardsFit:
         """Rewards and mean outcomes of every group, with one covariance for all of them.
 
-        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
+        threads: that passes have, by default one a core. executor: a :class:`RayExecutor`, for passes on a cluster.
 
         Raises
         ------
@@ -101,13 +101,13 @@ class GroupRewards:
             Contexts that tell the group, or too small an effective share of some group.
         """
         needs_log(log)
-        if executor is not None:
-            return on(executor, self.fit, log)
+        if threads is not None or executor is not None:
+            return on(threads, executor, self.fit, log)
         names, features = cluster_names(len(log.cluster)), log.feature_names()
         encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in names}, features=features,
                           covariates=())  # fmt: skip
         encoder = context_encoder(log, replace(encoder, group=Dictionary()), None)
-        rows = read_rows(log, encoder, threads)
+        rows = read_rows(log, encoder)
         clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
         naive = _naive(log, rows)
         rows = replace(rows, blocks=folded(rows.blocks, self.folds, self.seed, clusters[: len(log.cluster)]))

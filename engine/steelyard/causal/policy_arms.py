@@ -30,7 +30,7 @@ _CELLS = 1 << 19  # arm scores that are worked on at a time
 Policy = Mapping[str, Any] | str
 
 
-def of_arms(spec: PolicyValue, log: PreferenceLog, threads: int | None) -> PolicyTerms:
+def of_arms(spec: PolicyValue, log: PreferenceLog) -> PolicyTerms:
     """What the rows add to the value of a policy over arms, as :class:`PolicyValue` says."""
     columns: dict[str, Any] = {}
     for name, policy in (("policy", spec.policy), ("reference", spec.reference)):
@@ -40,7 +40,7 @@ def of_arms(spec: PolicyValue, log: PreferenceLog, threads: int | None) -> Polic
             if isinstance(chance, Real):
                 within(f"{name} of {arm!r}", chance, 0.0, 1.0)
             columns[f"{name} of {arm}"] = pl.lit(float(chance)) if isinstance(chance, Real) else chance
-    ready = prepared(spec, log, threads, columns)
+    ready = prepared(spec, log, columns)
     policy, reference = (_Chances.of(chances, name, ready.pairs, ready.columns) for chances, name in
                          ((spec.policy, "policy"), (spec.reference, "reference")))  # fmt: skip
     supported = _supported(ready)

@@ -48,7 +48,7 @@ class Responses:
                 raise ValueError(f"{name} takes two columns, not {getattr(self, name)!r}")
 
 
-def of_responses(policy: Responses, log: PreferenceLog, clip: float | None, threads: int | None) -> PolicyTerms:
+def of_responses(policy: Responses, log: PreferenceLog, clip: float | None) -> PolicyTerms:
     """What the rows add to the value of a policy over responses, as :class:`PolicyValue` says."""
     columns: dict[str, Any] = {}
     for what in ("logp_policy", "logp_reference", "score"):
@@ -63,7 +63,7 @@ def of_responses(policy: Responses, log: PreferenceLog, clip: float | None, thre
     sides = {side: pl.lit(f"response {side}") for side in "ab"}  # the same response may be drawn twice
     log = replace(log, covariates=columns, roles={**log.roles, **sides})
     encoder = Encoder(dict(log.outcomes), clusters={name: Dictionary() for name in names}, covariates=tuple(columns))
-    rows = read_rows(log, encoder, threads)
+    rows = read_rows(log, encoder)
     clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
     blocks = settled(rows.blocks.map(partial(_terms, width=width, clip=clip)))
     return PolicyTerms(blocks, clusters, rows.pairs.dropped, estimand("the log's own prompts"))

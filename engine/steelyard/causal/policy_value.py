@@ -80,7 +80,7 @@ class PolicyValue:
     def fit(self, log: PreferenceLog, threads: int | None = None, executor: Executor | None = None) -> PolicyValueFit:
         """The policy's value with its interval.
 
-        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster.
+        threads: that passes have, by default one a core. executor: a :class:`RayExecutor`, for passes on a cluster.
 
         Raises
         ------
@@ -90,11 +90,11 @@ class PolicyValue:
             As of :meth:`DoublyRobust.fit`.
         """
         needs_log(log)
-        if executor is not None:
-            return on(executor, self.fit, log)
+        if threads is not None or executor is not None:
+            return on(threads, executor, self.fit, log)
         with one_blas_thread():
             if isinstance(self.policy, Responses):
-                terms = of_responses(self.policy, log, self.clip, threads)
+                terms = of_responses(self.policy, log, self.clip)
             else:
-                terms = of_arms(self, log, threads)
+                terms = of_arms(self, log)
             return valued(self, terms)

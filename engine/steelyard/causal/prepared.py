@@ -122,7 +122,7 @@ def warn_extrapolated(share: float, known: bool = False) -> None:
         warn(f"{100 * share:.1f} % of what is asked for was never answered and rests on the outcome model; {error}")
 
 
-def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[str, Any] | None = None) -> Prepared:
+def prepared(spec: Any, log: PreferenceLog, more: Mapping[str, Any] | None = None) -> Prepared:
     """spec: has outcome, propensity, labelled, judge, folds, seed, target, ridge and unsupported, as DoublyRobust has.
 
     more: names and columns that are asked for beside; they, and scores, are then read when they are, and not kept.
@@ -136,7 +136,7 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
     encoder = _encoder(spec, log, names)
     if log.on_bad == "raise":  # else rows may be left out for any of their columns
         encoder.covariates = columns[:early] or None
-    rows = read_rows(log, encoder, threads, partial(_narrowed, columns=early), spec.labelled is not None)
+    rows = read_rows(log, encoder, partial(_narrowed, columns=early), spec.labelled is not None)
     total, wide = rows.encoder.rows, rows.encoder.wide
     arms = rows.pairs.arms.to_list()
     clusters = [(i, log.cluster_label(name), len(rows.encoder.clusters[name])) for i, name in enumerate(names)]
@@ -154,7 +154,7 @@ def prepared(spec: Any, log: PreferenceLog, threads: int | None, more: Mapping[s
         overlap = _overlap(spec, log, shown_by[0])
         ready, tilt = _ready(spec, log, rows.blocks, (contexts, read), shown_by)
         outcome, judged = _outcomes(spec, ready, arms, contexts)
-    beside = Beside(log, columns[early:], ready, total, wide, threads) if early < len(columns) else None
+    beside = Beside(log, columns[early:], ready, total, wide) if early < len(columns) else None
     return Prepared(rows.pairs, ready, columns, beside, clusters, contexts, tilt, overlap, outcome, judged)
 
 

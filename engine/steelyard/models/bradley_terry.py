@@ -109,8 +109,8 @@ class BradleyTerry:
         One pass, and one more for clusters; with covariates, or clusters beyond 4,000 arms, the rows are kept, and read
         once a Newton step.
 
-        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster. start: a fit of much
-        the same log, say of all days but the last: the same maximum, in fewer steps over the rows
+        threads: that passes have, by default one a core. executor: a :class:`RayExecutor`, for passes on a cluster.
+        start: a fit of much the same log, say of all days but the last: the same maximum, in fewer steps over the rows
         (a fit without covariates reads them once anyhow, and starts anywhere).
 
         Raises
@@ -125,8 +125,8 @@ class BradleyTerry:
         needs_log(log)
         if not (start is None or isinstance(start, ScoreFit)):
             raise TypeError(f"start takes a fit of scores, not {type(start).__name__}")
-        if executor is not None:
-            return on(executor, partial(self.fit, start=start), log)
+        if threads is not None or executor is not None:
+            return on(threads, executor, partial(self.fit, start=start), log)
         kind = self.covariance or ("cluster" if log.cluster else "sandwich")
         if kind == "cluster" and not log.cluster:
             raise ValueError('covariance="cluster" needs a log scanned with cluster=')
@@ -136,13 +136,13 @@ class BradleyTerry:
             )
         names = tuple(log.covariates) if self.covariates is None else several(self.covariates)
         if names or self.own or self.weights is not None:
-            return fit_rows(self, log, names, kind, threads, start)
-        fit = self.fit_table(pair_table(log, threads, clustered=kind == "cluster" and log.on_bad != "raise"), kind)
+            return fit_rows(self, log, names, kind, start)
+        fit = self.fit_table(pair_table(log, clustered=kind == "cluster" and log.on_bad != "raise"), kind)
         if kind != "cluster":
             return fit
         if fit.psi is None:  # of so many arms that no covariance is held: contrasts then ask the rows
-            return fit_rows(self, log, (), kind, threads, fit)
-        return fit.referred(fit.influence_by_cluster(log, threads))
+            return fit_rows(self, log, (), kind, fit)
+        return fit.referred(fit.influence_by_cluster(log))
 
     def fit_table(self, pairs: PairTable, kind: str = "sandwich") -> PairFit:
         """The fit of a pair table; kind is "sandwich", "model" or "cluster" (its influence is then pending)."""

@@ -153,7 +153,7 @@ class PairFit(ScoreFit):
         share = None if rows is None else rows / self.n
         return DropAudit(rows, share, frame, before, after)
 
-    def influence_by_cluster(self, log: PreferenceLog, threads: int | None = None) -> Influence:
+    def influence_by_cluster(self, log: PreferenceLog) -> Influence:
         """The influence with scores summed within clusters first: one more pass over the rows."""
         known, names, spec = self._known_influence(), cluster_names(len(log.cluster)), self.spec
         clusters = {name: Dictionary() for name in names}
@@ -173,7 +173,7 @@ class PairFit(ScoreFit):
             for total, part in zip(sums, told[1], strict=True):
                 total.add(part)
 
-        run_pass(log, encoder, kernel, merge, threads)
+        run_pass(log, encoder, kernel, merge)
         tally.refuse(log, encoder, 1.0)
         lost = np.zeros((p, 0)) if spec.ridge else None
         labels = [log.cluster_label(name) for name in names]

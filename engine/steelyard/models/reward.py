@@ -116,8 +116,8 @@ class RewardModel:
         in a long log cost more than the fit: they are made when first asked for. The fit keeps the rows, for
         them and for an audit.
 
-        threads: default all cores. executor: a :class:`RayExecutor`, for passes on a cluster. start: a fit of much
-        the same log, say of all days but the last: the same maximum, in fewer steps over the rows.
+        threads: that passes have, by default one a core. executor: a :class:`RayExecutor`, for passes on a cluster.
+        start: a fit of much the same log, say of all days but the last: the same maximum, in fewer steps over the rows.
 
         Raises
         ------
@@ -131,8 +131,8 @@ class RewardModel:
         needs_log(log)
         if not (start is None or isinstance(start, RewardFit)):
             raise TypeError(f"start takes a fit of a RewardModel, not {type(start).__name__}")
-        if executor is not None:
-            return on(executor, partial(self.fit, start=start), log)
+        if threads is not None or executor is not None:
+            return on(threads, executor, partial(self.fit, start=start), log)
         kind = self.covariance or ("cluster" if log.cluster else "sandwich")
         if kind == "cluster" and not log.cluster:
             raise ValueError('covariance="cluster" needs a log scanned with cluster=')
@@ -144,7 +144,7 @@ class RewardModel:
             context=numeric, levels={name: Dictionary() for name in text}, in_place=log.in_place(log.features),
             group=Dictionary() if self.heads == "per-group" else None, armless=log.armless,
         )  # fmt: skip
-        return self.of_rows(read_weighted(self.weights, log, encoder, kind, threads), log, kind, start)
+        return self.of_rows(read_weighted(self.weights, log, encoder, kind), log, kind, start)
 
     def of_rows(self, rows: Rows, log: PreferenceLog, kind: str, start: RewardFit | None = None) -> RewardFit:
         """The fit of a log's rows that are encoded already, as :meth:`fit` does. kind: of the covariance."""

@@ -149,17 +149,15 @@ def _removed(problem: RowProblem, names: Any, taken: Any) -> pl.DataFrame:
     )
 
 
-def read_weighted(
-    weights: RowWeights | None, log: PreferenceLog, encoder: Encoder, kind: str, threads: int | None
-) -> Rows:
+def read_weighted(weights: RowWeights | None, log: PreferenceLog, encoder: Encoder, kind: str) -> Rows:
     """The rows of a fit, under weights where it has them; then with unlabelled rows, which the propensity saw too."""
     if weights is None:
-        return read_rows(log, encoder, threads)
+        return read_rows(log, encoder)
     if kind == "model":
         raise ValueError('a weighted fit has no model-based errors: use covariance="sandwich" or "cluster"')
     # rows without a cluster are bad here too if they were where the weights were estimated
     asked = weights.asked_of(replace(encoder, clusters=encoder.clusters or cluster_columns(log)))
-    return read_rows(log, asked, threads, weights.weighed, unlabelled=True)
+    return read_rows(log, asked, weights.weighed, unlabelled=True)
 
 
 def stacked(
@@ -186,7 +184,6 @@ def fit_rows(
     log: PreferenceLog,
     names: tuple[str, ...],
     kind: str,
-    threads: int | None,
     before: ScoreFit | None = None,
 ) -> RowFit:
     """The fit of rows: one pass to encode them, then one a Newton step.
@@ -198,7 +195,7 @@ def fit_rows(
     encoder = Encoder(
         dict(log.outcomes), clusters={name: Dictionary() for name in clusters}, covariates=names, in_place=in_place
     )
-    rows = read_weighted(spec.weights, log, encoder, kind, threads)
+    rows = read_weighted(spec.weights, log, encoder, kind)
     spec.check_labels(rows.pairs, kind)
     cells = Cells.of(rows.pairs, spec.model, spec.position, spec.ridge, keep_ties=spec.ties != "drop")
     main, why = spec.main_group(rows.pairs, cells)
