@@ -413,6 +413,23 @@ def _columns(log: PreferenceLog, reason: str) -> str:
     return f"column {', '.join(map(str, columns))}; "
 
 
+def refuse_other_names(log: PreferenceLog, arms: Sequence[str]) -> None:
+    """Raises LogError for a log whose arms are numbers of a kind that is told otherwise than those of a fit: 1 as 1.0.
+
+    None would be known, or each would be taken for a new one.
+    """
+    whole = [not arm.partition(".")[2] for arm in arms if arm.lstrip("-").replace(".", "", 1).isdecimal()]
+    for side in "ab":
+        column = log.roles[side]
+        kind = log.kind(log.expression(column, side), side)
+        if whole and ((kind.is_float() and all(whole)) or (kind.is_integer() and not any(whole))):
+            other = "Int64" if kind.is_float() else "Float64"
+            raise LogError(
+                f"{log.name}: {side} holds {kind}, so that its arms are called otherwise than those of the fit, "
+                f"{list(arms[:3])}: cast it, as in {side}=pl.col(...).cast(pl.{other})"
+            )
+
+
 def cluster_columns(log: PreferenceLog) -> dict[str, Dictionary]:
     """All cluster columns of a log, for an encoder: rows without one are bad wherever one is read."""
     return {f"cluster_{i}": Dictionary() for i in range(len(log.cluster))}

@@ -72,3 +72,21 @@ def test_the_card_of_a_loaded_weighted_fit_is_refused(tmp_path):
     assert "topic" in str(sy.card(fit))
     with pytest.raises(ValueError, match="has lost its weights"):
         sy.card(sy.load(tmp_path / "fit.sy"))
+
+
+def test_arms_that_are_called_otherwise_are_told_of():
+    """pandas makes 1.0 of whole numbers beside a missing one."""
+    log = frame()
+    fit = sy.BradleyTerry().fit(sy.scan(log, **ROLES))
+    floats = sy.scan(log.with_columns(pl.col("l", "r").cast(pl.Float64)), **ROLES)
+    texts = sy.scan(log.with_columns(pl.col("l", "r").cast(pl.String)), **ROLES)
+    for ask in (fit.predict, fit.update):
+        with pytest.raises(sy.LogError, match=r"a holds Float64, .*\['0', '1', '2'\]: cast it, as in a=.*Int64"):
+            ask(floats)
+    assert fit.predict(texts).collect().equals(fit.predict(sy.scan(log, **ROLES)).collect())
+    assert fit.update(texts).arms == fit.arms
+    other = sy.BradleyTerry().fit(floats)
+    assert other.predict(floats).collect()["margin"].null_count() == 0
+    with pytest.raises(sy.LogError, match=r"a holds Int64, .*Float64"):
+        other.predict(sy.scan(log, **ROLES))
+    assert sy.BradleyTerry(ridge=1.0).fit(texts).predict(texts).collect().height == log.height

@@ -186,6 +186,7 @@ class PairFit(ScoreFit):
             raise ValueError("clustered errors need the rows: fit the logs together instead")
         if more.covariates:
             raise ValueError("the new log has covariates, for which this fit does not adjust: fit the logs together")
+        self._checked(more)
         return self.spec.fit_table(self.pairs.plus(pair_table(more)), self.kind)
 
     # --- files -----------------------------------------------------------------------------------

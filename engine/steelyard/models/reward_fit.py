@@ -146,7 +146,7 @@ class RewardFit(Fit):
         return replace(design.asked_of(log), covariates=design.covariates, features=design.features, group=group)
 
     @property
-    def _names(self) -> Sequence[str]:
+    def parameters_of(self) -> Sequence[str]:
         return self.design.names
 
     def _checked(self, log: PreferenceLog) -> None:

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -27,16 +26,15 @@ from steelyard.log import needs_log
 from steelyard.models.cells import TIE_MODELS, Estimate
 from steelyard.models.likelihood import Likelihood
 from steelyard.models.saved import TABLE, refuse_own, spec_facts
-from steelyard.pairs import PairTable
-from steelyard.result import Contrast, free_name, replacing
-from steelyard.sources import READERS
+from steelyard.models.scored_files import sink
+from steelyard.pairs import PairTable, refuse_other_names
+from steelyard.result import Contrast, free_name
 
 if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
     from steelyard.models.bradley_terry import BradleyTerry
 
 _SCALES = {"logit": (1.0, 0.0), "elo": (400.0 / np.log(10.0), 1000.0)}
-_MADE_OF = "steelyard.made_of"  # key of what a file of scores was made of
 _MANY_ARMS = "beyond 4,000 arms: no rank set; standard error to within {:.1f} % (Monte Carlo)"
 NO_SPREAD = 1e-9  # standard error on the logit scale below which there is none
 _UNSETTLED = "its standard error did not settle in the Monte Carlo draws: ask for a contrast"
@@ -220,73 +218,24 @@ class Fit(ABC):
         its files, under the same name. resume: leave out what the folder already holds, scored by this fit from the
         file as it is now. Returns how many rows of all have a null margin, for arms without a score.
         """
-        target = Path(path)
-        if target.suffix.lower() == ".parquet":
-            if resume:
-                raise ValueError(f"{target} is one file: resume goes with a folder, shard by shard")
-            return self._sink(log, target)
-        if target.suffix.lower() in (*READERS, ".json", ".txt") and not target.is_dir():
-            raise ValueError(f"{target} is neither a file ending in .parquet nor, without such an ending, a folder")
-        unscored, shards = 0, [((target / name).with_suffix(".parquet"), shard) for name, shard in log.shards()]
-        log.refuse_own(*(whole for whole, _ in shards))
-        for whole, shard in shards:
-            made_of = {_MADE_OF: self._signature(shard)}
-            if resume and _holds(whole, made_of):
-                unscored += _unscored(whole)
-            else:
-                whole.parent.mkdir(parents=True, exist_ok=True)
-                unscored += self._sink(shard, whole, made_of)
-        return unscored
-
-    def _sink(self, log: PreferenceLog, path: Path, made_of: dict[str, str] | None = None) -> int:
-        log.refuse_own(path)
-        with replacing(path, ".part") as temporary:
-            self.predict(log).sink_parquet(temporary, metadata=made_of)
-            return _unscored(temporary)
-
-    def _signature(self, shard: PreferenceLog) -> str:
-        """Of what scores are made of: the parameters, what is read for each role, and the file as it is now."""
-        file = Path(shard.files[0]).stat()
-        read = (shard.roles, shard.outcomes, shard.unanswered, shard.covariates, shard.features, shard.context)
-        told = (
-            read,
-            self.spec.model,
-            self.spec.ties,
-            self.spec.link,
-            self._names,
-            shard.group,
-            file.st_size,
-            file.st_mtime_ns,
-        )
-        return sha256(str(told).encode() + self.estimate.parameter.tobytes()).hexdigest()
+        return sink(self, log, Path(path), resume)
 
     @property
     @abstractmethod
-    def _names(self) -> Sequence[str]:
+    def parameters_of(self) -> Sequence[str]:
         """Of arms or columns, what the parameters are of."""
 
     @abstractmethod
     def _encoder(self, log: PreferenceLog) -> Encoder:
         """What turns the batches of a log into blocks that this fit can score."""
 
-    def _checked(self, log: PreferenceLog) -> None:  # noqa: B027 (most fits have nothing to check)
+    @abstractmethod
+    def _checked(self, log: PreferenceLog) -> None:
         """Refuses a log whose columns are not those that were fitted."""
 
     @abstractmethod
     def _margin(self, block: Block) -> Any:
         """(n,) linear predictor of a block's rows, NaN where it cannot be told."""
-
-
-def _holds(path: Path, made_of: dict[str, str]) -> bool:
-    """Whether a file is one of scores, whole, that were made of these."""
-    try:
-        return made_of.items() <= pl.read_parquet_metadata(path).items()
-    except (OSError, pl.exceptions.PolarsError):  # there is none, or something else stands there
-        return False
-
-
-def _unscored(path: Path) -> int:
-    return int(pl.scan_parquet(path, glob=False).select(pl.col("margin").null_count()).collect().item())
 
 
 @dataclass(frozen=True)
@@ -310,8 +259,11 @@ class ScoreFit(Fit):
         return self.pairs.arms.to_list()
 
     @property
-    def _names(self) -> Sequence[str]:
+    def parameters_of(self) -> Sequence[str]:
         return self.arms
+
+    def _checked(self, log: PreferenceLog) -> None:
+        refuse_other_names(log, self.arms)
 
     @property
     def main(self) -> Any:
