@@ -92,12 +92,12 @@ def ranks(score: Any) -> Any:
     return 1 + len(told) - np.searchsorted(told, score, side="right")
 
 
-def rank_sets(score: Any, covariance: Any, draws: Callable[[], Any], level: float) -> tuple[Any, Any]:
+def rank_sets(score: Any, covariance: Any, draws: Callable[[int], Any], level: float) -> tuple[Any, Any]:
     """Lowest and highest rank of each arm, all at once with probability `level`; (k,) ints each.
 
     Rank of j lies in [1 + #{surely better}, k - #{surely worse}], sure by simultaneous pairwise bands, which are at
     least as wide as single ones. covariance: NaN of arms without an error, of which nothing is sure.
-    draws: makes (n, k) errors.
+    draws: makes (n, k) errors, n at most `DRAWS`.
     """
     k = len(score)
     variance = np.diag(covariance)
@@ -108,7 +108,7 @@ def rank_sets(score: Any, covariance: Any, draws: Callable[[], Any], level: floa
     if k < 2:
         return np.ones(k, np.int64), np.ones(k, np.int64)
     if k <= _MOST_ARMS:
-        critical = _pair_critical(draws(), np.nan_to_num(covariance), precision, level)
+        critical = _pair_critical(draws, np.nan_to_num(covariance), precision, level)
     else:
         critical = -NormalDist().inv_cdf((1 - level) / (k * (k - 1)))
     gap = score[None, :] - score[:, None]
@@ -118,20 +118,20 @@ def rank_sets(score: Any, covariance: Any, draws: Callable[[], Any], level: floa
     return 1 + better, k - worse
 
 
-def _pair_critical(draws: Any, covariance: Any, precision: Any, level: float) -> float:
+def _pair_critical(draws: Callable[[int], Any], covariance: Any, precision: Any, level: float) -> float:
     """The same of all contrasts with an error; precision (k, k): 1 / that, 0 of none."""
     i, j = np.nonzero(np.tril(precision, -1))
     m = len(i)
     if not m:
         return quantile(level)
-    draws = draws[: max(_FEWEST, _CONTRASTS // m)]
-    one = _members(len(draws), m)
+    errors = draws(min(DRAWS, max(_FEWEST, _CONTRASTS // m)))
+    one = _members(len(errors), m)
     i, j = i[one], j[one]
-    row, unit = np.arange(len(draws)), precision[i, j]
+    row, unit = np.arange(len(errors)), precision[i, j]
     return _critical(
-        draws,
+        errors,
         (covariance[i] - covariance[j]) * unit[:, None],
-        (draws[row, i] - draws[row, j]) * unit,
+        (errors[row, i] - errors[row, j]) * unit,
         m,
         partial(_beyond, np.ascontiguousarray(precision)),
         level,

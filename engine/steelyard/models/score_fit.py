@@ -315,7 +315,11 @@ class ScoreFit(Fit):
 
     @cached_property
     def _draws(self) -> Any:
-        return self._known_influence().draws(DRAWS, seed=0)[:, : self.main.sum()]
+        return self._drawn(DRAWS)
+
+    def _drawn(self, n: int) -> Any:
+        """(n, k) errors of the scores, the first n of the same whatever n."""
+        return self._known_influence().draws(n, seed=0)[:, : self.main.sum()]
 
     @property
     def _unsettled(self) -> str:
@@ -372,7 +376,7 @@ class ScoreFit(Fit):
             critical = self._critical(spread, level)
         if self.psi is not None:
             m = int(main.sum())
-            rank_low[main], rank_high[main] = rank_sets(score, self.covariance[:m, :m], lambda: self._draws, level)
+            rank_low[main], rank_high[main] = rank_sets(score, self.covariance[:m, :m], self._drawn, level)
         sure = spread > NO_SPREAD
         se[main] = np.where(sure, spread, np.nan)
         low[main], high[main] = score - critical * se[main], score + critical * se[main]
