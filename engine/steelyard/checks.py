@@ -22,6 +22,7 @@ from steelyard.pairs import (
     lacking,
     not_finite,
     refuse_winners,
+    strange_outcomes,
 )
 from steelyard.passes import run_pass
 
@@ -77,7 +78,7 @@ class Check:
 
     rows: of the log; usable: comparisons among them; nulls: rows shown but not labelled, their outcome null; bad: how
     many of the others there are, and their first row numbers, by reason. components: arms that are joined by
-    comparisons, part by part.
+    comparisons, part by part. strange: outcomes that are none, the first of them.
     """
 
     rows: int
@@ -87,6 +88,7 @@ class Check:
     nulls: int
     bad: dict[str, tuple[int, list[int]]]
     components: list[list[str]]
+    strange: list[Any]
 
     def frame(self) -> pl.DataFrame:
         facts = [
@@ -98,6 +100,8 @@ class Check:
             ("components of the comparison graph", str(len(self.components))),
             *((f"bad: {reason}", f"{count} (first rows {rows})") for reason, (count, rows) in self.bad.items()),
         ]
+        if self.strange:
+            facts.append(("outcomes that are not known", str(self.strange)[1:-1]))
         return pl.DataFrame(facts, schema=["check", "value"], orient="row")
 
     def __str__(self) -> str:
@@ -119,12 +123,14 @@ def check(log: PreferenceLog) -> Check:
     table = tally.table(encoder)[0]
     groups = components(len(table.arms), table.a, table.b)
     names = table.arms.to_list()
+    bad = {reason: found for reason, found in tally.bad.items() if reason not in HARMLESS}
     return Check(
         rows=log.count() if log.tallies else encoder.rows,
         usable=int(table.rows.sum()),
         arms=len(names),
         ties=int(table.sums[:, 1].sum()),
         nulls=tally.bad.get("not labelled", (0, []))[0],
-        bad={reason: found for reason, found in tally.bad.items() if reason not in HARMLESS},
+        bad=bad,
         components=[[names[i] for i in np.flatnonzero(groups == g)] for g in np.unique(groups)],
+        strange=strange_outcomes(log, encoder) if "unknown outcome" in bad else [],
     )

@@ -82,13 +82,15 @@ def _errors() -> Iterator[None]:
 
 
 @contextmanager
-def _noting() -> Iterator[None]:
-    """Warnings as notes on stderr, each once."""
+def _noting(notes: list[str] | None = None) -> Iterator[None]:
+    """Warnings as notes on stderr, each once; added to `notes`, for the report."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default", UserWarning)
         yield
     for words in dict.fromkeys(str(note.message) for note in caught if issubclass(note.category, UserWarning)):
         typer.echo(f"note: {words}", err=True)
+        if notes is not None:
+            notes.append(words)
 
 
 @contextmanager
@@ -166,9 +168,11 @@ def _scan(log: str, **options: Any) -> sy.PreferenceLog:
         options[role] = options.get(role) or ()
     pairs = [text.rpartition("=") for text in options.pop("outcomes") or ()]
     try:
-        told = {label: None if value == "null" else float(value) for label, _, value in pairs}
+        told = {label: None if value.lower() in ("null", "none") else float(value) for label, _, value in pairs}
     except ValueError:
-        raise ValueError("--outcomes takes LABEL=VALUE, as in --outcomes left=1 --outcomes right=0") from None
+        raise ValueError(
+            "--outcomes takes LABEL=VALUE, as in --outcomes left=1 --outcomes right=0 --outcomes NA=null"
+        ) from None
     for label, number in told.items():
         if number is not None:
             within(f"the value of --outcomes {label!r}", number, 0.0, 1.0)
@@ -229,9 +233,16 @@ def check(
         if context and group and not found.bad:
             _assignment(scanned, sy.GroupPropensity(), "groups of raters")
         if found.bad:
-            raise sy.LogError(f"{log} has bad rows: correct them, or rank with --on-bad drop")
+            raise sy.LogError(f"{log} has bad rows: {_ways(found)} correct them, or leave them out with --on-bad drop")
         if not found.usable:
             raise sy.LogError(f"{log} has no comparison to learn from")
+
+
+def _ways(found: sy.checks.Check) -> str:
+    """What to do of outcomes that are not known, before anything is left out."""
+    if "unknown outcome" not in found.bad:
+        return ""
+    return f"say what each outcome is worth, as in --outcomes {found.strange[0] if found.strange else 'LABEL'}=0.5;"
 
 
 def _assignment(log: sy.PreferenceLog, spec: sy.PairPropensity | sy.GroupPropensity, what: str) -> None:
@@ -288,13 +299,14 @@ def weigh(
         spec: Any = sy.GroupPropensity(ridge=ridge) if of == "group" else sy.LabelPropensity(ridge=ridge)
         spec = _shown_by(method, strata, ridge, propensity, context) if of == "pair" else spec
         options: dict[str, Any] = {"kind": kind, "clip": clip, "trim": trim}
-        with _working("weighing"), _noting():
+        notes: list[str] = []
+        with _working("weighing"), _noting(notes):
             fit = spec.fit(scanned)
             made = fit.weights(scanned, population, floor=floor, unsupported=unsupported, **options)
             made.sink(scanned, written)
-            if page:
-                tests = [str(fit.dependence())] if fit.iterations is not None else []
-                write_overlap(page, made, tests, f"Overlap: {Path(log).name}")
+        if page:
+            tests = [str(fit.dependence())] if fit.iterations is not None else []
+            write_overlap(page, made, tests, f"Overlap: {Path(log).name}", notes)
     with _errors():
         _print(frame_table(made.overlap().frame(), "What the weights leave"))
         typer.echo(f"wrote {out}: the log, {made.estimand}")
@@ -338,11 +350,12 @@ def rank(
                 board = sy.rank(scanned, method=method)
         else:
             model: dict[str, Any] = {"ties": ties, "link": link, "separation": separation, "covariance": covariance}
-            with _working("fitting"), _noting():
+            notes: list[str] = []
+            with _working("fitting"), _noting(notes):
                 fit = sy.BradleyTerry(position=position_effect, ridge=ridge, **model).fit(scanned)
                 board = fit.table(level, scale, simultaneous)
             if page:
-                write_report(page, fit, scanned.check(), Path(log).name, level, scale, simultaneous)
+                write_report(page, fit, scanned.check(), Path(log).name, level, scale, simultaneous, notes)
             if saved:
                 fit.save(saved)
         _write(board, table)
@@ -387,14 +400,15 @@ def debias(
             propensity=shown, labelled=answered, judge=judge, folds=folds, seed=seed,
             target=target, pairs=pairs, ridge=ridge, floor=floor, unsupported=unsupported,
         )  # fmt: skip
-        with _working("fitting"), _noting():
+        notes: list[str] = []
+        with _working("fitting"), _noting(notes):
             fit = spec.fit(scanned)
             board = fit.table(level, simultaneous=simultaneous)
             told = sy.card(fit)
-            if page:
-                write_debias(page, fit, f"Debiased: {Path(log).name}", level, told, simultaneous)
-            if saved:
-                fit.save(saved)
+        if page:
+            write_debias(page, fit, f"Debiased: {Path(log).name}", level, told, simultaneous, notes)
+        if saved:
+            fit.save(saved)
         _write(board, table)
     with _errors():
         _debiased(fit, level, simultaneous)
@@ -446,12 +460,16 @@ def demo() -> None:
         source = pl.scan_parquet(str(files("steelyard") / "data" / "llmfao.parquet"), glob=False)
         votes = source.filter(pl.col("judge") == "crowd")
         log = sy.scan(votes, a="left", b="right", outcome="winner", cluster="judge_id", context="prompt_type")
-        with _working("fitting"), _noting():
+        plain: list[str] = []
+        robust: list[str] = []
+        with _working("fitting"), _noting(plain):
             fit = sy.BradleyTerry().fit(log)
             found = log.check()
-            path = write_report("report.html", fit, found, "llmfao: human votes on language models")
+        path = write_report("report.html", fit, found, "llmfao: human votes on language models", cautions=plain)
+        with _working("debiasing"), _noting(robust):
             debiased = sy.DoublyRobust(pairs="log").fit(log)  # most pairs never met: no more is asked than the log has
-            beside = write_debias("debiased.html", debiased, "llmfao: its pairs in every type of prompt alike")
+        title = "llmfao: its pairs in every type of prompt alike"
+        beside = write_debias("debiased.html", debiased, title, cautions=robust)
         _print(check_table(found))
         _print(frame_table(fit.table(), "Human votes on language models (errors clustered by voter)"))
         _print(frame_table(debiased.compare().head(10), "Naive, and as if the same pairs had been shown on every type "

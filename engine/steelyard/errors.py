@@ -1,7 +1,9 @@
 """The exception family: every message says what, where, how many, and what to do. And warnings, checks of arguments."""
 
+import difflib
 import sys
 import warnings
+from collections.abc import Iterable
 from math import inf, isfinite
 from numbers import Integral, Real
 from typing import Any
@@ -53,6 +55,15 @@ def warn(words: str) -> None:
 def said(error: Exception) -> str:
     """What polars says of an error, without the plan of the query in which it met it, and hints to who wrote that."""
     return str(error).partition("\n\nResolved plan")[0].partition(", hint: ")[0].strip()
+
+
+def among(names: Iterable[str], wanted: object) -> str:
+    """In words, which names there are, ten at most, and the one that was perhaps meant."""
+    names = [*dict.fromkeys(names)]
+    plain = {name.casefold(): name for name in names}
+    close = difflib.get_close_matches(str(wanted).casefold(), plain, 1)
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return f"{names[:10]}{more}" + (f". Did you mean {plain[close[0]]!r}?" if close else "")
 
 
 def whole(name: str, value: Any, least: int = 0, most: int = _LARGEST) -> int:

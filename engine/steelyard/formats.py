@@ -15,10 +15,11 @@ from steelyard.errors import LogError
 if TYPE_CHECKING:
     from steelyard.columns import Column
 
+_TIES = ("tie", "tie (bothbad)", "tie (inconsistent)")  # of the arena, and of MT-bench
 OUTCOMES: dict[str, float] = {
     **dict.fromkeys(("a", "A", "model_a", "left", "home", "win", "a_wins", "response_a", "1", "1.0", "true"), 1.0),
     **dict.fromkeys(("b", "B", "model_b", "right", "away", "loss", "b_wins", "response_b", "0", "0.0", "false"), 0.0),
-    **dict.fromkeys(("tie", "draw", "tie (bothbad)", "both_bad", "bothbad", "equal", "0.5"), 0.5),
+    **dict.fromkeys((*_TIES, "draw", "both_bad", "bothbad", "equal", "0.5"), 0.5),
 }
 
 
@@ -35,7 +36,7 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    "arena": Format("model_a", "model_b", "winner", {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5}),
+    "arena": Format("model_a", "model_b", "winner", {"model_a": 1.0, "model_b": 0.0, **dict.fromkeys(_TIES, 0.5)}),
     "pairs": Format(
         "model_a",
         "model_b",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _OUTCOMES = frozenset({"winner", "outcome", "preference", "preferred", "verdict", "vote", "chosen"})  # names of them
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PreferenceLog:
     """A log of comparisons, unread until a pass needs it. Made by :func:`scan`, whose arguments most fields are.
 
@@ -79,11 +79,12 @@ class PreferenceLog:
             yield
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             file = broken(self.files) if len(self.files) > 1 else None
-            raise LogError(f"could not read {file or self.name}: {said(error)}{self._unlike(file)}") from error
+            more = "" if file is not None or isinstance(error, pl.exceptions.InvalidOperationError) else self._unlike()
+            raise LogError(f"could not read {file or self.name}: {said(error)}{more}") from error
 
-    def _unlike(self, file: str | None) -> str:
-        """What more there is to say of a log of several files, each of which can be read (file None)."""
-        told = unlike(self.files) if file is None and len(self.files) > 1 else None
+    def _unlike(self) -> str:
+        """What more there is to say of a log of several files, each of which can be read."""
+        told = unlike(self.files) if len(self.files) > 1 else None
         if told is None:
             return ""
         return f'. {told}. Give one frame, as in scan(pl.concat([pl.scan_...(file), ...], how="diagonal_relaxed"))'
@@ -409,7 +410,8 @@ def scan(
     ----------
     source
         Path, glob, folder or list of them (Parquet, CSV, NDJSON, Arrow IPC), polars LazyFrame or
-        DataFrame, pandas DataFrame, or anything with ``__arrow_c_stream__`` (pyarrow, DuckDB).
+        DataFrame, pandas DataFrame, or anything with ``__arrow_c_stream__`` (pyarrow, DuckDB). Of a folder, files whose
+        names begin with _ or a dot are left out; folders named column=value become columns.
     format
         ``"arena"``, ``"pairs"`` or ``"chosen_rejected"``; explicit roles override it.
     a, b, outcome
@@ -492,7 +494,7 @@ def scan(
         steady=not isinstance(source, pl.LazyFrame),
         held=not (paths or isinstance(source, pl.LazyFrame | str | Path | Sequence)),
         mapped=outcomes is not None and "outcome" in roles and not tallies,
-        unanswered=unanswered,
+        unanswered=() if tallies else unanswered,
     )
 
 

@@ -33,12 +33,13 @@ STATUS = (
     "unknown outcome",
     "null, negative or infinite weight, or one beyond 1e-50 to 1e50",
     "null, negative or fractional count",
-    "weight or count of zero",
+    "weight or count of zero",  # ZERO
     "null cluster",
     "null position, or one that is neither true nor false",
 )
 _CLUSTERLESS, _PLACELESS = len(STATUS) - 2, len(STATUS) - 1
-HARMLESS = {"not labelled", "unknown arm", "weight or count of zero"}
+ZERO = "weight or count of zero"
+HARMLESS = {"not labelled", "unknown arm", ZERO}
 NO_CHANCE = "a propensity that is null or outside (0, 1]"
 PROBABILITY = ", a probability"  # ends the name of a covariate that is one, and null where it is not
 _KEEP_ROWS = 10
@@ -46,7 +47,7 @@ _SLIPS = 0.05  # share of winners' names that may be those of no arm that was sh
 _LARGEST = 1e50  # entry of a column, so that sums of squares stay finite
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PairTable:
     """Sums over the comparisons of each ordered pair; mergeable by :meth:`plus`.
 
@@ -276,6 +277,8 @@ class Tally:
     def found(self, bad: dict[str, tuple[int, list[int]]]) -> None:
         """Adds the bad rows of one block."""
         for reason, (count, rows) in bad.items():
+            if self._unfolded > 1 and reason == ZERO:  # of a tally, whose row counts nonetheless
+                continue
             seen, kept = self.bad.get(reason, (0, []))
             places = dict.fromkeys([*kept, *(row // self._unfolded for row in rows)])
             self.bad[reason] = (seen + count, list(places)[:_KEEP_ROWS])
@@ -341,17 +344,30 @@ def _complaint(log: PreferenceLog, bad: dict[str, tuple[int, list[int]]], encode
             f"({_columns(log, reason)}first rows {rows})"
         )
         if reason == "unknown outcome":
-            strange = [label for label in encoder.labels.labels() if label not in log.outcomes]
-            numbers = "numbers that outcomes= does not name" if log.mapped else "numbers must lie in [0, 1], not NaN"
-            text += f" {strange[:5]}" if strange else f" ({numbers})"
+            strange, labels = strange_outcomes(log, encoder), encoder.labels.labels()
+            numbers = "numbers that outcomes= does not name" if log.mapped else "numbers must lie in [0, 1]"
+            text += f" {strange[:5]}" + ("" if labels else f" ({numbers})")
         parts.append(text)
     named = " name all of them with outcomes= (None: not labelled)," if "unknown outcome" in bad else ""
-    if named and strange and len(_arms_among(encoder, strange)) == len(strange):
+    if named and labels and len(_arms_among(encoder, strange)) == len(strange):
         named = f" give outcome={_by_name(log, encoder)} where the winner's name is the outcome,"
     return (
         f"{log.name}: {'; '.join(parts)}. Correct them,{named} "
         'or leave such rows out, counted, with on_bad="drop" or "quarantine".'
     )
+
+
+def strange_outcomes(log: PreferenceLog, encoder: Encoder) -> list[Any]:
+    """Labels, or numbers, that are no outcome; of numbers the first five, as the log holds them."""
+    labels = encoder.labels.labels()
+    if labels:
+        return [label for label in labels if label not in log.outcomes]
+    plain, outcome = replace(log, mapped=False, unanswered=()), pl.col("outcome").cast(pl.Float64)
+    known = pl.Series([*log.outcomes, *log.unanswered]).cast(pl.Float64, strict=False).drop_nulls()
+    none = ~(outcome.is_in(known.implode()) if log.mapped else outcome.is_between(0.0, 1.0))
+    strange = plain.selected(Encoder(dict(log.outcomes))).select(pl.col("outcome").filter(none).unique())
+    with log.reading():
+        return strange.collect().to_series().sort().head(5).to_list()
 
 
 def refuse_winners(log: PreferenceLog, encoder: Encoder) -> None:
@@ -418,15 +434,15 @@ def refuse_other_names(log: PreferenceLog, arms: Sequence[str]) -> None:
 
     None would be known, or each would be taken for a new one.
     """
-    whole = [not arm.partition(".")[2] for arm in arms if arm.lstrip("-").replace(".", "", 1).isdecimal()]
+    if not arms or not all(arm.lstrip("-").replace(".", "", 1).isdecimal() for arm in arms):
+        return
+    parts = ["." in arm for arm in arms]
     for side in "ab":
-        column = log.roles[side]
-        kind = log.kind(log.expression(column, side), side)
-        if whole and ((kind.is_float() and all(whole)) or (kind.is_integer() and not any(whole))):
-            other = "Int64" if kind.is_float() else "Float64"
+        kind = log.kind(log.expression(log.roles[side], side), side)
+        if ((kind.is_float() or kind.is_decimal()) and not any(parts)) or (kind.is_integer() and all(parts)):
             raise LogError(
-                f"{log.name}: {side} holds {kind}, so that its arms are called otherwise than those of the fit, "
-                f"{list(arms[:3])}: cast it, as in {side}=pl.col(...).cast(pl.{other})"
+                f"{log.name}: {side} holds {kind}, whose values are told otherwise (1.0 is not 1) than the arms of the "
+                f"fit, {list(arms[:3])}: give it the type that it had there, as in {side}=pl.col(...).cast(...)"
             )
 
 

@@ -40,7 +40,7 @@ class Contrast:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DropAudit:
     """The fewest rows found whose removal turns a conclusion around, with both exact fits.
 

@@ -94,18 +94,20 @@ def matching(path: str) -> list[Path]:
     if Path(path).is_file():
         return [Path(path)]
     folder = Path(path).is_dir()
-    if folder and (Path(path) / "_delta_log").is_dir():
-        raise LogError(f"{path} is a Delta table, some of whose files may not count: scan polars.scan_delta({path!r})")
     pattern = f"{glob.escape(path)}/**/*" if folder else path
     names = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 (absolute ones too)
     found = [
         file for file in names if file.is_file() and file.stat().st_size
         and (not folder or (_ending(file) in READERS and not _kept_back(file.relative_to(path))))
     ]  # fmt: skip
+    tables = [at for at in {at for file in found for at in file.parents} if (at / "_delta_log").is_dir()]
+    if tables:
+        table = str(tables[0])
+        raise LogError(f"{table} is a Delta table: some of its files may not count. Scan polars.scan_delta({table!r})")
     if not found:
         why = "no such file, or only empty ones"
         if folder:
-            why = "no Parquet, CSV, NDJSON or Arrow IPC file in this folder"
+            why = "no Parquet, CSV, NDJSON or Arrow IPC file in this folder whose name does not begin with _ or a dot"
         elif path == "-" or Path(path).exists():
             why = "a log is a file, which may be read more than once: write what comes through a pipe to one first"
         raise LogError(f"{path}: {why}")
@@ -177,10 +179,10 @@ def _keys(path: str) -> list[str]:
 
 
 def _text(labels: Labels, told: pl.Schema, keys: Sequence[str]) -> dict[str, Any]:
-    """Which columns of labels are text: all, or those of folders beside which no number stands in the files."""
+    """Which columns of labels are text: all, or those of folders beside which the files hold text, if anything."""
     inside = [[name for name in together if name in told and name not in keys] for together in labels]
     return {name: pl.String for together, others in zip(labels, inside, strict=True) for name in together
-            if not (keys and any(told[other].is_numeric() for other in others))}  # fmt: skip
+            if not keys or all(told[other] in (pl.String, pl.Categorical, pl.Enum) for other in others)}  # fmt: skip
 
 
 def scanned_by(query: pl.LazyFrame, named: Sequence[Path]) -> set[Path]:
@@ -206,9 +208,9 @@ def broken(files: Sequence[str]) -> str | None:
 
 def unlike(files: Sequence[str]) -> str | None:
     """In words, the first of several files with other columns than the first has, if there is one."""
-    first = reader(files[:1]).collect_schema()
-    for file in files[1:]:
-        other = reader([file]).collect_schema()
+    first, *rest = ({name: kind for name, kind in reader([file]).collect_schema().items() if name not in _keys(file)}
+                    for file in files)  # fmt: skip
+    for file, other in zip(files[1:], rest, strict=True):
         if [*other.items()] == [*first.items()]:
             continue
         alone = sorted({*other} ^ {*first})

@@ -1,5 +1,9 @@
 """Folders of many files: keys in their names, files that do not go together, those of other programs, and going on."""
 
+import subprocess
+import sys
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -44,6 +48,13 @@ def test_keys_beside_numbers_in_the_files_are_numbers(tmp_path):
     )
 
 
+@pytest.mark.parametrize("kind", [pl.Date, pl.Boolean])
+def test_keys_beside_dates_and_truths_are_such(tmp_path, kind):
+    log = frame(["0", "1"]).with_columns(pl.col("l", "r").cast(pl.Int32).cast(kind))
+    log.write_parquet(pl.PartitionBy(tmp_path / "log", key=["l"], include_key=False))
+    assert scores(sy.scan(tmp_path / "log", **ROLES))["arm"].to_list() == scores(sy.scan(log, **ROLES))["arm"].to_list()
+
+
 def test_clusters_in_names_of_folders(tmp_path):
     log = frame(["a", "b", "c"]).with_columns(
         rater=pl.col("rater").replace_strict({1: "01"}, default=pl.col("rater").cast(str))
@@ -78,9 +89,14 @@ def test_what_writers_keep_for_themselves_is_not_read(tmp_path):
         log.write_parquet(tmp_path / part)
     assert sy.scan(tmp_path, **ROLES).count() == log.height
     assert sy.scan(tmp_path / "_temporary", **ROLES).count() == log.height  # where it is asked for
+    (tmp_path / "own").mkdir()
+    log.write_parquet(tmp_path / "own" / "_part.parquet")
+    with pytest.raises(sy.LogError, match="does not begin with _ or a dot"):
+        sy.scan(tmp_path / "own", **ROLES)
     (tmp_path / "_delta_log").mkdir()
-    with pytest.raises(sy.LogError, match=r"is a Delta table.*scan_delta"):
-        sy.scan(tmp_path, **ROLES)
+    for named in (tmp_path, tmp_path.parent, f"{tmp_path}/*.parquet"):
+        with pytest.raises(sy.LogError, match=r"is a Delta table.*scan_delta"):
+            sy.scan(named, **ROLES)
 
 
 @pytest.mark.parametrize(
@@ -145,3 +161,52 @@ def test_rows_without_a_margin_are_counted_where_files_were_left_out_too(tmp_pat
     log = sy.scan(tmp_path, **ROLES)
     first = fit.sink(log, tmp_path / "out")
     assert 0 < first == fit.sink(sy.scan([*log.files], **ROLES), tmp_path / "out", resume=True)
+
+
+def test_an_expression_that_fails_is_not_the_files_fault(tmp_path):
+    frame(["1", "x"]).write_parquet(pl.PartitionBy(tmp_path / "log", key=["l"], include_key=False))
+    with pytest.raises(sy.LogError, match="could not read") as refused:
+        sy.BradleyTerry().fit(sy.scan(tmp_path / "log", **ROLES | {"outcome": pl.col("r").cast(pl.Float64)}))
+    assert "is not as" not in str(refused.value)
+
+
+ONCE = """
+import sys, polars as pl, steelyard as sy
+upper = {"a": pl.col("l").str.to_uppercase(), "b": pl.col("r").str.to_uppercase()}
+log = sy.scan(sys.argv[1] + "/*.parquet", **upper, outcome="y", covariates={"rater": pl.col("rater") - 4})
+sy.load(sys.argv[2]).sink(log, sys.argv[3], resume=True)
+"""
+
+
+def test_another_process_goes_on_where_roles_are_expressions(tmp_path):
+    (tmp_path / "log").mkdir()
+    frame(["A", "B", "C"]).write_parquet(tmp_path / "log" / "1.parquet")
+    sy.BradleyTerry().fit(sy.scan(tmp_path / "log", **ROLES)).save(tmp_path / "fit.sy")
+    made = []
+    for _ in range(2):
+        told = [sys.executable, "-c", ONCE, str(tmp_path / "log"), str(tmp_path / "fit.sy"), str(tmp_path / "out")]
+        subprocess.run(told, check=True)
+        made.append((tmp_path / "out" / "1.parquet").stat().st_mtime_ns)
+    assert made[0] == made[1]
+
+
+def test_other_roles_covariates_and_settings_are_scored_again(tmp_path):
+    log = frame(["a", "b", "c"])
+    log = log.with_columns(x=pl.Series(np.random.default_rng(0).normal(size=log.height)))
+    log.write_parquet(tmp_path / "1.parquet")
+    out, met = tmp_path / "out", []
+
+    def run(fit, **roles):
+        fit.sink(sy.scan([tmp_path / "1.parquet"], **ROLES | roles), out, resume=True)
+        met.append((out / "1.parquet").stat().st_mtime_ns)
+
+    first = {"covariates": {"z": pl.col("x") * 1.0}}
+    fit = sy.BradleyTerry().fit(sy.scan(log, **ROLES, **first))
+    same = replace(fit, spec=replace(fit.spec, ties="drop"))
+    run(fit, **first)
+    run(fit, **first)
+    run(fit, covariates={"z": pl.col("x") * 2.0})
+    run(same, covariates={"z": pl.col("x") * 2.0})
+    run(same, covariates={"z": pl.col("x") * 2.0}, outcomes={0: 1, 1: 0})
+    assert met[0] == met[1]
+    assert len(set(met)) == 4

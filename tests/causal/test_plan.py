@@ -232,6 +232,17 @@ def test_means_by_cell():
     np.testing.assert_allclose(plan.forecast["se"], np.sqrt(np.diag(fit.covariance)))
 
 
+def test_hardly_more_rows_change_errors_of_means_hardly():
+    frame = worlds(np.random.default_rng(2), HAVE)
+    frame = frame.with_columns(rater=pl.int_range(pl.len()) % 40)
+    for roles in ({}, {"cluster": "rater"}):
+        fit = sy.DoublyRobust(pairs="log").fit(scanned(frame, context="topic", **roles))
+        forecast = sy.plan(fit, 1).forecast
+        for name in ("se_plan", "se_even"):
+            np.testing.assert_allclose(forecast[name], forecast["se"], rtol=2e-2)
+            assert (forecast[name] <= forecast["se"]).all()
+
+
 def test_what_it_cannot_plan():
     log = scanned(worlds(np.random.default_rng(5), HAVE), context="topic")
     fit = SPEC.fit(log)

@@ -136,8 +136,8 @@ def test_bad_input_is_named():
     frame = small(22, 200)
     log = scanned(frame)
     for match, error, policy in (
-        ("the log's arms are", sy.LogError, {"who": 1.0}), ("add to 1, not 0.9", sy.LogError, {"m0": 0.9}),
-        ("the log's arms are", sy.LogError, "who"),
+        ("of the log's arms", sy.LogError, {"who": 1.0}), ("add to 1, not 0.9", sy.LogError, {"m0": 0.9}),
+        ("of the log's arms", sy.LogError, "who"),
     ):  # fmt: skip
         with pytest.raises(error, match=match):
             sy.PolicyValue(policy, propensity=BY_TOPIC, folds=1).fit(log)
@@ -244,7 +244,7 @@ def test_bad_columns_beside_the_rows_are_named_or_leave_their_rows_out():
 def test_a_log_that_has_other_rows_when_it_is_read_again_is_refused():
     frame, roles, spec = by_columns(600)
     log = sy.scan(frame, **roles)
-    ready = prepared(spec, log, None, {"policy of 0": "c0"})
+    ready = prepared(spec, log, {"policy of 0": "c0"})
     assert ready.beside is not None
     for total in (599, 601):
         with pytest.raises(sy.LogError, match=f"changed while it was read: it had {total} rows, and then 600"):

@@ -62,7 +62,10 @@ def test_critical_values_are_those_of_millions_of_draws(k, level):
         np.maximum(np.diag(covariance)[i] + np.diag(covariance)[j] - 2 * covariance[i, j], 0)
     )
     draws = rng.normal(size=(1000, k)) @ root.T
-    arms, pairs = arm_critical(draws, covariance, level), bands._pair_critical(lambda n: draws[:n], covariance, precision, level)
+    arms, pairs = (
+        arm_critical(draws, covariance, level),
+        bands._pair_critical(lambda n: draws[:n], covariance, precision, level),
+    )
     outside = np.zeros(2)
     for _ in range(20):
         fresh = rng.normal(size=(10_000, k)) @ root.T

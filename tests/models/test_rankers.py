@@ -70,5 +70,5 @@ def test_refusals():
     counted = sy.scan(
         {"a": ["x", "y"], "b": ["y", "x"], "y": [1.0, 1.0], "n": [5, 3]}, a="a", b="b", outcome="y", count="n"
     )
-    with pytest.raises(sy.LogError, match="2 rows stand for 8"):
+    with pytest.raises(sy.LogError, match="2 outcomes stand for 8"):
         sy.rank(counted, "elo")

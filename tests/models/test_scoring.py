@@ -81,12 +81,54 @@ def test_arms_that_are_called_otherwise_are_told_of():
     floats = sy.scan(log.with_columns(pl.col("l", "r").cast(pl.Float64)), **ROLES)
     texts = sy.scan(log.with_columns(pl.col("l", "r").cast(pl.String)), **ROLES)
     for ask in (fit.predict, fit.update):
-        with pytest.raises(sy.LogError, match=r"a holds Float64, .*\['0', '1', '2'\]: cast it, as in a=.*Int64"):
+        with pytest.raises(sy.LogError, match=r"a holds Float64, .*\['0', '1', '2'\]: give it the type"):
             ask(floats)
     assert fit.predict(texts).collect().equals(fit.predict(sy.scan(log, **ROLES)).collect())
     assert fit.update(texts).arms == fit.arms
     other = sy.BradleyTerry().fit(floats)
     assert other.predict(floats).collect()["margin"].null_count() == 0
-    with pytest.raises(sy.LogError, match=r"a holds Int64, .*Float64"):
+    with pytest.raises(sy.LogError, match=r"a holds Int64, .*1.0 is not 1"):
         other.predict(sy.scan(log, **ROLES))
     assert sy.BradleyTerry(ridge=1.0).fit(texts).predict(texts).collect().height == log.height
+
+
+def test_numbers_that_are_labels_are_named():
+    numbers = frame().with_columns(
+        w=pl.col("w").replace_strict({"left": 1, "right": 2, "tie": 0}, return_dtype=pl.Int8)
+    )
+    log = sy.scan(numbers, **ROLES)
+    with pytest.raises(sy.LogError, match=r"unknown outcome .*\[2\] \(numbers must lie in \[0, 1\]\).*outcomes="):
+        sy.BradleyTerry().fit(log)
+    assert log.check().strange == [2]
+    assert "outcomes that are not known" in str(log.check())
+    given = sy.scan(numbers, **ROLES, outcomes={0: 0.5, "one": 1, 1: 1})
+    with pytest.raises(sy.LogError, match=r"\[2\] \(numbers that outcomes= does not name\)"):
+        sy.BradleyTerry().fit(given)
+    right = sy.BradleyTerry().fit(sy.scan(numbers, **ROLES, outcomes={0: 0.5, 1: 1, 2: 0}))
+    np.testing.assert_allclose(right.score, sy.BradleyTerry().fit(sy.scan(frame(), **ROLES)).score, atol=1e-10)
+    text = sy.scan(frame().with_columns(w=pl.col("w").replace({"tie": "draw?"})), **ROLES)
+    assert text.check().strange == ["draw?"]
+
+
+def test_results_are_equal_to_themselves_alone_and_may_be_keys():
+    log = sy.scan(frame(), **ROLES)
+    fit, other = sy.BradleyTerry().fit(log), sy.BradleyTerry().fit(log)
+    assert fit == fit
+    assert fit != other
+    assert {fit: 1}[fit] == 1
+    assert len({log, fit.audit("0", "1"), fit.bootstrap(10), sy.plan(fit, 5)}) == 4
+    assert sy.BradleyTerry() == sy.BradleyTerry()
+
+
+def test_tallies_have_no_label_that_says_null():
+    tallies = pl.DataFrame({"model_a": ["x", "y"], "model_b": ["y", "x"], "n_a_wins": [3, 1], "n_b_wins": [1, 2]})
+    log = sy.scan(tallies, format="pairs", outcomes={"a": 1, "NA": None})
+    assert sy.BradleyTerry().fit(log).table().equals(sy.BradleyTerry().fit(sy.scan(tallies, format="pairs")).table())
+    assert not sy.BradleyTerry().fit(sy.scan(tallies.with_columns(n_tie=0), format="pairs")).dropped
+
+
+def test_arms_of_several_kinds_are_no_false_alarm():
+    log = frame().with_columns(pl.col("l", "r").cast(pl.String).replace({"0": "4.1", "1": "gpt", "2": "7"}))
+    fit = sy.BradleyTerry().fit(sy.scan(log, **ROLES))
+    more = pl.DataFrame({"l": [4, 5], "r": [5, 4], "w": ["left", "left"]})
+    assert fit.update(sy.scan(more, **ROLES)).arms == ["4", "4.1", "5", "7", "gpt"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 INFLATED = 10.0  # variance inflation from which a feature is warned of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LatentOverlap:
     """How far the features' differences vary apart. names: m features. correlation: (m, m), inflation: (m,).
 

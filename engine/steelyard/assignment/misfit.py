@@ -54,9 +54,8 @@ class Misfit:
         if not self.fits:
             warn(
                 f"{self}. Weights by it do not balance contexts; doubly robust estimates then rest on the outcome "
-                "model. Scores' intervals know of a contextual model's own error, not whether it is right: pairs='log' "
-                "asks for no more than the pairs that the log has. Where arms are few, use "
-                "PairPropensity(method='pairs').",
+                "model, and their intervals do not know whether that is right. Where arms are few, use "
+                "PairPropensity(method='pairs'); doubly robust scores may ask for the log's own pairs (pairs='log').",
             )
 
 

@@ -16,7 +16,7 @@ FINE = 256  # bins to a factor of two of the histogram that quantiles of weights
 _WIDE = 64  # factors of two up and down from 1 that it covers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Overlap:
     """How well a log supports a target; printable, with :meth:`frame`.
 

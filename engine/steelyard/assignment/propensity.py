@@ -23,10 +23,11 @@ from steelyard.assignment.precision import standard_errors
 from steelyard.blocks import Block, Encoder
 from steelyard.columns import several
 from steelyard.dictionary import Dictionary
-from steelyard.errors import LogError, NotIdentifiedError, check_level, refuse_class, within
+from steelyard.errors import LogError, NotIdentifiedError, check_level, refuse_class, warn, within
 from steelyard.inference.bands import p_value, quantile
 from steelyard.inference.clusters import cluster_names
 from steelyard.log import needs_log
+from steelyard.models.row_blocks import weights
 from steelyard.pairs import cluster_columns, good_rows, lacking
 from steelyard.passes import Changes, Executor, on, run_pass
 from steelyard.rows import Rows, read_rows
@@ -57,7 +58,7 @@ def refuse_tallies(log: PreferenceLog) -> None:
         raise LogError("format 'pairs' has no single comparisons to speak of: each row is unfolded into its outcomes")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Propensity:
     """A fitted propensity: what ``fit`` of PairPropensity, GroupPropensity and LabelPropensity gives.
 
@@ -435,6 +436,7 @@ class LabelPropensity(_ByContext):
 
 
 _MOST_TOLD = 200  # arms, each a column of every row
+_LIGHT = 0.1  # a weight, on average, of which a ridge shrinks more than it seems
 
 
 def _telling(blocks: Blocks, arms: tuple[str, ...], shrunk: bool) -> tuple[tuple[str, int], ...]:
@@ -500,8 +502,13 @@ def _fitted(
     log: PreferenceLog,
 ) -> Propensity:  # fmt: skip
     blocks = blocks.map(assigned.of)
+    n, weight = (sum(part) for part in zip(*blocks.each(lambda block: (block.n, weights(block).sum())), strict=True))
+    if spec.ridge and weight < _LIGHT * n:
+        warn(
+            f"sampling weights are {weight / n:.2g} on average, so that ridge={spec.ridge:g} counts as if these were "
+            f"{weight:.3g} rows: divide weights by their mean, or lower ridge="
+        )
     model = fitted_model(spec, assigned, contexts, blocks)
-    n = sum(blocks.each(lambda block: block.n))
     names = tuple(log.cluster_label(name) for name in cluster_names(len(log.cluster))[:1])
     left = {reason: count for reason, count in dropped.items() if reason != "not labelled"}
     return Propensity(spec, assigned, model, contexts, n, blocks, names, left, (*read, assigned.of))

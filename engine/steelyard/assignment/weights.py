@@ -74,7 +74,7 @@ class Sums:
         return replace(self, **linear, **square, unit=unit)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weights:
     """Weights of rows toward a target population. Made by :meth:`Propensity.weights`.
 

@@ -19,7 +19,7 @@ from steelyard.causal.pairwise import Moments, Pairwise, Residuals, centre_of, c
 from steelyard.causal.prepared import Prepared, apart, check_models, prepared, warn_extrapolated
 from steelyard.causal.projection import project, win_rates
 from steelyard.causal.stacked import outcome_error
-from steelyard.errors import LogError, NotIdentifiedError, OverlapError
+from steelyard.errors import LogError, NotIdentifiedError, OverlapError, among
 from steelyard.graph import components
 from steelyard.inference import Influence
 from steelyard.inference.clusters import told_by
@@ -212,7 +212,9 @@ def _given_weights(pairs: Any, table: PairTable) -> Any:
     omega = np.zeros((len(place), len(place)))
     for a, b, weight in frame.select("a", "b", "weight").iter_rows():
         if a not in place or b not in place or a == b:
-            raise LogError(f"pairs= has the pair {a!r}, {b!r}: the log's arms are {list(place)[:10]}")
+            raise LogError(
+                f"pairs= has the pair {a!r}, {b!r}: the log's arms are {among(list(place), a if a not in place else b)}"
+            )
         if weight is None or not 0.0 <= weight < np.inf:
             raise LogError(f"pairs= gives {a!r}, {b!r} the weight {weight}: weights are finite numbers >= 0")
         omega[place[a], place[b]] += weight

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-12  # of a sum of squares: a variance below it is what rounding left
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DoublyRobustFit(ScoreFit):
     """Doubly robust scores. Made by :meth:`DoublyRobust.fit`; tables, contrasts and rank sets as of any fit.
 
@@ -257,7 +257,7 @@ class DoublyRobustFit(ScoreFit):
         if self.alone is None:
             raise ValueError("this fit had no judge=")
         if self.kind == "cluster":
-            raise ValueError("the judge's gain is told for logs without clusters")
+            raise ValueError("the judge's gain is told row by row: fit the log scanned without cluster= for it")
         known = self._known_influence()
         both = [np.sqrt(np.diag(replace(known, meat=meat).covariance)) for meat in (known.meat, self.alone)]
         arms: Sequence[str] = [name for name, inside in zip(self.arms, self.main, strict=True) if inside]

@@ -21,7 +21,7 @@ from steelyard.errors import LogError, check_level
 from steelyard.inference import Influence
 from steelyard.inference.bands import p_value, quantile
 from steelyard.inference.clusters import cluster_names, clustered_meat
-from steelyard.inference.influence import FLAT
+from steelyard.inference.influence import FLAT, warn_of_few
 from steelyard.log import PreferenceLog
 from steelyard.models.reward_fit import RewardFit
 from steelyard.models.row_blocks import weights
@@ -186,7 +186,7 @@ def _of_log(
         groups = [[place[key] for key in used if key[0] == name and first[name] != key[1]] for name in known]
     told: dict[int, tuple[float, float, str | None]] = {}
     for columns in groups:
-        told |= _regression(blocks, clusters, gram, moment, columns)
+        told |= _regression(blocks, clusters, gram, moment, columns, keys)
     z, rows = quantile(level), list[tuple[Any, ...]]()
     for name, value in sorted(keys, key=lambda key: (list(known).index(key[0]), key[1] != first[key[0]])):
         at = place[name, value]
@@ -275,9 +275,13 @@ def _sums(blocks: Blocks, d: int) -> tuple[Any, Any, Any]:
 
 
 def _regression(
-    blocks: Blocks, clusters: list[tuple[int, str, int]], gram: Any, moment: Any, columns: list[int]
-) -> dict[int, tuple[float, float, str | None]]:
-    """Coefficient, error, and why it has none, of each column that the constant and the ones before do not tell."""
+    blocks: Blocks, clusters: list[tuple[int, str, int]], gram: Any, moment: Any, columns: list[int],
+    keys: list[tuple[str, str]],
+) -> dict[int, tuple[float, float, str | None]]:  # fmt: skip
+    """Coefficient, error, and why it has none, of each column that the constant and the ones before do not tell.
+
+    keys: attribute and level of each column after the constant.
+    """
     kept = _independent(gram, [0, *columns])
     bread = np.linalg.inv(gram[np.ix_(kept, kept)])
     beta = bread @ moment[kept]
@@ -294,6 +298,8 @@ def _regression(
     with one_blas_thread():
         if clusters:
             psi = Influence(bread, *clustered_meat(blocks, clusters, len(kept), counted))
+            names = ["=".join(keys[at - 1]) for at in kept[1:]]
+            warn_of_few(names, psi.told[1:], min(codes for *_, codes in clusters))
         else:
             psi = Influence(bread, sum(blocks.each(lambda block: scores(block).T @ counted(block))))
         spread = np.sqrt(np.clip(np.diag(psi.covariance), 0.0, None))

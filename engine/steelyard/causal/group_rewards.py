@@ -412,6 +412,7 @@ def _estimated(
     whose = [group for group, known in enumerate(found) for _ in known.place]
     which = [j for known in found for j in known.place]
     told = np.append(_told(ready, clusters, whose, which), units)
+    told = np.minimum(told, np.floor(np.append(sums.square[whose], sums.square)))  # a heavy row among light ones is one
     psi = replace(psi, told=told, unit=np.concatenate([*unit, np.ones(len(labels))]))
     rows, at = [], 0
     for group, known in enumerate(found):

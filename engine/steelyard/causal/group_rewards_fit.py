@@ -14,7 +14,7 @@ import scipy  # its parts load when first used
 
 from steelyard.assignment.weights import Weights
 from steelyard.causal.pairwise import FEW_ANSWERS, OWN
-from steelyard.errors import FormatError, NotIdentifiedError, check_level
+from steelyard.errors import FormatError, NotIdentifiedError, among, check_level
 from steelyard.inference import Influence
 from steelyard.inference.bands import p_value, quantile
 from steelyard.inference.influence import FLAT
@@ -50,15 +50,15 @@ class EqualityTest(NamedTuple):
         return f"rewards equal over groups: Wald {self.statistic:.1f} on {self.df} degrees, p = {self.p_value:.2g}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GroupRewardsFit:
     """Rewards of rater groups over everyone's prompts. Made by :meth:`GroupRewards.fit`.
 
     rows: the coefficients. parameter: (p,) theirs, then the mean outcome of each group. psi: their influence.
     share: (G,) effective share of each group's rows. asked: (G,) how many comparisons these are. plain: (G,) mean
     outcome on its own prompts. n: comparisons.
-    units: the fewest comparisons, or clusters of a column, that a group has; of heavy weights fewer, as many of equal
-    ones as know a variance as well.
+    units: the fewest comparisons, or clusters of a column, that a group has; where a few rows are heavy fewer, as many
+    rows of equal weight as would know a variance as well.
     naive: each group's rewards on its own prompts, where they are finite. overlap: what the propensity alone leaves of
     the log; a file does not keep it. estimand: in words.
     """
@@ -168,7 +168,7 @@ class GroupRewardsFit:
         unknown = [name for name in names if (self.groups[0], name) not in known]
         if unknown:
             raise NotIdentifiedError(
-                f"no terms {unknown}; there are {list(dict.fromkeys(r.term for r in self.rows))[:10]}"
+                f"no terms {unknown}; there are {among((row.term for row in self.rows), unknown[0])}"
             )
         places = {name: [known[group, name] for group in self.groups] for name in names}
         names = [name for name, at in places.items() if all(p is not None and not self._reasons[p] for p in at)]
@@ -189,7 +189,8 @@ class GroupRewardsFit:
         left = self.units - rank
         if left < 1:
             raise NotIdentifiedError(
-                f"{len(gap)} differences, but a group's errors rest on {self.units} clusters or rows: test fewer"
+                f"{len(gap)} differences, but the errors of a group rest on {self.units} clusters or rows of like "
+                "weight: test fewer by terms=, or fit without the group (see `effective_share`), or coarser contexts"
             )
         statistic = float(gap @ np.linalg.solve(spread, gap))
         p_value = float(scipy.stats.f.sf(statistic * left / (rank * (self.units - 1)), rank, left))
@@ -222,7 +223,7 @@ class GroupRewardsFit:
         for row in self.rows:
             if (row.group, row.term) == (group, term):
                 return row.place, row.reason
-        raise NotIdentifiedError(f"no term {term!r}; there are {list(dict.fromkeys(r.term for r in self.rows))[:10]}")
+        raise NotIdentifiedError(f"no term {term!r}; there are {among((row.term for row in self.rows), term)}")
 
     # --- files -----------------------------------------------------------------------------------
     def save(self, path: str | os.PathLike[str]) -> None:

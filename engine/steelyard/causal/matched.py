@@ -22,7 +22,7 @@ _VALUES = 12  # distinct values of a number up to which it is matched exactly
 _CUTS = 5  # parts of equal size into which other numbers are cut (Cochran 1968)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Matched:
     """Matched pairs: how many; how many of them differ, and in how many of these x came out ahead.
 

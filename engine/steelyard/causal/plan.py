@@ -30,7 +30,7 @@ _SEEN, _LEAST = 20.0, 1e-4  # effective answers from which their own variance is
 _STEP = 1e-5  # of the linear predictor, in a numerical derivative
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """Where the next comparisons go. Made by :func:`plan`.
 
@@ -280,11 +280,13 @@ def _of_means(fit: DoublyRobustFit, n: int, names: Sequence[str]) -> Plan:
     now = np.diag(_covariance(fit))
     if not (square.sum(axis=0) > 0).all():
         raise NotIdentifiedError("some scores have no spread: collect a few comparisons of each arm first")
-    repeated = now / square.sum(axis=0)  # what clusters make of it
-    told = []
-    for new in (more, even):
+
+    def expected(new: Any) -> Any:
+        """(arms,) variances by this model, which clusters, and divisors that pairs share, make larger or smaller."""
         left = rows / np.maximum(rows + new.sum(axis=1), 1.0)
-        told.append(repeated * (answers(held + answered * new) + beside * left[:, None]).sum(axis=0))
+        return (answers(held + answered * new) + beside * left[:, None]).sum(axis=0)
+
+    told = [now * (expected(new) / expected(0.0 * even)) for new in (more, even)]
     cell, pair = (axis.ravel() for axis in np.indices(size.shape))
     arms = fit.pairs.arms
     columns = {"a": arms.gather(main[i][pair]), "b": arms.gather(main[j][pair]),

@@ -17,7 +17,7 @@ from steelyard.causal.folds import fold_slices
 from steelyard.causal.outcomes import ArmScores, PairMeans
 from steelyard.causal.policy_value_fit import PolicyTerms, Terms, estimand
 from steelyard.causal.prepared import Prepared, apart, prepared, warn_extrapolated
-from steelyard.errors import LogError, OverlapError, within
+from steelyard.errors import LogError, OverlapError, among, within
 from steelyard.models.row_blocks import weights
 from steelyard.pairs import PairTable
 from steelyard.spill import Blocks, enlarged
@@ -70,7 +70,8 @@ class _Chances:
         shares = {policy: 1.0} if isinstance(policy, str) else {str(arm): share for arm, share in policy.items()}
         strange = [arm for arm in shares if arm not in arms]
         if strange:
-            raise LogError(f"{name} names {strange[:5]}: the log's arms are {list(arms)[:10]}")
+            known = among(arms, strange[0])
+            raise LogError(f"{name} names {strange[:5]}: it may be 'uniform', or of the log's arms, {known}")
         if not isinstance(policy, str) and not all(isinstance(share, Real) for share in shares.values()):
             place = [columns.index(f"{name} of {arm}") if arm in shares else -1 for arm in arms]
             return _Chances(np.zeros(len(arms)), np.array(place))

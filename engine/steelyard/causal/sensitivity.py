@@ -32,7 +32,7 @@ _SHARE = 0.95  # of the rows, whose odds a context moves by less than its streng
 _BEYOND = "no finite scores fit the win matrix at this end"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sensitivity:
     """What hidden causes of what was shown could do to "x over y". Made by :func:`sensitivity`; print it.
 

@@ -26,7 +26,7 @@ def check_replicates(replicates: Any, seed: Any) -> None:
     whole("seed", seed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bootstrap:
     """Replicated scores, or coefficients. arms: K names, of terms for coefficients. score: (K,) the estimate. draws:
     (replicates, K), NaN where a replicate has no finite score for an arm. failed: replicates in which some arm had

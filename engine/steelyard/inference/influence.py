@@ -29,7 +29,7 @@ _SHIFTED = 1e-11  # of a parameter's meat, which makes a singular one's root a c
 _DRAWN_TOGETHER = 128  # whatever the number of cores, so that the sums have the same bits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Influence:
     """psi_i = A^+ s_i for every row i (docs/estimators.md, 3).
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PairFit(ScoreFit):
     """Scores of arms with what is needed to speak of their uncertainty. Made by :meth:`BradleyTerry.fit`.
 

@@ -106,7 +106,7 @@ def elo(log: PreferenceLog, step: float = 4.0, permutations: int = 0, seed: int 
     a, b, y, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
     if len(a) != int(pairs.rows.sum()):
         raise LogError(
-            f"{log.name}: Elo moves once a comparison, but {len(a)} rows stand for {pairs.rows.sum():.0f} comparisons: "
+            f"{log.name}: Elo moves once a comparison, but {len(a)} outcomes stand for {pairs.rows.sum():.0f} of them: "
             "give one row a comparison, or use another method"
         )
     generator = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ import polars as pl
 
 from steelyard.blocks import Block, Encoder
 from steelyard.dictionary import Dictionary
-from steelyard.errors import LogError, NotIdentifiedError
+from steelyard.errors import LogError, NotIdentifiedError, among
 from steelyard.inference import Bootstrap, Influence, Pending
 from steelyard.inference.bootstrap import check_replicates
 from steelyard.models import matrix_free
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _MANY_COLUMNS = "beyond 4,000 columns: ask for a contrast"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RewardFit(Fit):
     """Rewards of features with what is needed to speak of their uncertainty. Made by :meth:`RewardModel.fit`.
 
@@ -106,7 +106,7 @@ class RewardFit(Fit):
         along, places = np.zeros(len(self.estimate.parameter)), {name: (at, why) for name, at, why in self.terms}
         for term, sign in ((x, 1.0), (y, -1.0)):
             if term not in places:
-                raise NotIdentifiedError(f"no term {term!r}; there are {list(places)[:10]}")
+                raise NotIdentifiedError(f"no term {term!r}; there are {among(places, term)}")
             at, why = places[term]
             if at is None:
                 return str(why)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _MANY_ARMS = "beyond 4,000 arms beside covariates or clusters: ask for a contrast"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RowFit(ScoreFit):
     """Scores of arms, at equal covariates. Made by :meth:`BradleyTerry.fit` where the rows are kept: with covariates,
     with weights of a propensity, with clusters beyond 4,000 arms.

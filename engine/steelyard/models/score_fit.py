@@ -16,7 +16,7 @@ import polars as pl
 from steelyard._native.pair_likelihood import MODELS, pair_likelihood, pair_outcomes
 from steelyard.blocks import Block, Encoder
 from steelyard.dictionary import Dictionary
-from steelyard.errors import NotIdentifiedError, check_level
+from steelyard.errors import NotIdentifiedError, among, check_level
 from steelyard.inference import Influence, arm_critical, rank_sets
 from steelyard.inference.bands import DRAWS, p_value, quantile, ranks
 from steelyard.inference.bootstrap import Bootstrap, check_replicates
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
     from steelyard.models.bradley_terry import BradleyTerry
 
-_SCALES = {"logit": (1.0, 0.0), "elo": (400.0 / np.log(10.0), 1000.0)}
+ZERO = {"logit": 0.0, "elo": 1000.0}  # what a score of 0 is on each scale
+_SCALES = {"logit": (1.0, ZERO["logit"]), "elo": (400.0 / np.log(10.0), ZERO["elo"])}
 _MANY_ARMS = "beyond 4,000 arms: no rank set; standard error to within {:.1f} % (Monte Carlo)"
 NO_SPREAD = 1e-9  # standard error on the logit scale below which there is none
 _UNSETTLED = "its standard error did not settle in the Monte Carlo draws: ask for a contrast"
@@ -238,7 +239,7 @@ class Fit(ABC):
         """(n,) linear predictor of a block's rows, NaN where it cannot be told."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScoreFit(Fit):
     """What a fit with one score an arm offers, whatever it was fitted to.
 
@@ -415,7 +416,7 @@ class ScoreFit(Fit):
         try:
             return self.arms.index(str(arm))
         except ValueError:
-            raise NotIdentifiedError(f"arm {arm!r} is not in the log; it has {self.arms[:10]}") from None
+            raise NotIdentifiedError(f"arm {arm!r} is not in the log; it has {among(self.arms, arm)}") from None
 
     def contrast(self, x: str, y: str, level: float = 0.95) -> Contrast:
         """Score of x minus score of y, with a two-sided test that they are equal."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -49,8 +50,18 @@ def _signature(fit: Fit, shard: PreferenceLog) -> str:
     """Of what scores are made of: the parameters, what is read for each role, and the file as it is now."""
     file = Path(shard.files[0]).stat()
     read = (shard.roles, shard.outcomes, shard.unanswered, shard.covariates, shard.features, shard.context, shard.group)
-    told = (fit.spec.model, fit.spec.ties, fit.spec.link, fit.parameters_of, *read, file.st_size, file.st_mtime_ns)
+    told = (fit.spec.model, fit.spec.ties, fit.spec.link, fit.parameters_of, _spelled(read), file.st_size,
+            file.st_mtime_ns)  # fmt: skip
     return sha256(str(told).encode() + fit.estimate.parameter.tobytes()).hexdigest()
+
+
+def _spelled(read: Any) -> Any:
+    """The same with expressions written out: their repr is cut short, and tells where they are in memory."""
+    if isinstance(read, pl.Expr):
+        return read.meta.serialize()
+    if isinstance(read, Mapping):
+        return [(name, _spelled(part)) for name, part in read.items()]
+    return [_spelled(part) for part in read] if isinstance(read, list | tuple) else read
 
 
 def _holds(path: Path, made_of: dict[str, str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steelyard.models.score_fit import ZERO
 from steelyard.report.card import Card, card
 from steelyard.report.plots import (
     MOST_ARMS,
@@ -19,6 +20,7 @@ from steelyard.result import replacing
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from steelyard.assignment.weights import Weights
     from steelyard.causal.doubly_robust_fit import DoublyRobustFit
@@ -35,10 +37,11 @@ def write_report(
     level: float = 0.95,
     scale: str = "logit",
     simultaneous: bool = False,
+    cautions: Sequence[str] = (),
 ) -> Path:
     """One self-contained HTML page: leaderboard, forest plot, pair coverage, what was left out and why.
 
-    level, scale, simultaneous: as in :meth:`PairFit.table`.
+    level, scale, simultaneous: as in :meth:`PairFit.table`. cautions: what was warned of.
     """
     from markupsafe import Markup
 
@@ -50,17 +53,19 @@ def write_report(
     return _page(
         path, "report.html", title=title, estimand=fit.estimand, facts=facts, level=f"{100 * level:g}", scale=scale,
         simultaneous=simultaneous, rows=table.rows(named=True),
-        capped=len(table) > MOST_ARMS, most=MOST_ARMS, forest=Markup(forest_plot(table)),
+        capped=len(table) > MOST_ARMS, most=MOST_ARMS, forest=Markup(forest_plot(table, ZERO[scale])),
         coverage=Markup(coverage_plot(fit.pairs, table["arm"].to_list())), dropped=list(fit.dropped.items()),
         nulls=table.filter(table["se"].is_null()).rows(named=True),
-        coefficients=fit.coefficients(level).rows(named=True),
+        coefficients=fit.coefficients(level).rows(named=True), cautions=cautions,
     )  # fmt: skip
 
 
-def write_overlap(path: str | os.PathLike[str], weights: Weights, tests: list[str], title: str) -> Path:
+def write_overlap(
+    path: str | os.PathLike[str], weights: Weights, tests: list[str], title: str, cautions: Sequence[str] = ()
+) -> Path:
     """One self-contained HTML page on weights: effective size, support, balance of contexts, propensities.
 
-    tests: what the tests of dependence say.
+    tests: what the tests of dependence say. cautions: what was warned of.
     """
     from markupsafe import Markup
 
@@ -69,17 +74,18 @@ def write_overlap(path: str | os.PathLike[str], weights: Weights, tests: list[st
         path, "overlap.html", title=title, estimand=weights.estimand, tests=tests, facts=facts.frame().rows(),
         labels=facts.by_label.rows(named=True), balance=Markup(balance_plot(weights.balance())) if has else "",
         propensities=Markup(propensity_plot(facts.histogram)), cells=facts.empty_cells.head(100).rows(named=True),
-        pairs=facts.unsupported_pairs.head(100).rows(), never=len(facts.unsupported_pairs),
+        pairs=facts.unsupported_pairs.head(100).rows(), never=len(facts.unsupported_pairs), cautions=cautions,
     )  # fmt: skip
 
 
 def write_debias(
     path: str | os.PathLike[str], fit: DoublyRobustFit, title: str, level: float = 0.95, told: Card | None = None,
-    simultaneous: bool = False,
+    simultaneous: bool = False, cautions: Sequence[str] = (),
 ) -> Path:  # fmt: skip
     """One self-contained HTML page: naive against doubly robust, what moved and why, the card, overlap.
 
     level, simultaneous: as in :meth:`DoublyRobustFit.compare`. told: the card, where it is made already.
+    cautions: what was warned of.
     """
     from markupsafe import Markup
 
@@ -100,6 +106,7 @@ def write_debias(
         facts=facts.frame().rows(), balance=Markup(balance_plot(fit.overlap.balance())) if has else "",
         propensities=Markup(propensity_plot(facts.histogram)), dropped=list(fit.dropped.items()),
         nulls=table.filter(table["se"].is_null()).rows(named=True), pairs=never.head(30).rows(), never=len(never),
+        cautions=cautions,
     )  # fmt: skip
 
 

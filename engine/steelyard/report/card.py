@@ -215,7 +215,8 @@ def _of_scores(fit: DoublyRobustFit) -> Card:
     if fit.alone is not None:
         assumptions.append(Assumption(
             "judge", "none: it is never trusted to be right, and only its agreement with the answers is used",
-            "see judge_gain() for the variance that it saves",
+            "see judge_gain() for the variance that it saves" if fit.kind != "cluster" else
+            "what it saves is told of logs without cluster=",
         ))  # fmt: skip
     labelled = getattr(fit.spec, "labelled", None)
     if labelled is not None:
@@ -260,11 +261,15 @@ def _of_plain(fit: Fit) -> Card:
         raise ValueError("a loaded fit has lost its weights: the card needs what they leave of the log")
     weights = fit.spec.weights if isinstance(fit.spec.weights, Weights) else None
     if weights is None:
+        other = "GroupRewards" if isinstance(fit, RewardFit) else "DoublyRobust"
         unconfounded = Assumption(
             "unconfoundedness", "what was shown hangs on nothing that also decides the preference: nothing is adjusted "
-            "for but covariates", f"not tested here; see steelyard.DoublyRobust. {_UNMEASURED}",
+            "for but covariates", f"not tested here; see steelyard.{other}. {_UNMEASURED}",
         )  # fmt: skip
         positivity = Assumption("positivity", "arms are joined by comparisons", "arms that are not have a null score")
+        if isinstance(fit, RewardFit):
+            words = "the two answers differ in every feature, now and then"
+            positivity = Assumption("positivity", words, "features that never do have a null coefficient")
         overlap: dict[str, Any] = {}
     else:
         unconfounded = _unconfounded("what was shown", weights.propensity)

@@ -27,8 +27,13 @@ def _svg(figure: Figure) -> str:
     return content[content.index("<svg") :]
 
 
-def forest_plot(table: pl.DataFrame) -> str:
-    """Scores with their intervals, best on top; the first 60 arms with a score."""
+def short(name: str, most: int) -> str:
+    """A name of so many letters at most: what stands in the middle is left out, since versions differ at the end."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[-((most - 1) // 2) :]}"
+
+
+def forest_plot(table: pl.DataFrame, zero: float = 0.0) -> str:
+    """Scores with their intervals, best on top; the first 60 arms with a score. zero: the mean of all of them."""
     from matplotlib.figure import Figure
 
     shown = table.filter(table["score"].is_not_null()).head(MOST_ARMS)
@@ -40,11 +45,16 @@ def forest_plot(table: pl.DataFrame) -> str:
     known = shown["se"].is_not_null().to_numpy()
     low, high = (shown[name].to_numpy()[known] for name in ("low", "high"))
     axes.hlines(place[known], low, high, color=_COLOUR, linewidth=1.6)
-    axes.plot(score, place, "o", color=_COLOUR, markersize=4)
-    axes.axvline(float(score.mean()) if height else 0.0, color="#999999", linewidth=0.8, linestyle=":")
-    axes.set_yticks(place, [name[:40] for name in shown["arm"]], fontsize=7, parse_math=False)
+    axes.plot(score[known], place[known], "o", color=_COLOUR, markersize=4)
+    if not known.all():
+        axes.plot(score[~known], place[~known], "o", markerfacecolor="none", color="#999999", label="no interval")
+        axes.legend(loc="lower right", fontsize=8, frameon=False)
+    reach = np.concatenate([score, low, high])
+    if height and reach.min() <= zero <= reach.max():
+        axes.axvline(zero, color="#999999", linewidth=0.8, linestyle=":")
+    axes.set_yticks(place, [short(name, 40) for name in shown["arm"]], fontsize=7, parse_math=False)
     axes.set_ylim(-0.8, height - 0.2)
-    axes.set_xlabel("score, with interval")
+    axes.set_xlabel("score, with interval; dotted: the mean of all arms")
     axes.spines[["top", "right"]].set_visible(False)
     return _svg(figure)
 
@@ -65,7 +75,7 @@ def compare_plot(compared: pl.DataFrame) -> str:
         axes.hlines(place + shift, shown[low].to_numpy(), shown[high].to_numpy(), color=colour, linewidth=1.4)
         axes.plot(shown[name].to_numpy(), place + shift, "o", color=colour, markersize=4, label=label)
     axes.axvline(0.0, color="#999999", linewidth=0.8, linestyle=":")
-    axes.set_yticks(place, [name[:40] for name in shown["arm"]], fontsize=7, parse_math=False)
+    axes.set_yticks(place, [short(name, 40) for name in shown["arm"]], fontsize=7, parse_math=False)
     axes.set_ylim(-0.8, height - 0.2)
     axes.set_xlabel("score, with interval")
     axes.legend(loc="lower right", fontsize=8, frameon=False)
@@ -144,11 +154,12 @@ def coverage_plot(pairs: PairTable, order: list[str]) -> str:
     count = np.zeros((len(order), len(order)))
     np.add.at(count, (a[inside], b[inside]), pairs.rows[inside])
     count += count.T
-    figure = Figure(figsize=(8.0, 7.2))
+    size = max(1.0, len(order) / 40.0)
+    figure = Figure(figsize=(8.0 * size, 7.2 * size))
     axes = figure.subplots()
     top = max(2.0, float(count.max(initial=0.0)))
     image = axes.imshow(np.ma.masked_equal(count, 0.0), norm=LogNorm(1.0, top), cmap="YlGnBu", rasterized=True)
-    axes.set_xticks(range(len(order)), [name[:24] for name in order], rotation=90, fontsize=6, parse_math=False)
-    axes.set_yticks(range(len(order)), [name[:24] for name in order], fontsize=6, parse_math=False)
+    axes.set_xticks(range(len(order)), [short(name, 24) for name in order], rotation=90, fontsize=6, parse_math=False)
+    axes.set_yticks(range(len(order)), [short(name, 24) for name in order], fontsize=6, parse_math=False)
     figure.colorbar(image, ax=axes, label="comparisons", shrink=0.8)
     return _svg(figure)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from steelyard.report.plots import short
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -23,17 +25,18 @@ def text(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def frame_table(frame: pl.DataFrame, title: str) -> Table:
-    """Any frame as a rich table, numbers to the right; an all-null reason column is left out."""
+def frame_table(frame: pl.DataFrame, title: str, most: int = 100) -> Table:
+    """Any frame as a rich table, numbers to the right; an all-null reason column is left out, and rows beyond most."""
     from rich.markup import escape  # for the command line only
     from rich.table import Table
 
     if "reason" in frame.columns and frame["reason"].is_null().all():
         frame = frame.drop("reason")
-    table = Table(title=title)
+    more = len(frame) - most
+    table = Table(title=title, caption=f"and {more} more: --out writes all" if more > 0 else None)
     for name, dtype in frame.schema.items():
         table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
-    for row in frame.iter_rows():
+    for row in frame.head(most).iter_rows():
         table.add_row(*(escape(text(value)) for value in row))
     return table
 
@@ -45,7 +48,7 @@ def check_table(check: Check) -> Table:
     table = frame_table(check.frame(), "Preference log")
     if len(check.components) > 1:
         for group in sorted(check.components, key=len, reverse=True)[:5]:
-            shown = ", ".join(group[:5]) + (", ..." if len(group) > 5 else "")
+            shown = ", ".join(short(name, 40) for name in group[:5]) + (", ..." if len(group) > 5 else "")
             table.add_row(f"component of {len(group)}", escape(shown))
     return table
 
