@@ -50,11 +50,12 @@ def forest_plot(table: pl.DataFrame, zero: float = 0.0) -> str:
         axes.plot(score[~known], place[~known], "o", markerfacecolor="none", color="#999999", label="no interval")
         axes.legend(loc="lower right", fontsize=8, frameon=False)
     reach = np.concatenate([score, low, high])
-    if height and reach.min() <= zero <= reach.max():
+    inside = bool(height and reach.min() <= zero <= reach.max())
+    if inside:
         axes.axvline(zero, color="#999999", linewidth=0.8, linestyle=":")
     axes.set_yticks(place, [short(name, 40) for name in shown["arm"]], fontsize=7, parse_math=False)
     axes.set_ylim(-0.8, height - 0.2)
-    axes.set_xlabel("score, with interval; dotted: the mean of all arms")
+    axes.set_xlabel(f"score, with interval{'; dotted: the mean of all arms' if inside else ''}")
     axes.spines[["top", "right"]].set_visible(False)
     return _svg(figure)
 
@@ -105,7 +106,7 @@ def balance_plot(balance: pl.DataFrame) -> str:
     axes.plot(before, place, "o", color="#b5651d", markersize=5, label="before weighting")
     axes.plot(after, place, "o", color=_COLOUR, markersize=5, label="after")
     axes.axvline(0.1, color="#999999", linewidth=0.8, linestyle=":")
-    axes.set_yticks(place, [name[:40] for name in worst["column"]], fontsize=8, parse_math=False)
+    axes.set_yticks(place, [short(name, 40) for name in worst["column"]], fontsize=8, parse_math=False)
     axes.set_ylim(-0.8, len(worst) - 0.2)
     axes.set_xlim(left=0.0)
     axes.set_xlabel("largest difference from the target, in standard deviations (dotted: 0.1)")
@@ -131,7 +132,7 @@ def propensity_plot(histogram: pl.DataFrame) -> str:
         low, high, count = (mine[name].to_numpy() for name in ("low", "high", "rows"))
         axes.bar(low, count, width=high - low, align="edge", color=_COLOUR)
         axes.set_xscale("log")
-        axes.set_title(label[:30], fontsize=8, parse_math=False)
+        axes.set_title(short(label, 30), fontsize=8, parse_math=False)
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[len(labels) :]:
