@@ -424,3 +424,16 @@ def test_contexts_that_others_tell_take_no_degrees_of_freedom(more):
         ]
         assert tests[0].df == tests[1].df == 2 * len(plain)
         assert tests[0].statistic == pytest.approx(tests[1].statistic, rel=1e-6)
+
+
+def test_weights_so_small_that_a_ridge_holds_all_are_warned_of():
+    rng = np.random.default_rng(5)
+    frame = pl.DataFrame({"a": ["x"] * 400, "b": ["y"] * 400, "y": np.where(rng.random(400) < 0.6, 1.0, np.nan),
+                          "x": rng.normal(size=400), "w": np.full(400, 1 / 400)})  # fmt: skip
+    log = sy.scan(frame, a="a", b="b", outcome="y", context="x", weight="w")
+    with pytest.warns(UserWarning, match=r"weights are 0.0025 on average, so that ridge=1 counts .* divide weights by"):
+        sy.LabelPropensity().fit(log)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sy.LabelPropensity(ridge=0.0).fit(log)
+        sy.LabelPropensity().fit(sy.scan(frame.with_columns(w=1.0), a="a", b="b", outcome="y", context="x", weight="w"))

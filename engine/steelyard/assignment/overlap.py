@@ -53,7 +53,7 @@ class Overlap:
             ("rows clipped", f"{self.clipped}" + ("" if self.limit is None else f" (at {self.limit:.3g})")),
             ("share of weight clipped off", f"{self.clipped_mass:.2g}"),
             ("rows trimmed", f"{self.trimmed}"),
-            ("share of the target without support", f"{self.unsupported:.4f}"),
+            ("share of the target without support, by values of contexts", f"{self.unsupported:.4f}"),
             ("pairs never shown", f"{len(self.unsupported_pairs)}"),
         ]
         return pl.DataFrame(facts, schema=["measure", "value"], orient="row")
