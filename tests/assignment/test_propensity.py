@@ -430,6 +430,7 @@ def test_weights_so_small_that_a_ridge_holds_all_are_warned_of():
     rng = np.random.default_rng(5)
     frame = pl.DataFrame({"a": ["x"] * 400, "b": ["y"] * 400, "y": np.where(rng.random(400) < 0.6, 1.0, np.nan),
                           "x": rng.normal(size=400), "w": np.full(400, 1 / 400)})  # fmt: skip
+    frame = frame.with_columns(pl.col("y").fill_nan(None))
     log = sy.scan(frame, a="a", b="b", outcome="y", context="x", weight="w")
     with pytest.warns(UserWarning, match=r"weights are 0.0025 on average, so that ridge=1 counts .* divide weights by"):
         sy.LabelPropensity().fit(log)
