@@ -357,3 +357,22 @@ def test_debias_tells_of_arms_without_an_error(tmp_path, monkeypatch):
     page = Path("o.html").read_text()
     assert "None" not in page
     assert "all that tells of it is in one cluster" in page
+
+
+def test_some_rows_alone(tmp_path):
+    rng = np.random.default_rng(3)
+    frame = pl.DataFrame({"left": rng.choice(["01", "1"], 200), "judge": rng.choice(["crowd", "machine"], 200),
+                          "winner": rng.choice(["left", "right"], 200)})  # fmt: skip
+    frame = frame.with_columns(right=pl.when(pl.col("left") == "01").then(pl.lit("1")).otherwise(pl.lit("01")))
+    frame.write_csv(tmp_path / "log.csv")
+    asked = [str(tmp_path / "log.csv"), *COLUMNS, "--where", "judge = 'crowd'", "--out", str(tmp_path / "out.csv")]
+    done = run.invoke(app, ["rank", *asked])
+    assert done.exit_code == 0, done.output
+    want = sy.BradleyTerry().fit(sy.scan(frame.filter(judge="crowd"), a="left", b="right", outcome="winner")).table()
+    found = pl.read_csv(tmp_path / "out.csv", schema_overrides={"arm": pl.String})
+    assert found["arm"].to_list() == want["arm"].to_list()
+    np.testing.assert_allclose(found["score"], want["score"])
+    assert run.invoke(app, ["check", *asked]).exit_code == 0
+    wrong = run.invoke(app, ["rank", *asked[:-4], "--where", "judge ="])
+    assert wrong.exit_code == 2
+    assert "--where takes SQL, as in" in wrong.output

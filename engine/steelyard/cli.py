@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -45,6 +45,9 @@ Outcomes = Annotated[
         metavar="LABEL=VALUE",
         help="value, from 0 (b wins) to 1 (a wins) or null (not labelled), of an outcome label; repeatable",
     ),
+]
+Where = Annotated[
+    str | None, typer.Option("--where", metavar="SQL", help="read these rows alone, as in \"judge = 'crowd'\"")
 ]
 Weight = Annotated[str | None, typer.Option("--weight", help="column of sampling weights")]
 Count = Annotated[str | None, typer.Option("--count", help="column: comparisons a row stands for")]
@@ -166,32 +169,50 @@ def _model(path: Path) -> Any:
 def _scan(log: str, **options: Any) -> sy.PreferenceLog:
     for role in ("cluster", "context"):
         options[role] = options.get(role) or ()
-    pairs = [text.rpartition("=") for text in options.pop("outcomes") or ()]
-    try:
-        told = {label: None if value.lower() in ("null", "none") else float(value) for label, _, value in pairs}
-    except ValueError:
-        raise ValueError(
-            "--outcomes takes LABEL=VALUE, as in --outcomes left=1 --outcomes right=0 --outcomes NA=null"
-        ) from None
-    for label, number in told.items():
-        if number is not None:
-            within(f"the value of --outcomes {label!r}", number, 0.0, 1.0)
-    options["outcomes"] = told or None
     lacking = [f"--{role}" for role in ("a", "b", "outcome") if options[role] is None]
     if lacking and options["format"] is None:
         raise ValueError(f"no column given for {', '.join(lacking)}: name them, or choose a --format")
+    options["outcomes"] = _worth(options["outcomes"] or ())
     named = [text.partition("=") for text in options.pop("covariates", None) or ()]
-    for option, names in (("--outcomes", [p[0] for p in pairs]), ("--covariate", [n[0] for n in named])):
-        if not all(names):
-            raise ValueError(f"{option} needs a name before the =")
-        if len(set(names)) < len(names):
-            raise ValueError(f"{option} is given twice for one name: {', '.join(names)}")
-    try:
-        options["covariates"] = {name: pl.sql_expr(sql) for name, _, sql in named}
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(f"--covariate takes NAME=SQL, as in --covariate length='len_a - len_b' ({error})") from None
+    _each_once("--covariate", [name for name, *_ in named])
+    options["covariates"] = {name: _sql("--covariate", "NAME=SQL, as in length='len_a - len_b'", sql)
+                             for name, _, sql in named}  # fmt: skip
+    where, form = options.pop("where", None), options.pop("format")
     with _noting():
-        return sy.scan(log, options.pop("format"), **options)
+        scanned = sy.scan(log, form, **options)
+    if where is None:
+        return scanned
+    kept = scanned.frame().filter(_sql("--where", "SQL, as in \"judge = 'crowd'\"", where))  # labels are as written
+    return sy.scan(kept, form, **options)
+
+
+def _worth(given: Sequence[str]) -> dict[str, float | None] | None:
+    """What each outcome label is worth; None where that is not said."""
+    pairs = [text.rpartition("=") for text in given]
+    try:
+        told = {label: None if value.lower() in ("null", "none") else float(value) for label, _, value in pairs}
+    except ValueError:
+        words = "--outcomes takes LABEL=VALUE, as in --outcomes left=1 --outcomes right=0 --outcomes NA=null"
+        raise ValueError(words) from None
+    _each_once("--outcomes", [label for label, *_ in pairs])
+    for label, number in told.items():
+        if number is not None:
+            within(f"the value of --outcomes {label!r}", number, 0.0, 1.0)
+    return told or None
+
+
+def _each_once(option: str, names: Sequence[str]) -> None:
+    if not all(names):
+        raise ValueError(f"{option} needs a name before the =")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{option} is given twice for one name: {', '.join(names)}")
+
+
+def _sql(option: str, words: str, sql: str) -> pl.Expr:
+    try:
+        return pl.sql_expr(sql)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{option} takes {words} ({error})") from None
 
 
 def _left_out(dropped: dict[str, int]) -> None:
@@ -217,13 +238,14 @@ def check(
     log: Log, format: Format = None, a: A = None, b: B = None, outcome: Outcome = None,
     outcomes: Outcomes = None, weight: Weight = None,
     count: Count = None, position: Position = None, cluster: Cluster = None, context: Context = None,
-    group: Group = None, out: Out = None,
+    group: Group = None, where: Where = None, out: Out = None,
 ) -> None:  # fmt: skip
     """Tell rows, arms, ties, bad rows by reason, components; with --context whether what was shown depends on it."""
     with _errors():
         with _outputs(log, table=out) as (_, table):
             scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight,
-                            count=count, position=position, cluster=cluster, context=context, group=group)  # fmt: skip
+                            count=count, position=position, cluster=cluster, context=context, group=group,
+                            where=where)  # fmt: skip
             with _working("reading"):
                 found = scanned.check()
             _write(found.frame(), table)
@@ -318,7 +340,7 @@ def rank(
     log: Log, format: Format = None, a: A = None, b: B = None, outcome: Outcome = None,
     outcomes: Outcomes = None, weight: Weight = None,
     count: Count = None, position: Position = None, cluster: Cluster = None, covariate: Covariates = None,
-    on_bad: OnBad = "raise", method: Method = "bradley-terry",
+    where: Where = None, on_bad: OnBad = "raise", method: Method = "bradley-terry",
     ties: Annotated[str, typer.Option(help="half, drop, davidson or rao-kupper")] = "half",
     link: Annotated[str, typer.Option(help="logistic or probit")] = "logistic",
     position_effect: Annotated[bool, typer.Option("--position-effect", help="estimate and remove it")] = False,
@@ -344,7 +366,7 @@ def rank(
                 raise ValueError(f"{own}: only with --method bradley-terry")
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight,
                         count=count, position=position, cluster=cluster, covariates=covariate,
-                        on_bad=on_bad)  # fmt: skip
+                        on_bad=on_bad, where=where)  # fmt: skip
         if method != "bradley-terry":
             with _working("ranking"), _noting():
                 board = sy.rank(scanned, method=method)
@@ -372,7 +394,7 @@ def debias(
     log: Log, format: Format = None, a: A = None, b: B = None, outcome: Outcome = None, outcomes: Outcomes = None,
     weight: Weight = None, count: Count = None, cluster: Cluster = None, context: Context = None,
     propensity: Annotated[str | None, typer.Option(help="column of the logged propensity")] = None,
-    on_bad: OnBad = "raise",
+    where: Where = None, on_bad: OnBad = "raise",
     method: Annotated[str, typer.Option(help="of which pair was shown: softmax, pairs, frequency, logged")] = "softmax",
     strata: Annotated[list[str] | None, typer.Option(help="context column of strata; repeatable")] = None,
     judge: Annotated[str | None, typer.Option(help="column: a judge's probability of a; implies --unlabelled")] = None,
@@ -393,7 +415,8 @@ def debias(
     """Doubly robust scores: what they would be if every pair were shown in every context alike."""
     with _errors(), _outputs(log, report, save, table=out, read=target) as (page, saved, table):
         scanned = _scan(log, format=format, a=a, b=b, outcome=outcome, outcomes=outcomes, weight=weight, count=count,
-                        cluster=cluster, context=context, propensity=propensity, on_bad=on_bad)  # fmt: skip
+                        cluster=cluster, context=context, propensity=propensity, on_bad=on_bad,
+                        where=where)  # fmt: skip
         shown = _shown_by(method, strata, ridge, propensity, context)
         answered = sy.LabelPropensity(ridge=ridge) if unlabelled or judge else None
         spec = sy.DoublyRobust(
