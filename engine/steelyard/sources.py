@@ -180,9 +180,11 @@ def _keys(path: str) -> list[str]:
 
 def _text(labels: Labels, told: pl.Schema, keys: Sequence[str]) -> dict[str, Any]:
     """Which columns of labels are text: all, or those of folders beside which the files hold text, if anything."""
-    inside = [[name for name in together if name in told and name not in keys] for together in labels]
-    return {name: pl.String for together, others in zip(labels, inside, strict=True) for name in together
-            if not keys or all(told[other] in (pl.String, pl.Categorical, pl.Enum) for other in others)}  # fmt: skip
+    inside = {
+        name for name, kind in told.items() if name not in keys and kind not in (pl.String, pl.Categorical, pl.Enum)
+    }
+    beside = {name for together in labels if keys and inside & {*together} for name in together}
+    return {name: pl.String for together in labels for name in together if name not in beside}
 
 
 def scanned_by(query: pl.LazyFrame, named: Sequence[Path]) -> set[Path]:

@@ -43,6 +43,7 @@ def test_keys_beside_numbers_in_the_files_are_numbers(tmp_path):
     log = frame(["0", "1", "2"]).with_columns(r=pl.col("r").cast(pl.Int64))
     log.write_parquet(pl.PartitionBy(tmp_path / "log", key=["l"], include_key=False))
     (tmp_path / "log" / "l=1").rename(tmp_path / "log" / "l=01")  # one arm with the number 1 of the files
+    assert sy.scan(tmp_path / "log", **ROLES, cluster="l").schema()["l"] == pl.Int64
     assert scores(sy.scan(tmp_path / "log", **ROLES)).equals(
         scores(sy.scan(log.with_columns(l=pl.col("l").cast(int)), **ROLES))
     )
