@@ -373,6 +373,9 @@ def test_some_rows_alone(tmp_path):
     assert found["arm"].to_list() == want["arm"].to_list()
     np.testing.assert_allclose(found["score"], want["score"])
     assert run.invoke(app, ["check", *asked]).exit_code == 0
+    none = run.invoke(app, ["rank", *asked[:-4], "--where", "judge = 'nobody'"])
+    assert none.exit_code == 1
+    assert "log.csv where judge = 'nobody' has no comparison to learn from" in none.output.replace("\n", " ")
     wrong = run.invoke(app, ["rank", *asked[:-4], "--where", "judge ="])
     assert wrong.exit_code == 2
     assert "--where takes SQL, as in" in wrong.output

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -180,10 +181,10 @@ def _scan(log: str, **options: Any) -> sy.PreferenceLog:
     where, form = options.pop("where", None), options.pop("format")
     with _noting():
         scanned = sy.scan(log, form, **options)
-    if where is None:
-        return scanned
-    kept = scanned.frame().filter(_sql("--where", "SQL, as in \"judge = 'crowd'\"", where))  # labels are as written
-    return sy.scan(kept, form, **options)
+        if where is None:
+            return scanned
+        kept = scanned.frame().filter(_sql("--where", "SQL, as in \"judge = 'crowd'\"", where))  # labels are as written
+        return replace(sy.scan(kept, form, **options), name=f"{log} where {where}")
 
 
 def _worth(given: Sequence[str]) -> dict[str, float | None] | None:
@@ -264,7 +265,7 @@ def _ways(found: sy.checks.Check) -> str:
     """What to do of outcomes that are not known, before anything is left out."""
     if "unknown outcome" not in found.bad:
         return ""
-    return f"say what each outcome is worth, as in --outcomes {found.strange[0] if found.strange else 'LABEL'}=0.5;"
+    return f"say what each outcome is worth, as in --outcomes {found.strange[0] if found.strange else 'LABEL'}=VALUE;"
 
 
 def _assignment(log: sy.PreferenceLog, spec: sy.PairPropensity | sy.GroupPropensity, what: str) -> None:
