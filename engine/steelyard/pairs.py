@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from steelyard.log import PreferenceLog
 
 WIDEST_SQUARE = 1024  # arms up to which a block is counted into a square table
+_ZERO = "weight or count of zero"
 STATUS = (
     "good",
     "not labelled",
@@ -33,13 +34,12 @@ STATUS = (
     "unknown outcome",
     "null, negative or infinite weight, or one beyond 1e-50 to 1e50",
     "null, negative or fractional count",
-    "weight or count of zero",  # ZERO
+    _ZERO,
     "null cluster",
     "null position, or one that is neither true nor false",
 )
 _CLUSTERLESS, _PLACELESS = len(STATUS) - 2, len(STATUS) - 1
-ZERO = "weight or count of zero"
-HARMLESS = {"not labelled", "unknown arm", ZERO}
+HARMLESS = {"not labelled", "unknown arm", _ZERO}
 NO_CHANCE = "a propensity that is null or outside (0, 1]"
 PROBABILITY = ", a probability"  # ends the name of a covariate that is one, and null where it is not
 _KEEP_ROWS = 10
@@ -277,7 +277,7 @@ class Tally:
     def found(self, bad: dict[str, tuple[int, list[int]]]) -> None:
         """Adds the bad rows of one block."""
         for reason, (count, rows) in bad.items():
-            if self._unfolded > 1 and reason == ZERO:  # of a tally, whose row counts nonetheless
+            if self._unfolded > 1 and reason == _ZERO:  # of a tally, whose row counts nonetheless
                 continue
             seen, kept = self.bad.get(reason, (0, []))
             places = dict.fromkeys([*kept, *(row // self._unfolded for row in rows)])

@@ -212,9 +212,8 @@ def _given_weights(pairs: Any, table: PairTable) -> Any:
     omega = np.zeros((len(place), len(place)))
     for a, b, weight in frame.select("a", "b", "weight").iter_rows():
         if a not in place or b not in place or a == b:
-            raise LogError(
-                f"pairs= has the pair {a!r}, {b!r}: the log's arms are {among(list(place), a if a not in place else b)}"
-            )
+            known = among(place, b if a in place else a)
+            raise LogError(f"pairs= has the pair {a!r}, {b!r}: the log's arms are {known}")
         if weight is None or not 0.0 <= weight < np.inf:
             raise LogError(f"pairs= gives {a!r}, {b!r} the weight {weight}: weights are finite numbers >= 0")
         omega[place[a], place[b]] += weight

@@ -303,13 +303,8 @@ class _Scores:
             delta, r = np.asarray(block.columns)[kept], sums.r[group, kept]
             mine = np.where(own == group, sums.total / sums.h[group] * h, 0.0)
             m = means[group]
-            parts.append(
-                (
-                    t * (m - scipy.special.expit(beta @ delta)) * delta
-                    + t * r[:, None]
-                    + mine * (e * delta - r[:, None])
-                ).T
-            )
+            gap = m - scipy.special.expit(beta @ delta)
+            parts.append((t * gap * delta + t * r[:, None] + mine * (e * delta - r[:, None])).T)
             last.append(t * (m - sums.mean[group]) + mine * (e - sums.gap[group]))
         told = np.hstack([*parts, np.stack(last, axis=1)])
         return told if self.turn is None else told + self._tilted(block)[1] @ self.turn.T

@@ -286,7 +286,7 @@ def _of_means(fit: DoublyRobustFit, n: int, names: Sequence[str]) -> Plan:
         left = rows / np.maximum(rows + new.sum(axis=1), 1.0)
         return (answers(held + answered * new) + beside * left[:, None]).sum(axis=0)
 
-    told = [now * (expected(new) / expected(0.0 * even)) for new in (more, even)]
+    told = [now * (expected(new) / expected(np.zeros_like(even))) for new in (more, even)]
     cell, pair = (axis.ravel() for axis in np.indices(size.shape))
     arms = fit.pairs.arms
     columns = {"a": arms.gather(main[i][pair]), "b": arms.gather(main[j][pair]),
